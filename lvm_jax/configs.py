@@ -1,0 +1,119 @@
+"""Mappings -> frozen dataclasses that refuse what they do not know, and back."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def build(cls: type[T], values: Mapping[str, Any], name: str = "config") -> T:
+    """Builds a dataclass, nested ones included, from a mapping.
+
+    Args:
+        cls: a dataclass whose fields are scalars, tuples, dataclasses or tuples of dataclasses.
+        values: field name -> value; lists become tuples. Fields left out keep their defaults.
+        name: what error messages call this mapping, such as "config.train".
+
+    Raises:
+        ValueError: an unknown or missing key, or a value of another type; names the key, the value
+            and the nearest known key.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    for key in values:
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"; did you mean {name}.{near[0]}?" if near else f"; known: {', '.join(fields)}"
+            raise ValueError(f"unknown key {name}.{key}={values[key]!r}{hint}")
+    for key, field in fields.items():
+        required = (
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
+        if required and key not in values:
+            raise ValueError(f"{name}.{key} is not set and has no default")
+    return cls(
+        **{key: _convert(hints[key], value, f"{name}.{key}") for key, value in values.items()}
+    )
+
+
+def _convert(hint: Any, value: Any, name: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return _convert_union(arguments, value, name)
+    if origin is typing.Literal:
+        if value not in arguments:
+            raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, arguments))}")
+        return value
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, hint):
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{name}={value!r} must be a mapping of {hint.__name__}'s fields")
+        return build(hint, value, name)
+    if origin is tuple:
+        if isinstance(value, str) or not isinstance(value, list | tuple):
+            raise ValueError(f"{name}={value!r} must be a list")
+        items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+        if len(items) != len(value):
+            raise ValueError(f"{name}={value!r} must have {len(items)} items")
+        return tuple(
+            _convert(item, v, f"{name}[{i}]") for i, (item, v) in enumerate(zip(items, value))
+        )
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, float, str, bool) and type(value) is not hint:
+        raise ValueError(f"{name}={value!r} must be of type {hint.__name__}")
+    return value
+
+
+def _convert_union(arguments: tuple[Any, ...], value: Any, name: str) -> Any:
+    if value is None and type(None) in arguments:
+        return None
+    choices = [argument for argument in arguments if argument is not type(None)]
+    errors = []
+    for choice in choices:
+        try:
+            return _convert(choice, value, name)
+        except ValueError as error:
+            errors.append(error)
+    raise errors[0]
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as a JSON-serialisable nested dict; `build` gives the dataclass back."""
+    return {
+        field.name: _plain(getattr(config, field.name))
+        for field in dataclasses.fields(config)
+        if field.init
+    }
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def with_preset(presets: Mapping[str, T], values: Mapping[str, Any], name: str) -> T:
+    """A preset with some fields replaced: {"preset": "3b", "remat": "full"}.
+
+    Raises:
+        ValueError: an unknown preset (the known ones are listed), or whatever `build` refuses.
+    """
+    values = dict(values)
+    preset = values.pop("preset", None)
+    if preset is None:
+        cls = type(next(iter(presets.values())))
+        return build(cls, values, name)
+    if preset not in presets:
+        raise ValueError(f"{name}.preset={preset!r} is unknown; use one of {', '.join(presets)}")
+    base = presets[preset]
+    return build(type(base), {**to_dict(base), **values}, name)

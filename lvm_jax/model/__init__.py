@@ -1,0 +1,1 @@
+"""Code ids -> logits."""

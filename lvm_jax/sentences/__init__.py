@@ -1,0 +1,1 @@
+"""Sources -> visual sentences."""

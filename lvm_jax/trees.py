@@ -1,0 +1,104 @@
+"""Nested dicts of arrays: flat names, counts, safetensors files.
+
+A parameter tree in this project is a plain nested dict with string keys; its flat form names every
+leaf by its path, joined with "/".
+"""
+
+import hashlib
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+SEPARATOR = "/"
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dict -> {"a/b/c": leaf}, in key order.
+
+    Raises:
+        ValueError: a key is not a string or holds the separator.
+    """
+    flat = {}
+    for key in sorted(tree):
+        if not isinstance(key, str) or SEPARATOR in key:
+            raise ValueError(f"tree key {prefix + str(key)!r} must be a string without '/'")
+        value = tree[key]
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, prefix + key + SEPARATOR))
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    tree: dict[str, Any] = {}
+    for name, leaf in flat.items():
+        *parents, last = name.split(SEPARATOR)
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[last] = leaf
+    return tree
+
+
+def count_parameters(tree: Any) -> int:
+    """Number of elements in all leaves (arrays or `jax.ShapeDtypeStruct`)."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+
+def first_differences(
+    expected: Mapping[str, Any], found: Mapping[str, Any], most: int = 5
+) -> list[str]:
+    """The first few ways in which two trees of arrays differ in names, shapes or dtypes."""
+    want, have = flatten(expected), flatten(found)
+    lines = []
+    for name in sorted(want.keys() | have.keys()):
+        if name not in have:
+            lines.append(f"{name} is missing")
+        elif name not in want:
+            lines.append(f"{name} is unexpected")
+        elif tuple(want[name].shape) != tuple(have[name].shape):
+            lines.append(
+                f"{name} has shape {tuple(have[name].shape)}, not {tuple(want[name].shape)}"
+            )
+        elif np.dtype(want[name].dtype) != np.dtype(have[name].dtype):
+            lines.append(f"{name} is {have[name].dtype}, not {want[name].dtype}")
+    more = len(lines) - most
+    return lines[:most] + ([f"and {more} more"] if more > 0 else [])
+
+
+def fingerprint(tree: Mapping[str, Any]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all leaves; 64 hex digits."""
+    digest = hashlib.sha256()
+    for name, leaf in flatten(tree).items():
+        array = np.asarray(leaf)
+        digest.update(f"{name}:{array.dtype}:{array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def save_safetensors(path: pathlib.Path, tree: Mapping[str, Any]) -> None:
+    """Writes a tree of arrays; the file appears under its name only when whole."""
+    path = pathlib.Path(path)
+    partial = path.with_name(path.name + ".partial")
+    arrays = {name: np.ascontiguousarray(leaf) for name, leaf in flatten(tree).items()}
+    safetensors.numpy.save_file(arrays, str(partial))
+    partial.replace(path)
+
+
+def load_safetensors(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a tree written by `save_safetensors`.
+
+    Raises:
+        ValueError: the file is missing or is not a safetensors file.
+    """
+    try:
+        return unflatten(safetensors.numpy.load_file(str(path)))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValueError(f"cannot read weights {path}: {error}") from error

@@ -1,0 +1,62 @@
+"""The id space: code ids, special ids, logical and padded size.
+
+Special ids appear nowhere else; everything else asks a `Vocabulary`.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Ids of a visual language.
+
+    Codes take 0..num_codes-1 and special ids follow: BOS, EOS, PAD, then unused ones. The defaults
+    are LVM's: 8,192 codes and 100 special ids, 8,292 in all. Matrices over the vocabulary are padded
+    to a multiple of `pad_multiple`, so that they divide over a tensor axis.
+
+    Attributes:
+        num_codes: size of the tokenizer's codebook.
+        num_special: ids reserved after the codes; at least 3 (BOS, EOS, PAD).
+        pad_multiple: the physical size is the next multiple of this.
+    """
+
+    num_codes: int = 8192
+    num_special: int = 100
+    pad_multiple: int = 128
+
+    def __post_init__(self):
+        if self.num_codes < 2:
+            raise ValueError(f"vocabulary.num_codes={self.num_codes} must be at least 2")
+        if self.num_special < 3:
+            raise ValueError(
+                f"vocabulary.num_special={self.num_special} must be at least 3 (BOS, EOS, PAD)"
+            )
+        if self.pad_multiple < 1:
+            raise ValueError(f"vocabulary.pad_multiple={self.pad_multiple} must be positive")
+        if self.size > 2**16:
+            raise ValueError(
+                f"vocabulary of {self.size} ids does not fit uint16 shards; "
+                f"use at most {2**16 - self.num_special} codes"
+            )
+
+    @property
+    def bos(self) -> int:
+        return self.num_codes
+
+    @property
+    def eos(self) -> int:
+        return self.num_codes + 1
+
+    @property
+    def pad(self) -> int:
+        return self.num_codes + 2
+
+    @property
+    def size(self) -> int:
+        """Ids that mean something or may one day: codes and special ids."""
+        return self.num_codes + self.num_special
+
+    @property
+    def padded_size(self) -> int:
+        """Rows of the embedding and columns of the output head."""
+        return -(-self.size // self.pad_multiple) * self.pad_multiple
