@@ -2,7 +2,7 @@
 
 import importlib
 
-from lvm_jax.version import VERSION as __version__
+from lvm_jax.version import __version__
 
 # Name -> the module that has it. Loaded on first use, so that `import lvm_jax` stays cheap and a
 # tool can still configure jax. `generate` is a package that can be called: see its __init__.

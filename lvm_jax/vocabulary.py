@@ -11,8 +11,8 @@ class Vocabulary:
     """Ids of a visual language.
 
     Codes take 0..num_codes-1 and special ids follow: BOS, EOS, PAD, then unused ones. The defaults
-    are LVM's: 8,192 codes and 100 special ids, 8,292 in all. Matrices over the vocabulary are padded
-    to a multiple of `pad_multiple`, so that they divide over a tensor axis.
+    are LVM's: 8,192 codes and 100 special ids, 8,292 in all. Matrices over the vocabulary are
+    padded to a multiple of `pad_multiple`, so that they divide over a tensor axis.
 
     Attributes:
         num_codes: size of the tokenizer's codebook.

@@ -5,7 +5,7 @@ import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-import jax  # noqa: E402  (the platform must be chosen first)
+import jax
 
 jax.config.update("jax_num_cpu_devices", 8)
 CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(

@@ -1,0 +1,68 @@
+"""Strict configs: unknown keys, wrong types and missing values are named."""
+
+import dataclasses
+from typing import Literal
+
+import pytest
+
+from lvm_jax import configs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inner:
+    width: int = 4
+    scale: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outer:
+    name: str
+    inner: Inner = Inner()
+    sizes: tuple[int, ...] = ()
+    parts: tuple[Inner, ...] = ()
+    mode: Literal["a", "b"] = "a"
+    limit: int | None = None
+
+
+def test_builds_nested_dataclasses_and_gives_them_back():
+    values = {
+        "name": "x",
+        "inner": {"width": 8, "scale": 2},
+        "sizes": [1, 2],
+        "parts": [{"width": 1}],
+        "limit": None,
+    }
+    config = configs.build(Outer, values)
+    assert config == Outer(
+        name="x", inner=Inner(width=8, scale=2.0), sizes=(1, 2), parts=(Inner(width=1),)
+    )
+    assert configs.build(Outer, configs.to_dict(config)) == config
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"name": "x", "nmae": 1}, r"unknown key config\.nmae=1; did you mean config\.name\?"),
+        ({"name": "x", "inner": {"widht": 1}}, r"config\.inner\.widht=1.*config\.inner\.width"),
+        ({}, r"config\.name is not set"),
+        ({"name": 3}, r"config\.name=3 must be of type str"),
+        ({"name": "x", "inner": 3}, r"config\.inner=3 must be a mapping"),
+        ({"name": "x", "sizes": "12"}, r"config\.sizes='12' must be a list"),
+        ({"name": "x", "sizes": [1.5]}, r"config\.sizes\[0\]=1\.5"),
+        ({"name": "x", "mode": "c"}, r"config\.mode='c' must be one of 'a', 'b'"),
+        ({"name": "x", "limit": "many"}, r"config\.limit='many' must be of type int"),
+        ({"name": "x", "inner": {"width": True}}, r"config\.inner\.width=True"),
+    ],
+)
+def test_errors_name_the_key_and_the_value(values, message):
+    with pytest.raises(ValueError, match=message):
+        configs.build(Outer, values)
+
+
+def test_presets_take_overrides_and_refuse_unknown_names():
+    presets = {"small": Inner(width=2), "large": Inner(width=16)}
+    assert configs.with_preset(presets, {"preset": "large", "scale": 3}, "m") == Inner(
+        width=16, scale=3.0
+    )
+    with pytest.raises(ValueError, match=r"m\.preset='huge' is unknown; use one of small, large"):
+        configs.with_preset(presets, {"preset": "huge"}, "m")
