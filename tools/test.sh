@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source tools/environment.sh
-make_environment test
+make_environment
 export JAX_PLATFORMS=cpu
 ruff check .
 ruff format --check .
