@@ -1,0 +1,201 @@
+"""Images as arrays: list, read, resize, convert, write.
+
+Legend: H height, W width in pixels; 3 is red, green, blue. A picture is `uint8 [0, 255]` between
+files and the tokenizer, and `float32 [0, 1]` at every public interface that computes.
+"""
+
+import io
+import os
+import pathlib
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+EXTENSIONS = frozenset(
+    [".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"]
+    + [".tif", ".tiff", ".webp"]
+)
+# What Pillow's decoders raise on files that are cut short, garbled or not images at all.
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+_SHORT_16_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+class ImageError(ValueError):
+    """A file that cannot be read or written as an image; names the file, the reason, the remedy."""
+
+
+def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """Every image file below a folder, in an order that is the same on every machine.
+
+    Files are chosen by extension; hidden files and folders are left out; links are followed once.
+
+    Raises:
+        ValueError: the folder does not exist, is not a folder, or holds no image.
+    """
+    root = pathlib.Path(folder)
+    if not root.is_dir():
+        state = "is not a folder" if root.exists() else "does not exist"
+        raise ValueError(f"image folder {root} {state}; give a folder that holds images")
+    found, visited = [], set()
+    for parent, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            pathlib.Path(parent, name)
+            for name in files
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+        ]
+    if not found:
+        raise ValueError(
+            f"image folder {root} holds no images; known extensions: {' '.join(sorted(EXTENSIONS))}"
+        )
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def read_image(path: str | os.PathLike, max_pixels: int = 178_956_970) -> np.ndarray:
+    """Reads the first frame of an image file as RGB.
+
+    EXIF orientation is applied, transparency is laid over white, and gray, palette, CMYK, 16-bit
+    and [0, 1] float images become 8-bit RGB.
+
+    Args:
+        path: the file.
+        max_pixels: larger pictures are refused before they are decoded. Pillow refuses more than
+            the default by itself.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        ImageError: the file is missing, is no image, is cut short or is too large.
+    """
+    try:
+        with PIL.Image.open(path) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                raise ImageError(
+                    f"image {os.fspath(path)} has {width}x{height} pixels, more than {max_pixels}; "
+                    "make it smaller"
+                )
+            return np.asarray(_to_rgb(PIL.ImageOps.exif_transpose(image)))
+    except ImageError:
+        raise
+    except FileNotFoundError as error:
+        raise ImageError(f"image {os.fspath(path)} does not exist") from error
+    except PIL.UnidentifiedImageError as error:
+        raise ImageError(
+            f"cannot read image {os.fspath(path)}: not an image; remove or replace the file"
+        ) from error
+    except (*_DECODE_ERRORS, PIL.Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ImageError(
+            f"cannot read image {os.fspath(path)}: {reason}; remove or replace the file"
+        ) from error
+
+
+def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+    if image.mode in _SHORT_16_BIT_MODES or image.mode == "I":
+        values = np.asarray(image).astype(np.int64)
+        if values.size and (values.min() < 0 or values.max() > 65535):
+            raise ValueError(f"values {values.min()}..{values.max()} are beyond 16 bits")
+        # 65535 / 257 = 255 exactly, so white stays white.
+        return PIL.Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not np.all((values >= 0) & (values <= 1)):
+            raise ValueError("float values are not within [0, 1]")
+        return PIL.Image.fromarray(to_uint8(values)).convert("RGB")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = PIL.Image.new("RGBA", image.size, (255, 255, 255, 255))
+        return PIL.Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def resize_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """The central square at another resolution, antialiased: uint8 [H, W, 3] -> [size, size, 3]."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    return _resize(image, size, (left, top, left + side, top + side))
+
+
+def squash(image: np.ndarray, size: int) -> np.ndarray:
+    """The whole picture, its aspect ratio given up: uint8 [H, W, 3] -> [size, size, 3]."""
+    return _resize(image, size, (0, 0, image.shape[1], image.shape[0]))
+
+
+def _resize(image: np.ndarray, size: int, box: tuple[float, float, float, float]) -> np.ndarray:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"an image must be uint8 [H, W, 3], not {image.dtype} {image.shape}")
+    # Pillow widens the filter when it shrinks, which is the antialiasing.
+    resized = PIL.Image.fromarray(image).resize((size, size), PIL.Image.Resampling.BICUBIC, box=box)
+    return np.asarray(resized)
+
+
+def to_float(image: np.ndarray) -> np.ndarray:
+    """uint8 [0, 255] -> float32 [0, 1], any shape."""
+    return np.asarray(image, np.uint8).astype(np.float32) / np.float32(255)
+
+
+def to_uint8(image: np.ndarray) -> np.ndarray:
+    """float [0, 1] -> uint8 [0, 255], any shape; clips, then rounds to the nearest."""
+    return np.rint(np.clip(np.asarray(image, np.float32), 0, 1) * 255).astype(np.uint8)
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """uint8 [H, W, 3] -> the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(np.asarray(image, np.uint8)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Writes uint8 [H, W, 3] in the format that the extension names; never a half file.
+
+    Raises:
+        ImageError: an unknown extension, or a disk that is full or read-only.
+    """
+    path = pathlib.Path(path)
+    image_format = PIL.Image.registered_extensions().get(path.suffix.lower())
+    if image_format is None:
+        raise ImageError(f"cannot write image {path}: unknown extension {path.suffix!r}; use .png")
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.fromarray(np.asarray(image, np.uint8)).save(partial, format=image_format)
+        partial.replace(path)
+    except OSError as error:
+        raise ImageError(f"cannot write image {path}: {error.strerror or error}") from error
+
+
+def grid(rows: Sequence[Sequence[np.ndarray | None]], gap: int = 2) -> np.ndarray:
+    """Lays pictures out in rows on white.
+
+    Args:
+        rows: uint8 [H, W, 3] pictures; None leaves a cell empty; rows may differ in length.
+        gap: white pixels around every cell.
+
+    Returns:
+        uint8 [H, W, 3]; every cell has the size of the largest picture, pictures at top left.
+    """
+    pictures = [picture for row in rows for picture in row if picture is not None]
+    if not pictures:
+        raise ValueError("a grid needs at least one picture")
+    height = max(picture.shape[0] for picture in pictures) + gap
+    width = max(picture.shape[1] for picture in pictures) + gap
+    columns = max(len(row) for row in rows)
+    canvas = np.full((len(rows) * height + gap, columns * width + gap, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            if picture is not None:
+                top, left = i * height + gap, j * width + gap
+                canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return canvas
