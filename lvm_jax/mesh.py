@@ -1,0 +1,130 @@
+"""The device mesh, axes data x fsdp x tensor, and the start of a distributed run.
+
+data repeats the parameters and splits the batch; fsdp splits both; tensor splits matrices.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+AXES = ("data", "fsdp", "tensor")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MeshConfig:
+    """Sizes of the mesh axes; at most one is -1, which takes what the others leave."""
+
+    data: int = 1
+    fsdp: int = -1
+    tensor: int = 1
+
+    def __post_init__(self):
+        for name, size in zip(AXES, self.sizes):
+            if size < 1 and size != -1:
+                raise ValueError(f"mesh.{name}={size} must be positive, or -1 for what is left")
+        if self.sizes.count(-1) > 1:
+            raise ValueError(f"mesh {self} has more than one -1; say all axes but one")
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        return (self.data, self.fsdp, self.tensor)
+
+    def __str__(self):
+        return describe(self.sizes)
+
+
+def describe(sizes: Sequence[int]) -> str:
+    """(2, 2, 1) -> "mesh.data=2 mesh.fsdp=2 mesh.tensor=1"."""
+    return " ".join(f"mesh.{name}={size}" for name, size in zip(AXES, sizes))
+
+
+def factorizations(num_devices: int) -> list[tuple[int, int, int]]:
+    """Every (data, fsdp, tensor) whose product is num_devices."""
+    divisors = [n for n in range(1, num_devices + 1) if num_devices % n == 0]
+    return [
+        (data, fsdp, num_devices // (data * fsdp))
+        for data in divisors
+        for fsdp in divisors
+        if num_devices % (data * fsdp) == 0
+    ]
+
+
+def distance(sizes: Sequence[int], others: Sequence[int]) -> float:
+    """How far one mesh is from another; a factor of two on any axis counts the same."""
+    return sum(abs(math.log2(a / b)) for a, b in zip(sizes, others))
+
+
+def resolve(config: MeshConfig, num_devices: int) -> tuple[int, int, int]:
+    """Axis sizes with -1 filled in.
+
+    Raises:
+        ValueError: the product is not the number of devices; names the nearest mesh that is.
+    """
+    known = math.prod(size for size in config.sizes if size != -1)
+    sizes = tuple(num_devices // known if size == -1 else size for size in config.sizes)
+    if math.prod(sizes) != num_devices or 0 in sizes:
+        wanted = [max(size, 1) for size in sizes]
+        nearest = min(factorizations(num_devices), key=lambda s: (distance(s, wanted), s))
+        raise ValueError(
+            f"{config} does not make up {num_devices} devices; "
+            f"nearest mesh that does: {describe(nearest)}"
+        )
+    return sizes
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh over `devices` (default: all of the run), with compiler-chosen (Auto) axes.
+
+    Raises:
+        ValueError: the sizes do not multiply to the number of devices.
+    """
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = resolve(config, len(devices))
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistributedConfig:
+    """How the processes of a run find each other.
+
+    Attributes:
+        mode: "single" is one process; "auto" lets JAX ask the cluster (TPU pod, Slurm, Open MPI,
+            GKE); "explicit" uses the three fields below.
+        coordinator_address: host:port of process 0.
+        num_processes: processes of the run.
+        process_id: this process, 0..num_processes-1.
+    """
+
+    mode: Literal["single", "auto", "explicit"] = "single"
+    coordinator_address: str = ""
+    num_processes: int = 1
+    process_id: int = 0
+
+    def __post_init__(self):
+        if self.mode != "explicit":
+            return
+        if ":" not in self.coordinator_address:
+            raise ValueError(
+                f"distributed.coordinator_address={self.coordinator_address!r} must be host:port"
+            )
+        if not 0 <= self.process_id < self.num_processes:
+            raise ValueError(
+                f"distributed.process_id={self.process_id} must lie in "
+                f"0..{self.num_processes - 1} (distributed.num_processes={self.num_processes})"
+            )
+
+
+def initialize_distributed(config: DistributedConfig) -> None:
+    """Joins the run; call once, before anything touches a device."""
+    if config.mode == "auto":
+        jax.distributed.initialize()
+    elif config.mode == "explicit":
+        jax.distributed.initialize(
+            coordinator_address=config.coordinator_address,
+            num_processes=config.num_processes,
+            process_id=config.process_id,
+        )

@@ -1,0 +1,129 @@
+"""What a transformer is: sizes, precision, remat policy; the paper's presets as data."""
+
+import dataclasses
+from typing import Literal
+
+from lvm_jax.vocabulary import Vocabulary
+
+RematPolicy = Literal["none", "projections", "dots", "full"]
+AttentionBackend = Literal["auto", "xla", "blockwise"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """A LLaMA-style decoder: RMSNorm, RoPE, SwiGLU, untied head, no biases.
+
+    Attributes:
+        vocabulary: the ids; matrices over it have `vocabulary.padded_size` rows.
+        hidden_dim: width of the residual stream.
+        mlp_dim: width inside SwiGLU.
+        num_heads: query heads; head_dim = hidden_dim / num_heads, which must be even (RoPE).
+        num_kv_heads: key and value heads, a divisor of num_heads; 0 means num_heads.
+        num_layers: decoder blocks.
+        context: longest row in ids that the model is meant for; RoPE itself has no limit.
+        rope_theta: base of the rotary frequencies.
+        norm_eps: added to the mean square in RMSNorm.
+        init_scale: standard deviation of every matrix at initialisation.
+        dtype: of matrix products and of the residual stream; parameters, norms, RoPE, softmax and
+            logits are always float32.
+        remat: what the backward pass keeps of each layer. "none" keeps all; "dots" keeps every
+            matrix product; "projections" keeps products with weights and recomputes attention;
+            "full" keeps the layer's input alone.
+        attention: backend of `attention.attend`; "auto" chooses by platform and length.
+        scan: run the layers by `lax.scan` (one layer to compile) rather than unrolled.
+    """
+
+    vocabulary: Vocabulary = dataclasses.field(default_factory=Vocabulary)
+    hidden_dim: int
+    mlp_dim: int
+    num_heads: int
+    num_kv_heads: int = 0
+    num_layers: int
+    context: int = 4096
+    rope_theta: float = 1e4
+    norm_eps: float = 1e-6
+    init_scale: float = 0.02
+    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    remat: RematPolicy = "full"
+    attention: AttentionBackend = "auto"
+    scan: bool = True
+
+    def __post_init__(self):
+        for name in ("hidden_dim", "mlp_dim", "num_heads", "num_layers", "context"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name}={getattr(self, name)} must be at least 1")
+        if self.hidden_dim % (2 * self.num_heads):
+            raise ValueError(
+                f"model.hidden_dim={self.hidden_dim} must be a multiple of twice "
+                f"model.num_heads={self.num_heads}: RoPE rotates pairs inside a head"
+            )
+        if self.num_kv_heads < 0 or self.num_heads % self.kv_heads:
+            raise ValueError(
+                f"model.num_kv_heads={self.num_kv_heads} must be 0 or divide "
+                f"model.num_heads={self.num_heads}"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_dim // self.num_heads
+
+    @property
+    def kv_heads(self) -> int:
+        """Key and value heads after the default is resolved."""
+        return self.num_kv_heads or self.num_heads
+
+    @property
+    def matrix_parameters_per_layer(self) -> int:
+        """Elements of one block's matrices: q, k, v, o and the three of SwiGLU."""
+        attention = 2 * self.hidden_dim * self.head_dim * (self.num_heads + self.kv_heads)
+        return attention + 3 * self.hidden_dim * self.mlp_dim
+
+    @property
+    def num_parameters(self) -> int:
+        """Logical count: the vocabulary's padding rows are left out, as the paper's sizes are."""
+        per_layer = self.matrix_parameters_per_layer + 2 * self.hidden_dim
+        ends = 2 * self.vocabulary.size * self.hidden_dim + self.hidden_dim
+        return self.num_layers * per_layer + ends
+
+
+def _lvm(hidden_dim: int, mlp_dim: int, num_heads: int, num_layers: int) -> TransformerConfig:
+    return TransformerConfig(
+        hidden_dim=hidden_dim, mlp_dim=mlp_dim, num_heads=num_heads, num_layers=num_layers
+    )
+
+
+# Bai et al. 2023, Table 2 (300m, 600m, 1b, 3b); the others are in LVM's repository only.
+PRESETS: dict[str, TransformerConfig] = {
+    "100m": _lvm(640, 1664, 10, 22),
+    "300m": _lvm(1024, 2688, 8, 22),
+    "600m": _lvm(1536, 4096, 16, 22),
+    "1b": _lvm(2048, 5504, 16, 22),
+    "3b": _lvm(3200, 8640, 32, 26),
+    "7b": _lvm(4096, 11008, 32, 32),
+    "13b": _lvm(5120, 13824, 40, 40),
+    "20b": _lvm(6144, 16128, 48, 46),
+    "30b": _lvm(6656, 17920, 52, 60),
+    # For tests: seconds to compile, grouped heads, no size a power of two by accident.
+    "debug": TransformerConfig(
+        vocabulary=Vocabulary(num_codes=61, num_special=3, pad_multiple=16),
+        hidden_dim=32,
+        mlp_dim=48,
+        num_heads=4,
+        num_kv_heads=2,
+        num_layers=2,
+        context=64,
+        dtype="float32",
+        remat="none",
+    ),
+    # For the quick-start: learns on 2 CPU cores in minutes.
+    "quickstart": TransformerConfig(
+        vocabulary=Vocabulary(num_codes=512),
+        hidden_dim=160,
+        mlp_dim=432,
+        num_heads=5,
+        num_layers=5,
+        context=512,
+        dtype="float32",
+        remat="none",
+    ),
+}

@@ -1,0 +1,252 @@
+"""Logical axes -> shardings: one frozen table of rules, no catch-all.
+
+Every parameter and every constrained activation names the logical axis of each of its dimensions
+beside its definition. `Rules` says which mesh axis, if any, splits each logical axis. Weight and
+activation axes have names of their own, so that one can be split without the other.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lvm_jax import mesh as mesh_lib
+from lvm_jax import trees
+
+MeshAxes = str | tuple[str, ...] | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rules:
+    """Logical axis -> mesh axis, mesh axes, or None (not split).
+
+    Weights: layers, vocab, embed, heads, kv_heads, head_dim, mlp, norm (a vector's only axis).
+    Activations: batch, length, act_embed, act_heads, act_kv_heads, act_head_dim, act_mlp,
+    act_vocab.
+    """
+
+    layers: MeshAxes = None
+    vocab: MeshAxes = "tensor"
+    embed: MeshAxes = "fsdp"
+    heads: MeshAxes = "tensor"
+    kv_heads: MeshAxes = "tensor"
+    head_dim: MeshAxes = None
+    mlp: MeshAxes = "tensor"
+    norm: MeshAxes = None
+    batch: MeshAxes = ("data", "fsdp")
+    length: MeshAxes = None
+    act_embed: MeshAxes = None
+    act_heads: MeshAxes = "tensor"
+    act_kv_heads: MeshAxes = "tensor"
+    act_head_dim: MeshAxes = None
+    act_mlp: MeshAxes = "tensor"
+    act_vocab: MeshAxes = "tensor"
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            for axis in _as_tuple(getattr(self, field.name)):
+                if axis not in mesh_lib.AXES:
+                    raise ValueError(
+                        f"rules.{field.name}={axis!r} is not a mesh axis; "
+                        f"use one of {', '.join(mesh_lib.AXES)} or None"
+                    )
+        for together in _TOGETHER:
+            self.spec(together)
+
+    def mesh_axes(self, logical: str | None) -> tuple[str, ...]:
+        """Mesh axes that split a logical axis; none for None.
+
+        Raises:
+            ValueError: no rule names the axis.
+        """
+        if logical is None:
+            return ()
+        if logical not in {field.name for field in dataclasses.fields(self)}:
+            raise ValueError(f"no rule for logical axis {logical!r}; add it to partition.Rules")
+        return _as_tuple(getattr(self, logical))
+
+    def spec(self, logical_axes: Sequence[str | None]) -> PartitionSpec:
+        """The PartitionSpec of an array with these logical axes.
+
+        Raises:
+            ValueError: an axis without a rule, or two dimensions split by the same mesh axis.
+        """
+        entries, owner = [], {}
+        for logical in logical_axes:
+            axes = self.mesh_axes(logical)
+            for axis in axes:
+                if axis in owner:
+                    raise ValueError(
+                        f"rules.{owner[axis]} and rules.{logical} both use mesh axis {axis!r} "
+                        f"in {tuple(logical_axes)}; set one of them to None"
+                    )
+                owner[axis] = logical
+            entries.append(axes[0] if len(axes) == 1 else (axes or None))
+        return PartitionSpec(*entries)
+
+
+def _as_tuple(axes: MeshAxes) -> tuple[str, ...]:
+    if axes is None:
+        return ()
+    return (axes,) if isinstance(axes, str) else tuple(axes)
+
+
+# Axes that meet in one array of the transformer: a colliding rule fails when it is written down,
+# not when the first parameter is placed.
+_TOGETHER = (
+    ("vocab", "embed"),
+    ("layers", "norm"),
+    ("layers", "embed", "heads", "head_dim"),
+    ("layers", "embed", "kv_heads", "head_dim"),
+    ("layers", "embed", "mlp"),
+    ("batch", "length", "act_embed"),
+    ("batch", "length", "act_heads", "act_head_dim"),
+    ("batch", "length", "act_kv_heads", "act_head_dim"),
+    ("batch", "length", "act_mlp"),
+    ("batch", "length", "act_vocab"),
+)
+
+
+def shardings(
+    mesh: Mesh, rules: Rules, logical_axes: Mapping[str, Any], shapes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A sharding for every leaf of a parameter tree.
+
+    Args:
+        mesh: see `mesh.make_mesh`.
+        rules: logical axis -> mesh axis.
+        logical_axes: nested dict whose leaves are tuples of logical axes.
+        shapes: the same nested dict with arrays or `jax.ShapeDtypeStruct` as leaves.
+
+    Returns:
+        The same nested dict with `NamedSharding` leaves.
+
+    Raises:
+        ValueError: a leaf without axes, a wrong number of axes, an axis without a rule, or a
+            dimension that does not divide (names the nearest mesh on which everything does).
+    """
+    axes_of, arrays = trees.flatten(logical_axes), trees.flatten(shapes)
+    found = {}
+    for name, array in arrays.items():
+        if name not in axes_of:
+            raise ValueError(f"parameter {name} has no logical axes; declare them beside it")
+        if len(axes_of[name]) != len(array.shape):
+            raise ValueError(
+                f"parameter {name} of shape {tuple(array.shape)} has logical axes {axes_of[name]}"
+            )
+        problem = _indivisible(name, array.shape, axes_of[name], rules, dict(mesh.shape))
+        if problem:
+            raise ValueError(problem + _nearest(mesh, rules, axes_of, arrays))
+        found[name] = NamedSharding(mesh, rules.spec(axes_of[name]))
+    return trees.unflatten(found)
+
+
+def _indivisible(
+    name: str,
+    shape: Sequence[int],
+    logical_axes: Sequence[str | None],
+    rules: Rules,
+    sizes: Mapping[str, int],
+) -> str:
+    """Says which dimension does not divide, or "" when all do."""
+    for dim, (length, logical) in enumerate(zip(shape, logical_axes)):
+        axes = rules.mesh_axes(logical)
+        ways = math.prod(sizes[axis] for axis in axes)
+        if length % ways:
+            over = "*".join(f"mesh.{axis}={sizes[axis]}" for axis in axes)
+            return f"{name} dim {dim} ({logical}={length}) does not divide over {over}"
+    return ""
+
+
+def _nearest(
+    mesh: Mesh, rules: Rules, axes_of: Mapping[str, tuple], arrays: Mapping[str, Any]
+) -> str:
+    def works(sizes):
+        named = dict(zip(mesh_lib.AXES, sizes))
+        return not any(
+            _indivisible(name, array.shape, axes_of[name], rules, named)
+            for name, array in arrays.items()
+        )
+
+    wanted = [mesh.shape[axis] for axis in mesh_lib.AXES]
+    fitting = [sizes for sizes in mesh_lib.factorizations(mesh.size) if works(sizes)]
+    nearest = min(fitting, key=lambda sizes: (mesh_lib.distance(sizes, wanted), sizes))
+    return f"; nearest mesh that works: {mesh_lib.describe(nearest)}"
+
+
+def batch_sharding(mesh: Mesh, rules: Rules | None = None) -> NamedSharding:
+    """The sharding of a batch's arrays: rows over data and fsdp, everything else whole."""
+    return NamedSharding(mesh, (rules or Rules()).spec(("batch",)))
+
+
+def check_batch(
+    mesh: Mesh, num_rows: int, name: str = "batch size", rules: Rules | None = None
+) -> None:
+    """Raises ValueError, naming the nearest sizes that fit, when rows do not divide."""
+    axes = (rules or Rules()).mesh_axes("batch")
+    ways = math.prod(mesh.shape[axis] for axis in axes)
+    if num_rows < 1 or num_rows % ways:
+        below, above = num_rows // ways * ways, (num_rows // ways + 1) * ways
+        fitting = f"{below} or {above}" if below > 0 else f"{above}"
+        raise ValueError(
+            f"{name}={num_rows} must be a multiple of {'*'.join(axes)}={ways}; use {fitting}"
+        )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Whole on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def constrain(
+    x: jax.Array, logical_axes: Sequence[str | None], mesh: Mesh | None, rules: Rules | None
+) -> jax.Array:
+    """Tells the compiler where an activation lives; does nothing without a mesh.
+
+    Raises:
+        ValueError: a dimension does not divide.
+    """
+    if mesh is None:
+        return x
+    rules = rules or Rules()
+    problem = _indivisible("activation", x.shape, logical_axes, rules, dict(mesh.shape))
+    if problem:
+        raise ValueError(f"{problem}; choose a batch or model size that is a multiple")
+    return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, rules.spec(logical_axes)))
+
+
+def table(shapes: Mapping[str, Any], placed: Mapping[str, Any]) -> str:
+    """Parameter, shape, dtype, spec and bytes per device, one a line, with totals.
+
+    Args:
+        shapes: nested dict of arrays or `jax.ShapeDtypeStruct`.
+        placed: the same nested dict of `NamedSharding` (see `shardings`).
+    """
+    arrays, where = trees.flatten(shapes), trees.flatten(placed)
+    rows, total, local = [("parameter", "shape", "dtype", "spec", "bytes/device")], 0, 0
+    for name, array in arrays.items():
+        num_bytes = math.prod(where[name].shard_shape(tuple(array.shape)))
+        num_bytes *= np.dtype(array.dtype).itemsize
+        total += math.prod(array.shape)
+        local += num_bytes
+        shape = "x".join(map(str, array.shape))
+        spec = ", ".join(_spell(entry) for entry in where[name].spec)
+        rows.append((name, shape, str(np.dtype(array.dtype)), f"({spec})", f"{num_bytes:,}"))
+    rows.append(("total", f"{total:,}", "", "", f"{local:,}"))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if column == 4 else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths))
+        )
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def _spell(entry: Any) -> str:
+    return "-" if entry is None else "+".join(_as_tuple(entry))
