@@ -1,0 +1,96 @@
+"""Images -> prompt: BOS, then whole images, as many of the last ones as leave room for the answer.
+
+Paper: Bai et al. 2023, visual prompting; a sequential prompt is frames in a row, an analogy prompt
+is example pairs and then a query.
+
+Legend: N images, K example pairs, T ids per image, P ids of a prompt.
+"""
+
+import numpy as np
+
+from lvm_jax.vocabulary import Vocabulary
+
+
+def images_that_fit(context: int, tokens_per_image: int, num_new_images: int) -> int:
+    """Most prompt images that leave room for `num_new_images` more.
+
+    BOS and all images but for the very last id go through the model, so `context` ids hold
+    context // tokens_per_image whole images.
+
+    Raises:
+        ValueError: there is no room for one prompt image beside the new ones.
+    """
+    most = context // tokens_per_image - num_new_images
+    if most < 1:
+        raise ValueError(
+            f"a context of {context} ids holds {context // tokens_per_image} images of "
+            f"{tokens_per_image} ids: no room for a prompt beside num_new_images={num_new_images}"
+        )
+    return most
+
+
+def sequential(
+    ids_NT: np.ndarray,
+    *,
+    vocabulary: Vocabulary,
+    context: int,
+    num_new_images: int = 1,
+    images_per_example: int = 1,
+) -> np.ndarray:
+    """A prompt of images in order.
+
+    Args:
+        ids_NT: int code ids, oldest image first.
+        vocabulary: gives BOS.
+        context: most ids that the model looks at.
+        num_new_images: images that the answer will have.
+        images_per_example: when something must go, the oldest images go this many at a time, so
+            that an example is never halved.
+
+    Returns:
+        int32 [1 + n * T], BOS first; n <= N images, the last ones.
+
+    Raises:
+        ValueError: no image, or no room.
+    """
+    num_images, tokens_per_image = np.shape(ids_NT)
+    if num_images < 1:
+        raise ValueError("a prompt needs at least one image")
+    most = images_that_fit(context, tokens_per_image, num_new_images)
+    over = max(0, num_images - most)
+    dropped = -(-over // images_per_example) * images_per_example
+    if dropped >= num_images:
+        raise ValueError(
+            f"a context of {context} ids has room for {most} prompt images of {tokens_per_image} "
+            f"ids, less than one example ({images_per_example} images) and a query"
+        )
+    kept = np.asarray(ids_NT)[dropped:]
+    return np.concatenate([[vocabulary.bos], kept.reshape(-1)]).astype(np.int32)
+
+
+def analogy(
+    pairs_K2T: np.ndarray,
+    query_T: np.ndarray,
+    *,
+    vocabulary: Vocabulary,
+    context: int,
+) -> np.ndarray:
+    """A prompt of (input, output) examples and a query; the oldest pairs go first, as wholes.
+
+    Args:
+        pairs_K2T: int code ids of the example pairs; K may be 0.
+        query_T: int code ids of the query.
+        vocabulary: gives BOS.
+        context: most ids that the model looks at.
+
+    Returns:
+        int32 [1 + (2 * k + 1) * T], k <= K.
+
+    Raises:
+        ValueError: no room for the query and its answer.
+    """
+    tokens_per_image = len(query_T)
+    images_NT = np.concatenate(
+        [np.reshape(pairs_K2T, (-1, tokens_per_image)), np.reshape(query_T, (1, -1))]
+    )
+    return sequential(images_NT, vocabulary=vocabulary, context=context, images_per_example=2)
