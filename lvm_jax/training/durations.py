@@ -1,0 +1,70 @@
+"""Durations in steps, examples, tokens, epochs or percent of the run, resolved once to steps."""
+
+import dataclasses
+import math
+import re
+
+Duration = int | str
+"""300 (steps), "300 steps", "1m examples", "50b tokens", "2.5 epochs" or "5%" of the run."""
+
+_FORM = re.compile(r"(?P<number>[0-9][0-9_]*(\.[0-9]+)?)(?P<scale>[kmbKMB]?)\s*(?P<unit>[a-z]+|%)?")
+_SCALES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+_EXAMPLES = "300, '300 steps', '1m examples', '50b tokens', '2.5 epochs' or '5%'"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Rates:
+    """What one step consumes; None where a training has no such unit.
+
+    Attributes:
+        examples_per_step: rows or images in a global batch.
+        tokens_per_step: tokens in a global batch.
+        examples_per_epoch: rows or images in the data set.
+        run_steps: length of the whole run, for percentages.
+    """
+
+    examples_per_step: int
+    tokens_per_step: int | None = None
+    examples_per_epoch: int | None = None
+    run_steps: int | None = None
+
+
+def to_steps(duration: Duration, rates: Rates, name: str) -> int:
+    """Resolves a duration to a whole number of steps, rounded up.
+
+    Args:
+        duration: see `Duration`.
+        rates: what a step consumes.
+        name: the config key, for error messages.
+
+    Raises:
+        ValueError: a form or unit that is unknown, or one that this training does not have.
+    """
+    if isinstance(duration, int):
+        if duration < 0:
+            raise ValueError(f"{name}={duration} must not be negative")
+        return duration
+    match = _FORM.fullmatch(duration.strip())
+    if match is None:
+        raise ValueError(f"{name}={duration!r} is no duration; write {_EXAMPLES}")
+    amount = float(match["number"].replace("_", "")) * _SCALES[match["scale"].lower()]
+    unit = match["unit"] or "steps"
+    steps_per_unit = _steps_per_unit(unit.removesuffix("s"), rates)
+    if steps_per_unit is None:
+        raise ValueError(f"{name}={duration!r}: no unit {unit!r} here; write {_EXAMPLES}")
+    # The tolerance keeps 0.1 + 0.2 style noise from adding a step.
+    return math.ceil(amount * steps_per_unit - 1e-9)
+
+
+def _steps_per_unit(unit: str, rates: Rates) -> float | None:
+    if unit == "step":
+        return 1.0
+    if unit == "example":
+        return 1 / rates.examples_per_step
+    if unit == "token" and rates.tokens_per_step:
+        return 1 / rates.tokens_per_step
+    if unit == "epoch" and rates.examples_per_epoch:
+        return rates.examples_per_epoch / rates.examples_per_step
+    if unit == "%" and rates.run_steps is not None:
+        return rates.run_steps / 100
+    return None

@@ -1,0 +1,430 @@
+"""The training loop, one for every training.
+
+It knows a state, a pure step and batches; whether they train a transformer or a VQGAN it does not
+know. A run that is started again with the same workdir goes on after its newest checkpoint, and
+because batches are a function of the step, it sees the very next rows.
+"""
+
+import contextlib
+import dataclasses
+import math
+import os
+import pathlib
+import platform
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+from absl import logging
+
+from lvm_jax import trees
+from lvm_jax.training import checkpoints as checkpoints_lib
+from lvm_jax.training import durations
+from lvm_jax.training import metrics as metrics_lib
+from lvm_jax.version import __version__
+
+State = Any
+"""A pytree of arrays with a "params" key on top."""
+Evaluator = Callable[[State], Iterable[tuple[str, float]]]
+"""Yields (name, value) pairs for a state; it must not change it."""
+
+
+class RunError(RuntimeError):
+    """A run failed after it began; the message says where its last checkpoint is."""
+
+    exit_code = 1
+
+
+class RunStoppedError(RunError):
+    """A run was told to stop and saved its state."""
+
+    def __init__(self, message: str, signal_number: int):
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long to train, and what to do on the way.
+
+    Durations are steps (1000) or text with a unit: "20k examples", "1b tokens", "2 epochs"; all but
+    num_steps also "5%".
+
+    Attributes:
+        num_steps: length of the run in updates.
+        log_every: steps between lines in metrics.jsonl.
+        checkpoint_every: steps between checkpoints; the end of the run is always saved. 0: only it.
+        eval_every: steps between evaluations; 0: only at the end.
+        keep_checkpoints: how many of the newest checkpoints stay on disk.
+        tensorboard: write TensorBoard event files too.
+        accept_changed_data: resume although the data set is not the one the run began with.
+    """
+
+    num_steps: durations.Duration
+    log_every: durations.Duration = 10
+    checkpoint_every: durations.Duration = 1000
+    eval_every: durations.Duration = 0
+    keep_checkpoints: int = 2
+    tensorboard: bool = False
+    accept_changed_data: bool = False
+
+    def __post_init__(self):
+        if self.keep_checkpoints < 1:
+            raise ValueError(f"loop.keep_checkpoints={self.keep_checkpoints} must be at least 1")
+
+    def resolve(self, rates: durations.Rates) -> "LoopConfig":
+        """The same with every duration in steps.
+
+        Raises:
+            ValueError: a duration that cannot be resolved; names its key.
+        """
+        num_steps = durations.to_steps(self.num_steps, rates, "loop.num_steps")
+        rates = dataclasses.replace(rates, run_steps=num_steps)
+        steps = {
+            name: durations.to_steps(getattr(self, name), rates, f"loop.{name}")
+            for name in ("log_every", "checkpoint_every", "eval_every")
+        }
+        steps["log_every"] = max(steps["log_every"], 1)
+        return dataclasses.replace(self, num_steps=num_steps, **steps)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Work:
+    """What one step amounts to, for speed and utilisation.
+
+    Attributes:
+        unit: "tokens" or "images".
+        units_per_step: in the global batch.
+        flops_per_step: of the model, over all devices; None when unknown.
+        peak_flops_per_device: per second; None when unknown.
+    """
+
+    unit: str
+    units_per_step: int
+    flops_per_step: float | None = None
+    peak_flops_per_device: float | None = None
+
+
+def run(
+    config: LoopConfig,
+    *,
+    workdir: pathlib.Path,
+    resolved: Mapping[str, Any],
+    init_state: Callable[[], State],
+    train_step: Callable[[State, Any], tuple[State, Mapping[str, jax.Array]]],
+    batches: Callable[[int], Iterator[Any]],
+    work: Work,
+    fixed: Sequence[str] = ("model", "seed"),
+    data: Sequence[str] = ("data_fingerprint",),
+    evaluators: Mapping[str, Evaluator] | None = None,
+    after_save: Callable[[int, State], None] | None = None,
+    summary: Sequence[str] = (),
+) -> State | None:
+    """Trains from the newest checkpoint in `workdir`, or from the start, to `config.num_steps`.
+
+    Args:
+        config: with all durations in steps (`LoopConfig.resolve`).
+        workdir: the run's directory; made when missing.
+        resolved: the whole resolved config with fingerprints, written to workdir/config.json.
+        init_state: a jitted function of no arguments with explicit output shardings. A restored
+            state gets the same shardings.
+        train_step: jitted, donating the state; metrics are scalars, "loss" among them.
+        batches: step -> iterator over the batches of that step and the following ones.
+        work: see `Work`.
+        fixed, data: keys of `resolved` that identify the run and its data, see
+            `checkpoints.prepare_workdir`.
+        evaluators: name -> `Evaluator`; its values are logged as eval/<name>/<key>.
+        after_save: called with (step, state) whenever a checkpoint is saved.
+        summary: more lines to log at the start, such as a sharding table.
+
+    Returns:
+        The final state, or None when the run was finished before.
+
+    Raises:
+        ValueError: the workdir is another run's or cannot be written; nothing was touched.
+        RunError: training failed; the message names the step and the last checkpoint.
+        RunStoppedError: SIGTERM or SIGINT arrived; the state was saved.
+    """
+    assert isinstance(config.num_steps, int), "LoopConfig.resolve first"
+    if config.tensorboard:
+        metrics_lib.require_tensorboard()
+    checkpoints_lib.prepare_workdir(
+        workdir,
+        resolved,
+        fixed=fixed,
+        data=data,
+        accept_changed_data=config.accept_changed_data,
+    )
+    done = checkpoints_lib.latest_step(workdir)
+    if done is not None and done >= config.num_steps:
+        _log("finished before: %s is at step %d; raise loop.num_steps to go on", workdir, done)
+        return None
+    with _explained(workdir), _StopSignal() as stop:
+        return _Run(
+            config, workdir, resolved, train_step, work, evaluators or {}, after_save, stop
+        ).train(init_state, batches, summary)
+
+
+class _Run:
+    """One call of `run`: its open files and what it measures."""
+
+    def __init__(self, config, workdir, resolved, train_step, work, evaluators, after_save, stop):
+        self.config, self.work, self.stop = config, work, stop
+        self.train_step, self.evaluators, self.after_save = train_step, evaluators, after_save
+        self.workdir = pathlib.Path(workdir)
+        self.checkpoints = checkpoints_lib.Checkpoints(
+            self.workdir, resolved, keep=config.keep_checkpoints
+        )
+        self.speed = _Speed(work)
+
+    def train(self, init_state, batches, summary) -> State:
+        """The loop. Its order matters and is the same for every training."""
+        start, state = self._restore_or_init(init_state)
+        self._log_start(start, state, summary)
+        num_steps, main = self.config.num_steps, jax.process_index() == 0
+        self.writer = metrics_lib.MetricsWriter(
+            self.workdir, start_step=start, tensorboard=self.config.tensorboard, active=main
+        )
+        self.progress = metrics_lib.Progress(
+            start_step=start, num_steps=num_steps, unit=self.work.unit, active=main
+        )
+        self.pending = None
+        with contextlib.ExitStack() as stack:
+            for resource in (self.checkpoints, self.writer, self.progress):
+                stack.callback(resource.close)
+            source = batches(start)
+            stack.callback(getattr(source, "close", lambda: None))
+            for step in range(start, num_steps):
+                # 1. Evaluate what `step` updates have made; 2. save it, if its loss was finite.
+                self._evaluate_and_save(step, state, resumed=step == start)
+                # 3. Take the batch: a function of the step, so a resumed run takes the same one.
+                waiting = time.monotonic()
+                batch = next(source)
+                self.speed.waited(time.monotonic() - waiting)
+                # 4. Step. The old state is donated; nothing may read it from here on.
+                state, metrics = self.train_step(state, batch)
+                # 5. Log the step before, so that the device never waits for the host.
+                self._read_pending()
+                self.pending = (step + 1, metrics)
+                if step == start:
+                    self._read_pending()
+            self._read_pending()
+            self._finish(num_steps, state)
+        return state
+
+    def _restore_or_init(self, init_state) -> tuple[int, State]:
+        step = self.checkpoints.latest_step()
+        if step is None:
+            return 0, init_state()
+        abstract = jax.eval_shape(init_state)
+        # An initialiser that states no shardings is one for a single device.
+        single = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        placed = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(
+                leaf.shape, leaf.dtype, sharding=leaf.sharding or single
+            ),
+            abstract,
+        )
+        return step, self.checkpoints.restore(placed)
+
+    def _evaluate_and_save(self, step: int, state: State, resumed: bool) -> None:
+        stopping = self.stop.requested(step)
+        evaluate, save = (
+            every > 0 and step % every == 0 and step > 0 and not resumed
+            for every in (self.config.eval_every, self.config.checkpoint_every)
+        )
+        if not (evaluate or save or stopping):
+            return
+        # The newest metrics decide whether this state is good; a bad one never replaces a good one.
+        self._read_pending()
+        with self.speed.paused():
+            if evaluate and not stopping:
+                self._evaluate(step, state)
+            if (save or stopping) and step > 0:
+                self._save(step, state)
+        if stopping:
+            self.checkpoints.wait(step, state)
+            raise RunStoppedError(
+                f"stopped by {stopping.name} at step {step}; {_resume_hint(self.workdir)}",
+                stopping.value,
+            )
+
+    def _evaluate(self, step: int, state: State) -> None:
+        values = {
+            f"eval/{name}/{key}": float(value)
+            for name, evaluator in self.evaluators.items()
+            for key, value in evaluator(state)
+        }
+        if values:
+            self.writer.write(step, values)
+            _log("step %d: %s", step, ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
+
+    def _save(self, step: int, state: State) -> None:
+        self.checkpoints.save(step, state)
+        if self.after_save is not None:
+            self.after_save(step, state)
+
+    def _read_pending(self) -> None:
+        """Waits for the metrics of the newest step, checks and logs them."""
+        if self.pending is None:
+            return
+        (step, arrays), self.pending = self.pending, None
+        values = {key: float(value) for key, value in jax.device_get(dict(arrays)).items()}
+        for key, value in values.items():
+            if not math.isfinite(value) and ("loss" in key or key == "grad_norm"):
+                raise FloatingPointError(
+                    f"step {step}: {key} is {value}; lower optimizer.peak_lr or look at the batch "
+                    f"of step {step - 1}"
+                )
+        first = self.speed.step_done()
+        if first is not None:
+            _log("first step took %.1f s, compilation included", first)
+            self.progress.first_step_done()
+        self.progress.update(values.get("loss"), self.speed.recent())
+        if step % self.config.log_every == 0 or step == self.config.num_steps:
+            seen = {f"train/{self.work.unit}_seen": step * self.work.units_per_step}
+            train = {f"train/{key}": value for key, value in values.items()}
+            self.writer.write(step, {**train, **seen, **self.speed.take_window()})
+
+    def _finish(self, step: int, state: State) -> None:
+        self._evaluate(step, state)
+        self._save(step, state)
+        self.checkpoints.wait(step, state)
+        _log("finished at step %d; checkpoint in %s", step, self.checkpoints.folder / str(step))
+
+    def _log_start(self, start: int, state: State, summary: Sequence[str]) -> None:
+        devices = jax.devices()
+        _log(
+            "lvm_jax %s, jax %s, python %s; %d x %s in %d process(es)",
+            *(__version__, jax.__version__, platform.python_version()),
+            *(len(devices), devices[0].device_kind, jax.process_count()),
+        )
+        for line in summary:
+            _log("%s", line)
+        count = trees.count_parameters(state["params"])
+        _log("%s parameters; config in %s", f"{count:,}", self.workdir / checkpoints_lib.CONFIG)
+        if start:
+            _log("resuming from the checkpoint of step %d of %d", start, self.config.num_steps)
+        else:
+            _log("starting: %d steps", self.config.num_steps)
+
+
+class _Speed:
+    """Wall-clock per step, without compilation, evaluation and saving."""
+
+    def __init__(self, work: Work):
+        self._work = work
+        self._start = self._last = time.monotonic()
+        self._first = True
+        self._seconds = self._waited = self._recent = 0.0
+        self._steps = 0
+
+    def waited(self, seconds: float) -> None:
+        self._waited += seconds
+
+    def step_done(self) -> float | None:
+        """Counts a step; for the first one its seconds, which include compilation."""
+        now, before = time.monotonic(), self._last
+        self._last = now
+        if self._first:
+            self._first = False
+            self._waited = 0.0
+            return now - self._start
+        self._steps += 1
+        self._seconds += now - before
+        self._recent = 0.9 * self._recent + 0.1 * (now - before) if self._recent else now - before
+        return None
+
+    @contextlib.contextmanager
+    def paused(self):
+        before = time.monotonic()
+        yield
+        self._last += time.monotonic() - before
+
+    def recent(self) -> float | None:
+        """Units per second over about the last ten steps, all devices together."""
+        return self._work.units_per_step / self._recent if self._recent else None
+
+    def take_window(self) -> dict[str, float]:
+        """perf/ and data/ metrics since the last call."""
+        if not self._steps:
+            return {}
+        seconds, work, devices = self._seconds / self._steps, self._work, jax.device_count()
+        rate = work.units_per_step / seconds / devices
+        window = {
+            "perf/sec_per_step": seconds,
+            f"perf/{work.unit}_per_sec_per_device": rate,
+            "data/wait_sec": self._waited / self._steps,
+        }
+        if work.flops_per_step and work.peak_flops_per_device:
+            per_device = work.flops_per_step / seconds / devices
+            window["perf/mfu"] = per_device / work.peak_flops_per_device
+        self._seconds, self._waited, self._steps = 0.0, 0.0, 0
+        return window
+
+
+class _StopSignal:
+    """Turns the first SIGTERM or SIGINT into a request; a second one acts as usual."""
+
+    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self):
+        self._received: signal.Signals | None = None
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> "_StopSignal":
+        # Several processes must agree on a step, which jax's preemption service arranges; its own
+        # SIGTERM handler stays.
+        if jax.process_count() == 1:
+            with contextlib.suppress(ValueError):  # not in the main thread: no handlers
+                self._previous = {s: signal.signal(s, self._receive) for s in self._SIGNALS}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, _frame: Any) -> None:
+        self._received = signal.Signals(number)
+        # Not through logging: a handler may interrupt a write to the same stream.
+        os.write(2, f"\n{self._received.name}: saving after this step, then stopping\n".encode())
+        self.__exit__()
+
+    def requested(self, step: int) -> signal.Signals | None:
+        """The signal to stop for before `step`, agreed on by all processes."""
+        if jax.process_count() > 1:
+            from jax.experimental import multihost_utils
+
+            return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else None
+        return self._received
+
+
+@contextlib.contextmanager
+def _explained(workdir: pathlib.Path):
+    """Adds to every failure where the last checkpoint is and how to resume."""
+    try:
+        yield
+    except RunError:
+        raise
+    except (OSError, ValueError, RuntimeError, FloatingPointError) as error:
+        cause = " ".join(str(error).split())[:1000]
+        raise RunError(f"training failed: {cause}; {_resume_hint(workdir)}") from error
+    except Exception:
+        # A bug of ours: its traceback matters, so only add to it.
+        logging.error("training failed; %s", _resume_hint(workdir))
+        raise
+
+
+def _resume_hint(workdir: pathlib.Path) -> str:
+    step = checkpoints_lib.latest_step(workdir)
+    if step is None:
+        return f"no checkpoint was saved in {workdir}; the same command starts over"
+    folder = pathlib.Path(workdir) / checkpoints_lib.FOLDER / str(step)
+    return f"the last good checkpoint is {folder}; the same command resumes from it"
+
+
+def _log(message: str, *values: Any) -> None:
+    if jax.process_index() == 0:
+        logging.info(message, *values)
