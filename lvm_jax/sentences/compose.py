@@ -1,0 +1,125 @@
+"""Sources -> one corpus of visual sentences."""
+
+import bisect
+import dataclasses
+import difflib
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lvm_jax import configs
+from lvm_jax.sentences.sources import KINDS, Source
+from lvm_jax.sentences.spec import Sentence
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """What a corpus is made of.
+
+    Attributes:
+        sources: see `sources.KINDS`.
+        seed: every draw depends on it.
+        epochs: passes over the sources, each with other squares and other partners.
+    """
+
+    sources: tuple[Source, ...]
+    seed: int = 0
+    epochs: int = 1
+
+    def __post_init__(self):
+        if not self.sources:
+            raise ValueError("corpus.sources is empty; name at least one source")
+        names = [source.name for source in self.sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(
+                    f"corpus.sources: {names.count(name)} sources are called {name!r}; "
+                    "give each its own name"
+                )
+        if self.epochs < 1:
+            raise ValueError(f"corpus.epochs={self.epochs} must be at least 1")
+
+
+def build_corpus(values: Mapping[str, Any], name: str = "corpus") -> CorpusConfig:
+    """Builds a corpus from plain values.
+
+    Args:
+        values: {"sources": [...], "seed": ..., "epochs": ...}. A source is a mapping with "kind"
+            and the fields of that kind's class. Sources may also be a mapping from name to source,
+            which a command line can override by name.
+        name: what error messages call `values`.
+
+    Raises:
+        ValueError: an unknown kind or key, or a value that does not fit; named.
+    """
+    values = dict(values)
+    given = values.pop("sources", ())
+    if isinstance(given, Mapping):
+        given = [
+            {"name": key, **source} if isinstance(source, Mapping) else source
+            for key, source in given.items()
+        ]
+    sources = tuple(build_source(source, f"{name}.sources[{i}]") for i, source in enumerate(given))
+    return configs.build(CorpusConfig, {**values, "sources": sources}, name)
+
+
+def build_source(values: Mapping[str, Any] | Source, name: str) -> Source:
+    """Builds one source from {"kind": ..., "folder": ..., ...}."""
+    if isinstance(values, Source):
+        return values
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name}={values!r} must be a mapping with a kind and a folder")
+    kind = values.get("kind")
+    if kind not in KINDS:
+        near = difflib.get_close_matches(str(kind), KINDS, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"kinds: {', '.join(KINDS)}"
+        raise ValueError(f"{name}.kind={kind!r} is unknown; {hint}")
+    return configs.build(KINDS[kind], values, name)
+
+
+class Sentences(Sequence[Sentence]):
+    """All sentences of a corpus in a fixed order: by epoch, then by source, then by index."""
+
+    def __init__(self, config: CorpusConfig):
+        self.config = config
+        counts = [source.num_sentences() for source in config.sources] * config.epochs
+        self._ends = list(itertools.accumulate(counts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sentence:
+        if not 0 <= index < len(self):
+            raise IndexError(f"sentence {index} of {len(self)}")
+        block = bisect.bisect_right(self._ends, index)
+        epoch, place = divmod(block, len(self.config.sources))
+        start = self._ends[block - 1] if block else 0
+        return self.config.sources[place].sentence(self.config.seed, epoch, index - start)
+
+    @property
+    def num_images(self) -> int:
+        """Images in all sentences together, repeated ones counted each time."""
+        return self.config.epochs * sum(
+            source.num_sentences() * source.images_per_sentence for source in self.config.sources
+        )
+
+    def fingerprint(self) -> str:
+        """Changes with the config and with the names and sizes of the files; 64 hex digits."""
+        digest = hashlib.sha256(json.dumps(configs.to_dict(self.config), sort_keys=True).encode())
+        for source in self.config.sources:
+            for picture in source.pictures:
+                for path in filter(None, (picture.path, picture.annotation)):
+                    digest.update(f"{path}:{os.path.getsize(path)};".encode())
+        return digest.hexdigest()
+
+
+def sentences(config: CorpusConfig) -> Sentences:
+    """The sentences of a corpus.
+
+    Raises:
+        ValueError: a folder, a pair or a pattern that does not fit; named.
+    """
+    return Sentences(config)

@@ -1,0 +1,115 @@
+"""What a visual sentence is: an ordered row of image references, and how one becomes pixels.
+
+Paper: Bai et al. 2023, section 3.1 (images and their annotations as sequences of images).
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from lvm_jax import images
+from lvm_jax.sentences import derive
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+    """A square of a picture, in 65536ths, so that it fits a picture and its annotation alike.
+
+    Attributes:
+        left: share of the horizontal room that lies left of the square, 0..65536.
+        top: share of the vertical room that lies above the square, 0..65536.
+        side: side over the short side of the picture, 1..65536.
+    """
+
+    left: int
+    top: int
+    side: int
+
+    UNIT = 1 << 16
+
+    def __post_init__(self):
+        assert 0 <= self.left <= self.UNIT and 0 <= self.top <= self.UNIT, self
+        assert 0 < self.side <= self.UNIT, self
+
+    def box(self, height: int, width: int) -> tuple[int, int, int]:
+        """(left, top, side) in whole pixels of a picture of this size."""
+        side = max(1, (min(height, width) * self.side + self.UNIT // 2) // self.UNIT)
+        left = ((width - side) * self.left + self.UNIT // 2) // self.UNIT
+        top = ((height - side) * self.top + self.UNIT // 2) // self.UNIT
+        return left, top, side
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageRef:
+    """One image of a sentence: a file, a square of it, and what is derived from it.
+
+    Attributes:
+        path: the image file.
+        crop: the square that is used; None takes the central one.
+        flip: mirrored left to right.
+        derivation: name in `derive.DERIVATIONS`; "" leaves the picture as it is.
+        parameters: (name, value) pairs for the derivation.
+    """
+
+    path: str
+    crop: Crop | None = None
+    flip: bool = False
+    derivation: str = ""
+    parameters: tuple[tuple[str, int | float | str], ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Equal keys mean equal pixels: unique images are tokenized once by it."""
+        crop = f"{self.crop.left},{self.crop.top},{self.crop.side}" if self.crop else "center"
+        given = ",".join(f"{name}={value!r}" for name, value in self.parameters)
+        return f"{self.path}|{crop}|{'flip' if self.flip else ''}|{self.derivation}({given})"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """An ordered row of images with a kind.
+
+    Attributes:
+        kind: what the row is, such as "colorization".
+        source: name of the source in the config.
+        key: the pictures shown, named relative to their folder; splits by identity use it.
+        images: the row.
+    """
+
+    kind: str
+    source: str
+    key: str
+    images: tuple[ImageRef, ...]
+
+
+def load(
+    ref: ImageRef, size: int, read: Callable[[str], np.ndarray] = images.read_image
+) -> np.ndarray:
+    """The pixels of an image reference.
+
+    The derivation works at the final size, so that line widths and hole sizes do not depend on the
+    resolution of the file.
+
+    Args:
+        ref: which image.
+        size: the tokenizer's resolution.
+        read: path -> uint8 [H, W, 3]; a caller that shows many squares of a picture passes a
+            cached reader.
+
+    Returns:
+        uint8 [size, size, 3].
+
+    Raises:
+        images.ImageError: the file cannot be read.
+    """
+    picture = read(ref.path)
+    if ref.crop is not None:
+        left, top, side = ref.crop.box(*picture.shape[:2])
+        picture = picture[top : top + side, left : left + side]
+    picture = images.resize_crop(np.ascontiguousarray(picture), size)
+    if ref.flip:
+        picture = picture[:, ::-1]
+    if ref.derivation:
+        picture = derive.DERIVATIONS[ref.derivation](picture, **dict(ref.parameters))
+    return np.ascontiguousarray(picture)
