@@ -1,0 +1,133 @@
+"""AdamW with a cosine schedule counted in updates, decay on matrices only, clipping by global norm.
+
+The schedule and the logged learning rate both count updates of the parameters, not micro-batches.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import optax
+
+from lvm_jax import trees
+from lvm_jax.training import durations
+
+# Parts of a parameter's name that are vectors or look-up tables in spirit, whatever their rank
+# (stacked norms have two dims).
+NOT_DECAYED = ("norm", "embedding", "codebook", "bias", "scale")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """AdamW and its schedule: linear warm-up to peak_lr, cosine down to end_lr, then constant.
+
+    Attributes:
+        peak_lr: learning rate after the warm-up.
+        end_lr: learning rate after the decay.
+        warmup_steps: updates of the warm-up, from zero; a number or "2%", see `durations`.
+        decay_steps: updates until end_lr, warm-up included; None: the whole run.
+        b1, b2: decay of the gradient's first and second moment.
+        eps: added to the root of the second moment.
+        weight_decay: decoupled, times the learning rate; on matrices, not on norms or embeddings.
+        clip_norm: greatest global norm of the gradient; 0 turns clipping off.
+    """
+
+    peak_lr: float = 3e-4
+    end_lr: float = 3e-5
+    warmup_steps: durations.Duration = "2%"
+    decay_steps: durations.Duration | None = None
+    b1: float = 0.9
+    b2: float = 0.95
+    eps: float = 1e-8
+    weight_decay: float = 0.1
+    clip_norm: float = 1.0
+
+    def __post_init__(self):
+        if self.peak_lr <= 0:
+            raise ValueError(f"optimizer.peak_lr={self.peak_lr} must be positive")
+        for name in ("end_lr", "weight_decay", "clip_norm"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"optimizer.{name}={getattr(self, name)} must not be negative")
+        for name in ("b1", "b2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"optimizer.{name}={getattr(self, name)} must lie in [0, 1)")
+
+    def resolve(self, rates: durations.Rates) -> "OptimizerConfig":
+        """The same with durations in steps; `rates.run_steps` must be set.
+
+        Raises:
+            ValueError: a duration that cannot be resolved, or a warm-up longer than the decay.
+        """
+        decay = "100%" if self.decay_steps is None else self.decay_steps
+        warmup_steps = durations.to_steps(self.warmup_steps, rates, "optimizer.warmup_steps")
+        decay_steps = durations.to_steps(decay, rates, "optimizer.decay_steps")
+        if warmup_steps > decay_steps:
+            raise ValueError(
+                f"optimizer.warmup_steps={warmup_steps} exceeds optimizer.decay_steps="
+                f"{decay_steps}; shorten the warm-up"
+            )
+        return dataclasses.replace(self, warmup_steps=warmup_steps, decay_steps=decay_steps)
+
+
+def schedule(config: OptimizerConfig) -> optax.Schedule:
+    """Update count -> learning rate; durations must be resolved."""
+    assert isinstance(config.warmup_steps, int), "OptimizerConfig.resolve first"
+    assert isinstance(config.decay_steps, int), "OptimizerConfig.resolve first"
+    warmup = optax.linear_schedule(0.0, config.peak_lr, config.warmup_steps)
+    cosine = optax.cosine_decay_schedule(
+        config.peak_lr,
+        max(config.decay_steps - config.warmup_steps, 1),
+        alpha=config.end_lr / config.peak_lr,
+    )
+    return optax.join_schedules([warmup, cosine], [config.warmup_steps])
+
+
+def decay_mask(params: Mapping[str, Any]) -> dict[str, Any]:
+    """True for each parameter that is decayed: matrices, not norms, embeddings or biases."""
+
+    def decayed(name: str, leaf: Any) -> bool:
+        return leaf.ndim >= 2 and not any(word in name for word in NOT_DECAYED)
+
+    flat = trees.flatten(params)
+    return trees.unflatten({name: decayed(name, leaf) for name, leaf in flat.items()})
+
+
+def make(config: OptimizerConfig) -> optax.GradientTransformation:
+    """Clipping, then AdamW with `schedule` and `decay_mask`."""
+    clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
+    return optax.chain(
+        clip,
+        optax.adamw(
+            schedule(config),
+            b1=config.b1,
+            b2=config.b2,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            mask=decay_mask,
+        ),
+    )
+
+
+def state_shardings(
+    tx: optax.GradientTransformation,
+    abstract_params: Any,
+    param_shardings: Any,
+    replicated: jax.sharding.Sharding,
+) -> Any:
+    """Shardings of the optimizer's state: moments lie where their parameters lie.
+
+    Args:
+        tx: see `make`.
+        abstract_params: tree of `jax.ShapeDtypeStruct`.
+        param_shardings: the same tree of shardings.
+        replicated: for counters.
+    """
+    abstract = jax.eval_shape(tx.init, abstract_params)
+    return optax.tree.map_params(
+        tx,
+        lambda _, sharding: sharding,
+        abstract,
+        param_shardings,
+        transform_non_params=lambda _: replicated,
+    )

@@ -1,0 +1,234 @@
+"""The transformer's training as a whole: an experiment, checked and handed to the loop."""
+
+import dataclasses
+import json
+import math
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+from absl import logging
+from jax.sharding import Mesh
+
+from lvm_jax import configs, flops, partition
+from lvm_jax import mesh as mesh_lib
+from lvm_jax.data.pipeline import DataConfig, Pipeline
+from lvm_jax.model import transformer
+from lvm_jax.model.config import PRESETS, TransformerConfig
+from lvm_jax.training import durations, loop, next_token
+from lvm_jax.training.optimizer import OptimizerConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransformerExperiment:
+    """Everything that decides a transformer's training, except where it is written.
+
+    Attributes:
+        seed: of the initialisation and the data order.
+        batch_size: rows of the global batch, over all devices and micro-batches.
+        accumulation: micro-batches per update; more need less memory.
+        loss_chunks: pieces of a row whose logits exist at a time; more need less memory.
+        data: the shards and how rows are made of them.
+        eval_data: held-out shards, or None for no evaluation.
+        eval_batches: batches of an evaluation at most; always the same ones.
+        model, optimizer, mesh, rules, loop, distributed: see their classes.
+    """
+
+    seed: int = 0
+    batch_size: int
+    accumulation: int = 1
+    loss_chunks: int = 1
+    data: DataConfig
+    eval_data: DataConfig | None = None
+    eval_batches: int = 8
+    model: TransformerConfig
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    mesh: mesh_lib.MeshConfig = dataclasses.field(default_factory=mesh_lib.MeshConfig)
+    rules: partition.Rules = dataclasses.field(default_factory=partition.Rules)
+    loop: loop.LoopConfig
+    distributed: mesh_lib.DistributedConfig = dataclasses.field(
+        default_factory=mesh_lib.DistributedConfig
+    )
+
+    def __post_init__(self):
+        for name in ("batch_size", "accumulation", "loss_chunks", "eval_batches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"config.{name}={getattr(self, name)} must be at least 1")
+        if self.data.context > self.model.context:
+            raise ValueError(
+                f"config.data.context={self.data.context} exceeds config.model.context="
+                f"{self.model.context}; shorten the rows or raise the model's context"
+            )
+        if self.data.context % self.loss_chunks:
+            raise ValueError(
+                f"config.loss_chunks={self.loss_chunks} must divide config.data.context="
+                f"{self.data.context}"
+            )
+
+
+def build_experiment(values: Mapping[str, Any], name: str = "config") -> TransformerExperiment:
+    """A mapping, such as an experiment file gives, -> a checked experiment.
+
+    Args:
+        values: fields of `TransformerExperiment`; values["model"] may name a "preset".
+        name: what error messages call the mapping.
+
+    Raises:
+        ValueError: an unknown key or a bad value, by name.
+    """
+    values = dict(values)
+    if isinstance(values.get("model"), Mapping):
+        values["model"] = configs.with_preset(PRESETS, values["model"], f"{name}.model")
+    return configs.build(TransformerExperiment, values, name)
+
+
+def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_token.State | None:
+    """Trains, or goes on training, in `workdir`.
+
+    Args:
+        experiment: what to train.
+        workdir: the run's directory; see `checkpoints` for what is in it.
+
+    Returns:
+        The final state, or None when the run was finished before.
+
+    Raises:
+        ValueError: found before training: mesh, batch, data, vocabulary or workdir do not fit.
+        loop.RunError: training failed or was told to stop.
+    """
+    workdir = pathlib.Path(workdir)
+    mesh = mesh_lib.make_mesh(experiment.mesh)
+    next_token.check_batch(
+        experiment.batch_size,
+        experiment.accumulation,
+        mesh,
+        experiment.rules,
+        "config.batch_size",
+    )
+    source = _open_data(experiment.data, experiment, "data")
+    experiment = _resolve(experiment, source)
+    arguments = (experiment.model, experiment.optimizer, mesh, experiment.rules)
+    chunks = experiment.loss_chunks
+    return loop.run(
+        experiment.loop,
+        workdir=workdir,
+        resolved=resolved_config(experiment, source),
+        init_state=next_token.make_init(*arguments, experiment.seed),
+        train_step=next_token.make_step(
+            *arguments, accumulation=experiment.accumulation, loss_chunks=chunks
+        ),
+        batches=lambda step: device_batches(source, step, experiment, mesh),
+        work=_work(experiment),
+        fixed=("kind", "model", "seed"),
+        data=("data_fingerprint", "tokenizer_fingerprint"),
+        evaluators=_evaluators(experiment, mesh),
+        summary=_summary(experiment, mesh),
+    )
+
+
+def _open_data(config: DataConfig, experiment: TransformerExperiment, key: str) -> Pipeline:
+    source = Pipeline(config, seed=experiment.seed, global_batch=experiment.batch_size)
+    wanted, found = experiment.model.vocabulary, source.vocabulary
+    for field in ("num_codes", "num_special"):
+        if getattr(wanted, field) != getattr(found, field):
+            raise ValueError(
+                f"config.model.vocabulary.{field}={getattr(wanted, field)} but the shards of "
+                f"config.{key}.shards={config.shards} have {getattr(found, field)}; set the "
+                "model's to theirs"
+            )
+    return source
+
+
+def _resolve(experiment: TransformerExperiment, source: Pipeline) -> TransformerExperiment:
+    """Every duration in steps."""
+    rates = durations.Rates(
+        examples_per_step=experiment.batch_size,
+        tokens_per_step=experiment.batch_size * experiment.data.context,
+        examples_per_epoch=source.rows_per_epoch,
+    )
+    loop_config = experiment.loop.resolve(rates)
+    rates = dataclasses.replace(rates, run_steps=loop_config.num_steps)
+    return dataclasses.replace(
+        experiment, loop=loop_config, optimizer=experiment.optimizer.resolve(rates)
+    )
+
+
+def resolved_config(experiment: TransformerExperiment, source: Pipeline) -> dict[str, Any]:
+    """What workdir/config.json holds."""
+    return {
+        "kind": "transformer",
+        **configs.to_dict(experiment),
+        "data_fingerprint": source.fingerprint,
+        "tokenizer_fingerprint": source.tokenizer_fingerprint,
+    }
+
+
+def device_batches(
+    source: Pipeline, start_step: int, experiment: TransformerExperiment, mesh: Mesh
+) -> Iterator[next_token.Batch]:
+    """Batches from `start_step` on, each process reading only the rows of its own devices.
+
+    Yields:
+        A dict of global arrays [batch_size, context], rows split over the mesh.
+    """
+    sharding = partition.batch_sharding(mesh, experiment.rules)
+    shape = (experiment.batch_size, experiment.data.context)
+    indices = sharding.addressable_devices_indices_map(shape).values()
+    bounds = [rows.indices(shape[0])[:2] for rows, *_ in indices]
+    first, last = min(b[0] for b in bounds), max(b[1] for b in bounds)
+
+    def place(local):
+        def piece(index):
+            start, stop, _ = index[0].indices(shape[0])
+            return local[start - first : stop - first]
+
+        return jax.make_array_from_callback(shape, sharding, piece)
+
+    for batch in source.iterate(start_step, rows=slice(first, last)):
+        yield {key: place(batch[key]) for key in next_token.BATCH_DTYPES}
+
+
+def _work(experiment: TransformerExperiment) -> loop.Work:
+    tokens, context = experiment.batch_size * experiment.data.context, experiment.data.context
+    peak = flops.device_peak(jax.devices()[0].device_kind)
+    return loop.Work(
+        unit="tokens",
+        units_per_step=tokens,
+        flops_per_step=tokens * flops.train_flops_per_token(experiment.model, context),
+        peak_flops_per_device=None if peak is None else peak.flops,
+    )
+
+
+def _evaluators(experiment: TransformerExperiment, mesh: Mesh) -> dict[str, loop.Evaluator]:
+    if experiment.eval_data is None:
+        return {}
+    source = _open_data(experiment.eval_data, experiment, "eval_data")
+    data_experiment = dataclasses.replace(experiment, data=experiment.eval_data)
+    sums = next_token.make_eval(
+        experiment.model, mesh, experiment.rules, loss_chunks=experiment.loss_chunks
+    )
+    # Whole batches of the first epoch; a smaller set is seen once, with repeats to fill the batch.
+    num_batches = max(min(experiment.eval_batches, source.rows_per_epoch // source.global_batch), 1)
+
+    def evaluate(state):
+        batches = device_batches(source, 0, data_experiment, mesh)
+        totals = [sums(state["params"], next(batches)) for _ in range(num_batches)]
+        batches.close()
+        loss, hits, tokens = (
+            sum(float(total[key]) for total in totals) for key in ("loss", "hits", "tokens")
+        )
+        yield "loss", loss / max(tokens, 1)
+        yield "perplexity", math.exp(min(loss / max(tokens, 1), 700))
+        yield "accuracy", hits / max(tokens, 1)
+
+    return {"held_out": evaluate}
+
+
+def _summary(experiment: TransformerExperiment, mesh: Mesh) -> list[str]:
+    abstract = transformer.abstract_params(experiment.model)
+    axes = transformer.logical_axes(experiment.model)
+    placed = partition.shardings(mesh, experiment.rules, axes, abstract)
+    sizes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
+    logging.debug("config: %s", json.dumps(configs.to_dict(experiment)))
+    return [f"mesh: {sizes}", "parameters:\n" + partition.table(abstract, placed)]
