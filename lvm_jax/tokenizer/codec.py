@@ -1,0 +1,231 @@
+"""A trained tokenizer for use: images <-> ids, and the directory it lives in.
+
+Letters: B images of any number, H and W pixels, T ids per image.
+"""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from lvm_jax import configs, trees
+from lvm_jax.tokenizer import vqgan
+from lvm_jax.tokenizer.config import VQGANConfig
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "weights.safetensors"
+FORMAT_VERSION = 1
+
+# Pixels per jitted call: small on a CPU, where a lone image pays for a whole chunk.
+_CHUNK_PIXELS = {"cpu": 2**17}
+_CHUNK_PIXELS_ACCELERATOR = 2**21
+
+
+class Tokenizer:
+    """Images <-> ids with fixed weights.
+
+    Everything runs in float32 with the highest matmul precision and in chunks of one fixed shape
+    (the last one padded), so that the ids of an image do not depend on what else is in its batch.
+
+    Args:
+        config: the geometry.
+        params: as `vqgan.init_params` gives them.
+        chunk_size: images per jitted call; by default chosen from the image size and the platform.
+    """
+
+    def __init__(self, config: VQGANConfig, params: vqgan.Params, *, chunk_size: int | None = None):
+        check_params(config, params, "the tokenizer's parameters")
+        self.config = config
+        self.params = jax.tree.map(jnp.asarray, params)
+        self.fingerprint = fingerprint(config, params)
+        pixels = _CHUNK_PIXELS.get(jax.default_backend(), _CHUNK_PIXELS_ACCELERATOR)
+        self.chunk_size = chunk_size or max(1, pixels // config.image_size**2)
+        self._encode = jax.jit(self._encode_chunk)
+        self._decode = jax.jit(self._decode_chunk)
+
+    @property
+    def image_size(self) -> int:
+        return self.config.image_size
+
+    @property
+    def tokens_per_image(self) -> int:
+        return self.config.tokens_per_image
+
+    @property
+    def num_codes(self) -> int:
+        return self.config.num_codes
+
+    def encode(self, images: Any) -> Int[np.ndarray, "B T"]:
+        """Images -> int32 ids in [0, num_codes).
+
+        Args:
+            images: [B, H, W, 3], float32 in [0, 1] or uint8 in [0, 255], H = W = image_size.
+
+        Raises:
+            ValueError: another shape or dtype, or values outside [0, 1].
+        """
+        images = np.asarray(images)
+        size = self.image_size
+        if images.ndim != 4 or images.shape[1:] != (size, size, 3):
+            raise ValueError(
+                f"images of shape {images.shape} do not fit this tokenizer; "
+                f"give [B, {size}, {size}, 3] (lvm_jax.images.resize_crop makes it)"
+            )
+        if images.dtype != np.uint8:
+            if not np.issubdtype(images.dtype, np.floating):
+                raise ValueError(
+                    f"images of dtype {images.dtype} must be uint8 or floats in [0, 1]"
+                )
+            images = images.astype(np.float32)
+            # Written so that NaN fails it too.
+            if images.size and not (images.min() >= 0.0 and images.max() <= 1.0):
+                raise ValueError(
+                    f"float images span [{images.min():g}, {images.max():g}]; give values in "
+                    "[0, 1], or uint8 in [0, 255]"
+                )
+        return self._in_chunks(self._encode, images, np.empty((0, self.tokens_per_image), np.int32))
+
+    def decode(self, ids: Any) -> Float[np.ndarray, "B H W 3"]:
+        """Ids -> float32 images, clipped to [0, 1].
+
+        Args:
+            ids: integers [B, tokens_per_image] in [0, num_codes).
+
+        Raises:
+            ValueError: another shape, or an id that is no code.
+        """
+        ids = np.asarray(ids)
+        if ids.ndim != 2 or ids.shape[1] != self.tokens_per_image:
+            raise ValueError(f"ids of shape {ids.shape} must be [B, {self.tokens_per_image}]")
+        if not np.issubdtype(ids.dtype, np.integer):
+            raise ValueError(f"ids of dtype {ids.dtype} must be integers")
+        if ids.size and not (ids.min() >= 0 and ids.max() < self.num_codes):
+            raise ValueError(
+                f"ids span [{ids.min()}, {ids.max()}] but codes are 0..{self.num_codes - 1}; "
+                "remove special ids before decoding"
+            )
+        size = self.image_size
+        empty = np.empty((0, size, size, 3), np.float32)
+        return self._in_chunks(self._decode, ids.astype(np.int32), empty)
+
+    def _in_chunks(self, function: Any, inputs: np.ndarray, empty: np.ndarray) -> np.ndarray:
+        outputs = [empty]
+        pending = None
+        for start in range(0, len(inputs), self.chunk_size):
+            chunk = inputs[start : start + self.chunk_size]
+            padding = [(0, self.chunk_size - len(chunk))] + [(0, 0)] * (inputs.ndim - 1)
+            result = function(self.params, np.pad(chunk, padding))
+            # Read one chunk late, so that the device has the next one while the host copies.
+            if pending is not None:
+                outputs.append(np.asarray(pending))
+            pending = result
+        if pending is not None:
+            outputs.append(np.asarray(pending))
+        return np.concatenate(outputs)[: len(inputs)]
+
+    def _encode_chunk(self, params: vqgan.Params, images: jax.Array) -> jax.Array:
+        with jax.default_matmul_precision("highest"):
+            if images.dtype == jnp.uint8:
+                images = images.astype(jnp.float32) / 255.0
+            z_BhwD = vqgan.encode(self.config, params, images)
+            return vqgan.lookup(self.config, params, z_BhwD)
+
+    def _decode_chunk(self, params: vqgan.Params, ids_BT: jax.Array) -> jax.Array:
+        with jax.default_matmul_precision("highest"):
+            return jnp.clip(vqgan.decode_ids(self.config, params, ids_BT), 0.0, 1.0)
+
+
+def fingerprint(config: VQGANConfig, params: vqgan.Params) -> str:
+    """64 hex digits that change with any weight and any setting.
+
+    Settings at their default stay out, so that a new one does not change old fingerprints.
+    """
+    settings = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) != field.default
+    }
+    text = json.dumps(settings, sort_keys=True) + trees.fingerprint(params)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_params(config: VQGANConfig, params: vqgan.Params, source: str) -> None:
+    """Refuses parameters that do not fit the geometry, or are not finite.
+
+    Raises:
+        ValueError: says what differs first; `source` is what it calls the parameters.
+    """
+    differences = trees.first_differences(vqgan.abstract_params(config), params)
+    if differences:
+        raise ValueError(f"{source} do not fit the configuration: {'; '.join(differences)}")
+    for name, leaf in trees.flatten(params).items():
+        if not np.isfinite(np.asarray(leaf)).all():
+            raise ValueError(f"{source} hold values that are not finite, first in {name}")
+
+
+def save_tokenizer(
+    directory: str | pathlib.Path, config: VQGANConfig, params: vqgan.Params
+) -> None:
+    """Writes a directory for `load_tokenizer`.
+
+    An interrupted write over an older tokenizer leaves a directory that `load_tokenizer` refuses,
+    never one that mixes two.
+    """
+    directory = pathlib.Path(directory)
+    params = jax.tree.map(np.asarray, params)
+    check_params(config, params, f"parameters for {directory}")
+    content = {
+        "format_version": FORMAT_VERSION,
+        "fingerprint": fingerprint(config, params),
+        "tokenizer": configs.to_dict(config),
+    }
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        trees.save_safetensors(directory / WEIGHTS_FILE, params)
+        partial = directory / (CONFIG_FILE + ".partial")
+        partial.write_text(json.dumps(content, indent=2) + "\n")
+        partial.replace(directory / CONFIG_FILE)
+    except OSError as error:
+        raise ValueError(f"cannot write tokenizer {directory}: {error}") from error
+
+
+def load_tokenizer(directory: str | pathlib.Path) -> Tokenizer:
+    """Reads a directory written by `save_tokenizer`.
+
+    Raises:
+        ValueError: a file is missing, unreadable, of another version or altered; names the file.
+    """
+    config_file = pathlib.Path(directory) / CONFIG_FILE
+    weights_file = pathlib.Path(directory) / WEIGHTS_FILE
+    try:
+        content = json.loads(config_file.read_text())
+        version, stored, settings = (
+            content[key] for key in ("format_version", "fingerprint", "tokenizer")
+        )
+    except FileNotFoundError:
+        raise ValueError(
+            f"no tokenizer in {directory}: {config_file} is missing; give a directory written by "
+            "train_tokenizer or convert_tokenizer"
+        ) from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{config_file} is not a tokenizer's configuration: {error!r}") from error
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"{config_file} has format version {version}; this program reads {FORMAT_VERSION}"
+        )
+    config = configs.build(VQGANConfig, settings, f"{config_file}: tokenizer")
+    params = trees.load_safetensors(weights_file)
+    check_params(config, params, str(weights_file))
+    tokenizer = Tokenizer(config, params)
+    if tokenizer.fingerprint != stored:
+        raise ValueError(
+            f"{weights_file} or {config_file} was altered: its fingerprint is "
+            f"{tokenizer.fingerprint[:12]}, not {stored[:12]}; write the tokenizer again"
+        )
+    return tokenizer

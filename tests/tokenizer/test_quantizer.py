@@ -1,0 +1,99 @@
+"""Lookup against brute force, gradients that go where they should, codes that stay alive."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lvm_jax.tokenizer import quantizer
+
+RNG = np.random.default_rng(0)
+CODES_KD = RNG.standard_normal((48, 5)).astype(np.float32)
+Z_ND = RNG.standard_normal((301, 5)).astype(np.float32)
+
+
+def brute_force(codes_KD, z_ND):
+    distances = ((z_ND[:, None].astype(np.float64) - codes_KD[None]) ** 2).sum(-1)
+    return distances.argmin(1)
+
+
+@pytest.mark.parametrize("max_scores", [2**22, 48 * 100, 48, 1])
+def test_nearest_is_brute_force_in_any_chunking(monkeypatch, max_scores):
+    monkeypatch.setattr(quantizer, "_MAX_SCORES", max_scores)
+    ids = quantizer.nearest(CODES_KD, Z_ND)
+    assert ids.dtype == jnp.int32
+    np.testing.assert_array_equal(ids, brute_force(CODES_KD, Z_ND))
+
+
+def test_a_tie_goes_to_the_lower_id():
+    codes = jnp.ones((7, 3))
+    np.testing.assert_array_equal(quantizer.nearest(codes, jnp.ones((4, 3))), np.zeros(4))
+
+
+def test_lookup_never_holds_scores_of_all_vectors():
+    """16,384 codes and 64 images of 256 ids would be 1 GiB of scores."""
+    codes = jax.ShapeDtypeStruct((16384, 8), jnp.float32)
+    z = jax.ShapeDtypeStruct((64 * 256, 8), jnp.float32)
+    memory = jax.jit(quantizer.nearest).lower(codes, z).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 2**27
+
+
+def test_straight_through_has_the_code_and_the_gradient_of_z():
+    z, code = jnp.array([1.0, 2.0]), jnp.array([3.0, 5.0])
+    value, pullback = jax.vjp(quantizer.straight_through, z, code)
+    np.testing.assert_array_equal(value, code)
+    dz, dcode = pullback(jnp.array([7.0, 11.0]))
+    np.testing.assert_array_equal(dz, [7.0, 11.0])
+    np.testing.assert_array_equal(dcode, [0.0, 0.0])
+
+
+def test_commitment_moves_the_encoder_and_codebook_loss_the_codes():
+    z, code = jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 4.0]])
+    commitment, codebook = quantizer.losses(z, code)
+    assert commitment == codebook == 2.5
+    d_commitment = jax.grad(lambda z, e: quantizer.losses(z, e)[0], (0, 1))(z, code)
+    d_codebook = jax.grad(lambda z, e: quantizer.losses(z, e)[1], (0, 1))(z, code)
+    np.testing.assert_array_equal(d_commitment[0], z - code)
+    np.testing.assert_array_equal(d_commitment[1], 0 * code)
+    np.testing.assert_array_equal(d_codebook[0], 0 * z)
+    np.testing.assert_array_equal(d_codebook[1], code - z)
+
+
+def test_usage_and_perplexity():
+    ids = jnp.array([[0, 0, 1, 1], [2, 2, 3, 3]])
+    counts = quantizer.histogram(ids, 8)
+    np.testing.assert_array_equal(counts, [2, 2, 2, 2, 0, 0, 0, 0])
+    assert quantizer.usage(counts) == 0.5
+    np.testing.assert_allclose(quantizer.perplexity(counts), 4.0, rtol=1e-6)
+    np.testing.assert_allclose(quantizer.perplexity(quantizer.histogram(ids * 0, 8)), 1.0)
+
+
+def test_moving_average_settles_on_cluster_means():
+    ids = brute_force(CODES_KD, Z_ND)
+    counts, sums = jnp.zeros(48), jnp.zeros((48, 5))
+    for _ in range(200):
+        counts, sums = quantizer.moving_average(counts, sums, Z_ND, ids, 0.9)
+    codes = quantizer.centroids(counts, sums, CODES_KD)
+    for code in range(48):
+        members = Z_ND[ids == code]
+        expected = members.mean(0) if len(members) else CODES_KD[code]
+        np.testing.assert_allclose(codes[code], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_restart_moves_the_dead_to_different_vectors_and_leaves_the_living():
+    dead = np.zeros(48, bool)
+    dead[[3, 7, 40]] = True
+    moved = quantizer.restart_dead(jax.random.key(0), CODES_KD, dead, Z_ND)
+    np.testing.assert_array_equal(moved[~dead], CODES_KD[~dead])
+    sources = [np.flatnonzero((code == Z_ND).all(1)).tolist() for code in np.asarray(moved[dead])]
+    assert [len(source) for source in sources] == [1, 1, 1]
+    assert len({source[0] for source in sources}) == 3
+    again = quantizer.restart_dead(jax.random.key(0), CODES_KD, dead, Z_ND)
+    other = quantizer.restart_dead(jax.random.key(1), CODES_KD, dead, Z_ND)
+    np.testing.assert_array_equal(moved, again)
+    assert (np.asarray(moved) != np.asarray(other)).any()
+
+
+def test_restart_of_more_codes_than_vectors():
+    moved = quantizer.restart_dead(jax.random.key(0), CODES_KD, np.ones(48, bool), Z_ND[:5])
+    assert {tuple(code) for code in np.asarray(moved)} == {tuple(z) for z in Z_ND[:5]}
