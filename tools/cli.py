@@ -62,12 +62,14 @@ def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> dic
     path, _, argument = name.partition(":")
     file = pathlib.Path(path)
     if not file.is_file():
-        known = sorted(f"experiments/{found.name}" for found in ROOT.glob("experiments/*.py"))
+        known = [f"experiments/{found.name}" for found in experiment_files()]
         near = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"experiments: {', '.join(known)}"
         raise ValueError(f"--config={name}: no file {path}; {hint}")
     spec = importlib.util.spec_from_file_location(f"experiment_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))  # experiments share experiments/common.py
     try:
         spec.loader.exec_module(module)
     except (ImportError, SyntaxError) as error:
@@ -79,6 +81,11 @@ def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> dic
     for key, value in overrides:
         _override(values, key, value)
     return values
+
+
+def experiment_files() -> list[pathlib.Path]:
+    """The experiments of this checkout, without what they share."""
+    return sorted(path for path in ROOT.glob("experiments/*.py") if path.name != "common.py")
 
 
 def _override(values: dict[str, Any], key: str, text: str) -> None:
