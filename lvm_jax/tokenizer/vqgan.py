@@ -9,13 +9,16 @@ row-major order, D code dimension, K codes.
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from lvm_jax import trees
 from lvm_jax.tokenizer import quantizer
 from lvm_jax.tokenizer.blocks import (
     Attention,
@@ -32,6 +35,9 @@ from lvm_jax.tokenizer.config import VQGANConfig
 Params = dict[str, Any]
 
 IMAGE_CHANNELS = 3
+
+# Standard deviation of a normal truncated at two of its own.
+_TRUNCATED_NORMAL_STD = 0.87962566103423978
 
 
 class Level(nnx.Module):
@@ -128,13 +134,7 @@ class VQGAN(nnx.Module):
         if config.quant_convs:
             self.quant_conv = conv(config.latent_dim, config.code_dim, 1, rngs=rngs)
             self.post_quant_conv = conv(config.code_dim, config.latent_dim, 1, rngs=rngs)
-        limit = 1.0 / config.num_codes
-        codebook_KD = jax.random.uniform(
-            rngs.params(), (config.num_codes, config.code_dim), jnp.float32, -limit, limit
-        )
-        if config.normalize_codes:
-            codebook_KD = quantizer.normalize(codebook_KD)
-        self.codebook = nnx.Param(codebook_KD)
+        self.codebook = nnx.Param(jnp.zeros((config.num_codes, config.code_dim)))
 
 
 @functools.cache
@@ -164,12 +164,32 @@ def abstract_params(config: VQGANConfig) -> Params:
 
 
 def init_params(config: VQGANConfig, seed: int) -> Params:
-    """A plain nested dict of float32 arrays, a pure function of its arguments."""
+    """A plain nested dict of float32 arrays, a pure function of its arguments.
 
-    def init() -> Params:
-        return _plain(nnx.state(VQGAN(config, rngs=nnx.Rngs(seed))))
+    Kernels are truncated normals of variance 1 / fan-in, biases 0, norm scales 1, and the codebook
+    lies close to the origin, or on the unit sphere if the config says so.
+    """
+    return jax.jit(_draw_params, static_argnums=0)(config, seed)
 
-    return jax.jit(init)()
+
+def _draw_params(config: VQGANConfig, seed: jax.Array) -> Params:
+    shapes = {name: leaf.shape for name, leaf in trees.flatten(abstract_params(config)).items()}
+    drawn = [name for name in shapes if name.endswith("kernel") or name == "codebook"]
+    sizes = [math.prod(shapes[name]) for name in drawn]
+    # One draw, cut up: a draw for each kernel takes XLA's CPU compiler about a second each.
+    noise = jax.random.truncated_normal(jax.random.key(seed), -2.0, 2.0, (sum(sizes),))
+    noise = noise / _TRUNCATED_NORMAL_STD
+    pieces = dict(zip(drawn, jnp.split(noise, np.cumsum(sizes)[:-1])))
+
+    def leaf(name: str, shape: tuple[int, ...]) -> jax.Array:
+        if name == "codebook":
+            codes_KD = pieces[name].reshape(shape) / config.num_codes
+            return quantizer.normalize(codes_KD) if config.normalize_codes else codes_KD
+        if name in pieces:
+            return pieces[name].reshape(shape) * math.prod(shape[:-1]) ** -0.5
+        return jnp.ones(shape) if name.endswith("scale") else jnp.zeros(shape)
+
+    return trees.unflatten({name: leaf(name, shape) for name, shape in shapes.items()})
 
 
 def encode(

@@ -90,6 +90,9 @@ def test_names_are_those_of_the_clean_tree():
 def test_init_is_a_pure_function_of_the_seed():
     a, b, c = (vqgan.init_params(DEBUG, seed) for seed in (0, 0, 1))
     assert trees.fingerprint(a) == trees.fingerprint(b) != trees.fingerprint(c)
+    kernel = np.asarray(a["decoder"]["up_1"]["res_0"]["conv1"]["kernel"])
+    # 2,304 draws: the sample's deviation is within 5% of the population's with room to spare.
+    np.testing.assert_allclose(kernel.std(), (9 * 16) ** -0.5, rtol=0.05)
 
 
 def test_patches_fold_and_unfold():
