@@ -29,7 +29,7 @@ _overrides: list[tuple[str, str]] = []
 flags.disclaim_key_flags()
 
 
-def define_config() -> None:
+def define_config(*, required: bool = True) -> None:
     """Defines --config for a tool that runs an experiment."""
     flags.DEFINE_string(
         "config",
@@ -37,7 +37,8 @@ def define_config() -> None:
         "Experiment: FILE.py or FILE.py:ARG. Any of its values is overridden by "
         "--config.section.key=value.",
     )
-    flags.mark_flag_as_required("config")
+    if required:
+        flags.mark_flag_as_required("config")
 
 
 def load_config() -> dict[str, Any]:

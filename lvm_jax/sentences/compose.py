@@ -56,14 +56,20 @@ def build_corpus(values: Mapping[str, Any], name: str = "corpus") -> CorpusConfi
         ValueError: an unknown kind or key, or a value that does not fit; named.
     """
     values = dict(values)
-    given = values.pop("sources", ())
+    sources = build_sources(values.pop("sources", ()), f"{name}.sources")
+    return configs.build(CorpusConfig, {**values, "sources": sources}, name)
+
+
+def build_sources(
+    given: Sequence[Mapping[str, Any] | Source] | Mapping[str, Mapping[str, Any]], name: str
+) -> tuple[Source, ...]:
+    """Builds sources from a list, or from a mapping of name to source."""
     if isinstance(given, Mapping):
         given = [
             {"name": key, **source} if isinstance(source, Mapping) else source
             for key, source in given.items()
         ]
-    sources = tuple(build_source(source, f"{name}.sources[{i}]") for i, source in enumerate(given))
-    return configs.build(CorpusConfig, {**values, "sources": sources}, name)
+    return tuple(build_source(source, f"{name}[{i}]") for i, source in enumerate(given))
 
 
 def build_source(values: Mapping[str, Any] | Source, name: str) -> Source:

@@ -1,0 +1,316 @@
+"""A whole evaluation: trained model, tokenizer and held-out pictures -> scores and a report."""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from lvm_jax import configs, trees
+from lvm_jax.data.shards import Shards
+from lvm_jax.evaluation import analogies, charts, perplexity, report
+from lvm_jax.evaluation.analogies import AnalogyConfig
+from lvm_jax.evaluation.scores import TaskResult
+from lvm_jax.evaluation.tasks import SentenceTask, read_cached
+from lvm_jax.generate import images as generate_images
+from lvm_jax.generate.language_model import LanguageModel
+from lvm_jax.sentences import compose, spec
+from lvm_jax.sentences.sources import Source
+from lvm_jax.tokenizer.codec import Tokenizer
+from lvm_jax.training import checkpoints
+from lvm_jax.training import metrics as metrics_lib
+from lvm_jax.version import VERSION
+
+SCORES_FILE = "analogies.json"
+REPORT_FILE = "report.html"
+# Enough sentences for the frequencies of codes; a corpus may have billions.
+MOST_COUNTED = 20_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnalogyExperiment:
+    """What is evaluated.
+
+    Attributes:
+        title: heads the report.
+        tasks: sources of pairs from held-out pictures, one task each.
+        reconstructions: sources of held-out pictures to show through the tokenizer.
+        num_reconstructions: how many, the sources taking turns.
+        shards: directory of the training data, for the frequencies of codes; "" takes the one that
+            the model's own config names.
+        evaluation: how much is measured.
+    """
+
+    title: str = "lvm_jax"
+    tasks: tuple[Source, ...]
+    reconstructions: tuple[Source, ...] = ()
+    num_reconstructions: int = 16
+    shards: str = ""
+    evaluation: AnalogyConfig = dataclasses.field(default_factory=AnalogyConfig)
+
+    def __post_init__(self):
+        if not self.tasks:
+            raise ValueError("config.tasks is empty; name at least one source of pairs")
+        names = [task.name for task in self.tasks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"config.tasks: names {names} must differ; give each task its own")
+        for task in self.tasks:
+            if task.images_per_sentence < 4:
+                raise ValueError(
+                    f"config.tasks: {task.name} has sentences of {task.images_per_sentence} "
+                    "image(s); an analogy takes a source of pairs with pairs_per_sentence >= 2"
+                )
+
+
+def build_experiment(values: Mapping[str, Any]) -> AnalogyExperiment:
+    """Builds an experiment from plain values; sources as in `compose.build_corpus`.
+
+    Raises:
+        ValueError: an unknown key or kind, or a value that does not fit; named.
+    """
+    values = dict(values)
+    for key in ("tasks", "reconstructions"):
+        values[key] = compose.build_sources(values.get(key, ()), f"config.{key}")
+    return configs.build(AnalogyExperiment, values, "config")
+
+
+def run(
+    experiment: AnalogyExperiment,
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    out: pathlib.Path,
+    *,
+    model_dir: pathlib.Path,
+    tokenizer_dir: pathlib.Path,
+    progress: Callable[[str], Any] | None = None,
+) -> tuple[TaskResult, ...]:
+    """Evaluates, and writes out/analogies.json and out/report.html.
+
+    Args:
+        experiment: what to measure.
+        model, tokenizer: loaded.
+        out: directory, made when missing.
+        model_dir: the model's workdir, for its configuration and training curves.
+        tokenizer_dir: the tokenizer's; curves come from metrics.jsonl in it or beside it.
+        progress: called with what begins, `num_parts` times.
+
+    Raises:
+        ValueError: the tokenizer is not the model's, or pictures or shards are missing.
+    """
+    started = time.monotonic()
+    generate_images.check_tokenizer(model, tokenizer)
+    resolved = checkpoints.read_config(model_dir)
+    counts = _code_counts(experiment, model, resolved)
+    tasks = [SentenceTask(source=source, size=tokenizer.image_size) for source in experiment.tasks]
+    results = analogies.evaluate(
+        model,
+        tokenizer,
+        tasks,
+        perplexity.unigram(counts),
+        experiment.evaluation,
+        progress=progress,
+    )
+    _write_scores(out / SCORES_FILE, experiment, results)
+    if progress is not None:
+        progress("report")
+    tokenizer_lines = _metrics_near(tokenizer_dir)
+    model_lines = metrics_lib.read_metrics(model_dir)
+    parameters = trees.count_parameters(model.params)
+    seconds = [training_seconds(lines) for lines in (tokenizer_lines, model_lines)]
+    tiles = [(_count(parameters), "parameters in the transformer")]
+    if all(seconds):
+        what = f"of training, both models, on {_devices()}"
+        tiles.append((_duration(sum(seconds)), what))
+    timings = {"tokenizer training": seconds[0], "transformer training": seconds[1]}
+    timings["evaluation"] = time.monotonic() - started
+    report.write(
+        out / REPORT_FILE,
+        report.Report(
+            title=experiment.title,
+            results=results,
+            num_codes=tokenizer.num_codes,
+            reconstructions=_reconstructions(experiment, tokenizer),
+            code_counts=counts,
+            tokenizer_charts=_tokenizer_charts(tokenizer_lines),
+            model_charts=_model_charts(model_lines, counts),
+            tiles=tuple(tiles),
+            facts=_facts(experiment, model, tokenizer, resolved, timings, model_lines),
+        ),
+    )
+    return results
+
+
+def num_parts(experiment: AnalogyExperiment) -> int:
+    """How often `run` calls progress."""
+    return len(experiment.tasks) * len(experiment.evaluation.seeds) + 1
+
+
+def training_seconds(lines: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds of training steps behind a metrics.jsonl: no compilation, evaluation or pauses."""
+    total, before = 0.0, 0
+    for line in lines:
+        if "perf/sec_per_step" in line:
+            total += (line["step"] - before) * line["perf/sec_per_step"]
+            before = line["step"]
+    return total
+
+
+def _code_counts(
+    experiment: AnalogyExperiment, model: LanguageModel, resolved: Mapping[str, Any]
+) -> np.ndarray:
+    directory = experiment.shards or resolved.get("data", {}).get("shards", "")
+    if not directory:
+        raise ValueError("config.shards is not set and the model's config names no shards; set it")
+    shards = Shards(directory)
+    if shards.vocabulary.num_codes != model.vocabulary.num_codes:
+        raise ValueError(
+            f"shards {directory} have {shards.vocabulary.num_codes} codes and the model "
+            f"{model.vocabulary.num_codes}; set config.shards to the model's training data"
+        )
+    chosen = np.unique(np.linspace(0, len(shards) - 1, min(len(shards), MOST_COUNTED)).astype(int))
+    groups = np.array_split(chosen, max(1, len(chosen) // 512))
+    arrays = (np.concatenate([ids.ravel() for ids in shards.read(group)]) for group in groups)
+    return perplexity.count_codes(arrays, model.vocabulary.num_codes)
+
+
+def _reconstructions(
+    experiment: AnalogyExperiment, tokenizer: Tokenizer
+) -> report.Reconstructions | None:
+    sources = experiment.reconstructions
+    if not sources or not experiment.num_reconstructions:
+        return None
+    pictures = []
+    for number in range(experiment.num_reconstructions):
+        turn, which = divmod(number, len(sources))
+        epoch, index = divmod(turn, sources[which].num_sentences())
+        sentence = sources[which].sentence(experiment.evaluation.seeds[0], epoch, index)
+        pictures.append(spec.load(sentence.images[0], tokenizer.image_size, read_cached))
+    originals = np.stack(pictures)
+    decoded = tokenizer.decode(tokenizer.encode(originals))
+    as_uint8 = np.rint(np.asarray(decoded) * 255).astype(np.uint8)
+    return report.Reconstructions(originals=originals, decoded=as_uint8)
+
+
+def _metrics_near(tokenizer_dir: pathlib.Path) -> list[dict[str, Any]]:
+    # A training writes its tokenizer into workdir/tokenizer, and its metrics into workdir.
+    for folder in (tokenizer_dir, tokenizer_dir.absolute().parent):
+        lines = metrics_lib.read_metrics(folder)
+        if lines:
+            return lines
+    return []
+
+
+def _tokenizer_charts(lines: Sequence[Mapping[str, Any]]) -> tuple[charts.Chart, ...]:
+    chosen = [
+        ("Reconstruction error", "error", r"(train|eval)/.*(reconstruction|recon|mse|l1|l2).*"),
+        ("Codes in use", "share of the codebook", r"(train|eval)/.*usage.*"),
+    ]
+    made = [_chart(lines, title, unit, names) for title, unit, names in chosen]
+    if made[0] is None:
+        made[0] = _chart(lines, "Loss", "loss", "train/loss")
+    return tuple(chart for chart in made if chart is not None)
+
+
+def _model_charts(
+    lines: Sequence[Mapping[str, Any]], counts: np.ndarray
+) -> tuple[charts.Chart, ...]:
+    shares = counts[counts > 0] / counts.sum()
+    entropy = float(-np.sum(shares * np.log(shares)))
+    levels = {"unigram of the codes": entropy}
+    chart = _chart(lines, "Loss", "nats per id", "(train|eval/.*)/loss", levels)
+    return () if chart is None else (chart,)
+
+
+def _chart(lines, title, unit, names, levels=None) -> charts.Chart | None:
+    curves = charts.curves_from_metrics(lines, names)
+    if not curves:
+        return None
+    return charts.Chart(title=title, unit=unit, curves=curves, levels=levels or {})
+
+
+def _write_scores(
+    path: pathlib.Path, experiment: AnalogyExperiment, results: Sequence[TaskResult]
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "evaluation": configs.to_dict(experiment.evaluation),
+        "tasks": [result.to_json() for result in results],
+    }
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _facts(experiment, model, tokenizer, resolved, timings, model_lines) -> dict[str, Any]:
+    """Section -> name -> value for the end of the report."""
+    steps = max((line["step"] for line in model_lines), default=0)
+    rates = [value for line in model_lines for key, value in line.items() if _is_rate(key)]
+    speed = {"transformer speed": f"{np.median(rates):,.0f} ids/s per device"} if rates else {}
+    training = {"steps": f"{steps:,}"} if steps else {}
+    if "batch_size" in resolved:
+        training["rows per batch"] = resolved["batch_size"]
+    training |= _flat(resolved.get("optimizer", {}))
+    return {
+        "Timings": {name: _duration(value) for name, value in timings.items() if value}
+        | speed
+        | {"devices": _devices(), "software": f"lvm_jax {VERSION}, jax {jax.__version__}"},
+        "Transformer": {"parameters": f"{trees.count_parameters(model.params):,}"}
+        | _flat(configs.to_dict(model.config)),
+        "Transformer training": training,
+        "Tokenizer": {"parameters": f"{trees.count_parameters(tokenizer.params):,}"}
+        | {
+            "tokens per image": tokenizer.tokens_per_image,
+            "fingerprint": tokenizer.fingerprint[:12],
+        }
+        | _flat(configs.to_dict(tokenizer.config)),
+        "Evaluation": _flat(configs.to_dict(experiment.evaluation))
+        | {f"task {task.name}": _describe(task) for task in experiment.tasks},
+    }
+
+
+def _describe(task: Source) -> str:
+    pictures = ", ".join(picture.key for picture in task.pictures[:6])
+    more = len(task.pictures) - 6
+    return f"{task.images_per_sentence // 2} pairs from {pictures}" + (
+        f" and {more} more" if more > 0 else ""
+    )
+
+
+def _is_rate(key: str) -> bool:
+    return key.startswith("perf/tokens_per_sec")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else value
+            flat[prefix + key] = shown
+    return flat
+
+
+def _count(number: int) -> str:
+    for size, unit in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return str(number)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _devices() -> str:
+    devices = jax.devices()
+    kind = devices[0].device_kind
+    return f"{len(devices)} x {kind}" if len(devices) > 1 or kind != "cpu" else "CPU"

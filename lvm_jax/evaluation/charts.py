@@ -1,0 +1,150 @@
+"""Charts as inline SVG that takes its colours from the page, so that it suits light and dark."""
+
+import dataclasses
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+# Stand-ins that become CSS variables of the page once matplotlib has drawn them.
+_INK, _FAINT = "#010203", "#040506"
+_SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04")
+_VARIABLES = {_INK: "--muted", _FAINT: "--line"} | {
+    color: f"--series-{number}" for number, color in enumerate(_SERIES, 1)
+}
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: the page's font, and it can be selected
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "grid.color": _FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_MOST_POINTS = 400
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One line of a chart.
+
+    Attributes:
+        label: its name in the legend.
+        steps: [n] training steps.
+        values: [n], finite or NaN.
+    """
+
+    label: str
+    steps: np.ndarray
+    values: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chart:
+    """Curves over training steps.
+
+    Attributes:
+        title: what is shown.
+        unit: label of the vertical axis.
+        curves: the lines; at most 4.
+        levels: label -> height of dashed lines to compare with.
+        log: logarithmic vertical axis.
+    """
+
+    title: str
+    unit: str
+    curves: tuple[Curve, ...]
+    levels: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    log: bool = False
+
+
+def curves_from_metrics(lines: Sequence[Mapping[str, Any]], patterns: str) -> tuple[Curve, ...]:
+    """Curves of the metrics whose whole name matches a regular expression.
+
+    Args:
+        lines: of a metrics.jsonl, each with "step".
+        patterns: such as "train/loss|eval/.*/loss".
+
+    Returns:
+        At most four curves, in order of their names, without empty ones.
+    """
+    names = sorted({name for line in lines for name in line if re.fullmatch(patterns, name)})
+    curves = []
+    for name in names[: len(_SERIES)]:
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        steps, values = np.array(points, np.float64).T
+        curves.append(Curve(label=name, steps=steps, values=values))
+    return tuple(curves)
+
+
+def line_chart(chart: Chart) -> str:
+    """Draws a chart; an SVG element as text."""
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": chart.title}):
+        figure = Figure(figsize=(5.2, 2.9), layout="constrained")
+        axes = figure.subplots()
+        for curve, color in zip(chart.curves, _SERIES):
+            steps, values = _thin(curve.steps), _thin(curve.values)
+            axes.plot(steps, values, color=color, linewidth=1.6, label=curve.label)
+        for label, height in chart.levels.items():
+            axes.axhline(height, color=_INK, linewidth=1, linestyle=(0, (4, 3)), label=label)
+        if chart.log:
+            axes.set_yscale("log")
+            # Plain numbers: a loss rarely spans the decades that powers of ten are for.
+            for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+                which(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set(xlabel="step", ylabel=chart.unit)
+        axes.grid(axis="y", linewidth=0.6)
+        if len(chart.curves) + len(chart.levels) > 1:
+            axes.legend(frameon=False, fontsize=9)
+        return _svg(figure, chart.title)
+
+
+def frequency_chart(counts: np.ndarray) -> str:
+    """How often codes are used, most frequent first, against uniform use; an SVG as text."""
+    shares = np.sort(counts)[::-1] / max(1, counts.sum()) * 100
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": "codebook"}):
+        figure = Figure(figsize=(5.2, 2.9), layout="constrained")
+        axes = figure.subplots()
+        # Steps rather than bars: thousands of bars would be thousands of SVG elements.
+        edges = np.arange(len(shares) + 1)
+        axes.stairs(shares, edges, fill=True, color=_SERIES[0], alpha=0.75)
+        axes.axhline(
+            100 / len(shares), color=_INK, linewidth=1, linestyle=(0, (4, 3)), label="uniform use"
+        )
+        axes.set(xlabel="code, most frequent first", ylabel="% of ids")
+        axes.set_xlim(0, len(shares))
+        axes.set_ylim(0)
+        axes.legend(frameon=False, fontsize=9)
+        return _svg(figure, "Codebook usage")
+
+
+def _thin(values: np.ndarray) -> np.ndarray:
+    """Means of neighbours when there are more points than a screen can show."""
+    group = -(-len(values) // _MOST_POINTS)
+    if group <= 1:
+        return values
+    whole = values[: len(values) // group * group].reshape(-1, group)
+    with np.errstate(invalid="ignore"):
+        return whole.mean(axis=1)
+
+
+def _svg(figure: Figure, title: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    for color, variable in _VARIABLES.items():
+        text = text.replace(color, f"var({variable})")
+    # Its size comes from the page; what it shows is said to those who cannot see it.
+    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)

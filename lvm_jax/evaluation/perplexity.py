@@ -1,0 +1,156 @@
+"""How surprised a model is by target images, given a prompt.
+
+Paper: Bai et al. 2023, perplexity on validation tasks (Fig. 3 and 4, Table of tasks). Spec D.
+
+Legend: N examples, B examples of one device batch, P prompt ids, L target ids, V legal ids.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lvm_jax.generate.language_model import LanguageModel
+from lvm_jax.model import transformer
+from lvm_jax.model.config import TransformerConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perplexity:
+    """Two ways to sum up; they differ when examples differ in difficulty.
+
+    Attributes:
+        mean_of_perplexities: mean over examples of exp(mean NLL of the example), as LVM reports it.
+        of_mean: exp(mean NLL over all ids).
+        num_examples: examples behind both.
+    """
+
+    mean_of_perplexities: float
+    of_mean: float
+    num_examples: int
+
+
+def target_nll(
+    model: LanguageModel,
+    prompt_ids: np.ndarray,
+    target_ids: np.ndarray,
+    *,
+    over: Literal["codes", "all"] = "codes",
+    batch_size: int = 4,
+    progress: Callable[[int], Any] | None = None,
+) -> np.ndarray:
+    """Negative log-likelihood of every target id, given the prompt and the targets before it.
+
+    Args:
+        model: the model.
+        prompt_ids: int [N, P], BOS first, all of one length.
+        target_ids: int [N, L] code ids; the concatenated ids of the target images.
+        over: the ids that share the probability. "codes": an image id follows an image id, as when
+            generating; "all": special ids too, as LVM's own evaluation does.
+        batch_size: examples per device batch; smaller needs less memory.
+        progress: called with the number of examples finished since the last call.
+
+    Returns:
+        float32 [N, L], nats.
+
+    Raises:
+        ValueError: prompt and targets do not fit the context, or a target is no code id.
+    """
+    prompt_NP, target_NL = np.asarray(prompt_ids, np.int32), np.asarray(target_ids, np.int32)
+    if prompt_NP.shape[:1] != target_NL.shape[:1] or 0 in (*prompt_NP.shape, *target_NL.shape):
+        raise ValueError(f"prompts {prompt_NP.shape} and targets {target_NL.shape} do not pair up")
+    ids_NS = np.concatenate([prompt_NP, target_NL], axis=1)
+    if ids_NS.shape[1] - 1 > model.config.context:  # the last id is only predicted
+        raise ValueError(
+            f"a prompt of {prompt_NP.shape[1]} ids and targets of {target_NL.shape[1]} do not fit "
+            f"the model's context of {model.config.context}; use fewer images"
+        )
+    vocabulary = model.vocabulary
+    if target_NL.min() < 0 or target_NL.max() >= vocabulary.num_codes:
+        raise ValueError(
+            f"target ids {target_NL.min()}..{target_NL.max()} must be codes, "
+            f"0..{vocabulary.num_codes - 1}"
+        )
+    num_legal = vocabulary.num_codes if over == "codes" else vocabulary.size
+    parts = []
+    for start in range(0, len(ids_NS), batch_size):
+        batch = ids_NS[start : start + batch_size]
+        # One shape for all batches: one compilation, and numbers that ignore the batch's size.
+        filled = np.resize(batch, (batch_size, batch.shape[1]))
+        nll_BL = _target_nll(
+            model.params,
+            filled,
+            config=model.config,
+            num_targets=target_NL.shape[1],
+            num_legal=num_legal,
+        )
+        parts.append(np.asarray(nll_BL)[: len(batch)])
+        if progress is not None:
+            progress(len(batch))
+    return np.concatenate(parts)
+
+
+def target_nll_of_each(
+    model: LanguageModel,
+    prompts: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+    **options: Any,
+) -> list[np.ndarray]:
+    """`target_nll` for examples of different lengths, in their order: float32 [L] each."""
+    shapes = [(len(prompt), len(target)) for prompt, target in zip(prompts, targets, strict=True)]
+    found: dict[int, np.ndarray] = {}
+    for shape in sorted(set(shapes)):
+        which = [i for i, other in enumerate(shapes) if other == shape]
+        nll = target_nll(
+            model,
+            np.stack([prompts[i] for i in which]),
+            np.stack([targets[i] for i in which]),
+            **options,
+        )
+        found.update(zip(which, nll))
+    return [found[i] for i in range(len(shapes))]
+
+
+@functools.partial(jax.jit, static_argnames=("config", "num_targets", "num_legal"))
+def _target_nll(
+    params: Any, ids_BS: jax.Array, *, config: TransformerConfig, num_targets: int, num_legal: int
+) -> jax.Array:
+    x_BSD = transformer.hidden(config, params, ids_BS[:, :-1])
+    # The head is applied where a target follows: logits of a whole prompt would be gigabytes.
+    logits_BLV = transformer.head(config, params, x_BSD[:, -num_targets:])[..., :num_legal]
+    log_probabilities = jax.nn.log_softmax(logits_BLV.astype(jnp.float32), axis=-1)
+    targets_BL1 = ids_BS[:, -num_targets:, None]
+    return -jnp.take_along_axis(log_probabilities, targets_BL1, axis=-1)[..., 0]
+
+
+def summarize(nll: Iterable[np.ndarray]) -> Perplexity:
+    """Both perplexities of the NLLs of examples, [L] nats each, summed in float64."""
+    examples = [np.asarray(nll_L, np.float64) for nll_L in nll]
+    return Perplexity(
+        mean_of_perplexities=float(np.mean([np.exp(nll_L.mean()) for nll_L in examples])),
+        of_mean=float(np.exp(np.concatenate(examples).mean())),
+        num_examples=len(examples),
+    )
+
+
+def count_codes(arrays: Iterable[np.ndarray], num_codes: int) -> np.ndarray:
+    """How often each code occurs in arrays of code ids; int64 [num_codes]."""
+    counts = np.zeros(num_codes, np.int64)
+    for ids in arrays:
+        counts += np.bincount(np.ravel(ids).astype(np.int64), minlength=num_codes)
+    return counts
+
+
+def unigram(counts: np.ndarray) -> np.ndarray:
+    """Code counts -> probabilities, one added to each count so that none is zero; float64."""
+    smoothed = np.asarray(counts, np.float64) + 1
+    return smoothed / smoothed.sum()
+
+
+def unigram_nll(target_ids: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """NLL of every id when ids are drawn one by one from a fixed distribution; nats."""
+    return -np.log(probabilities)[np.asarray(target_ids)]

@@ -1,0 +1,74 @@
+"""The report's style sheet, inline so that the report is one file."""
+
+CSS = """
+:root {
+  color-scheme: light dark;
+  --page: #f6f7f9; --card: #ffffff; --ink: #16191d; --muted: #5b6470; --line: #dfe3e8;
+  --tint: #eef3fe; --truth: #e9f6ee; --good: #14713d; --bad: #a3410b;
+  --series-1: #2b62d9; --series-2: #d4622a; --series-3: #2c8f63; --series-4: #8a56c2;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --page: #101317; --card: #181c22; --ink: #e9ecf0; --muted: #9aa5b3; --line: #2d343d;
+    --tint: #1b2740; --truth: #16301f; --good: #5fce8d; --bad: #f0a06b;
+    --series-1: #7da6ff; --series-2: #f0935f; --series-3: #63c897; --series-4: #bd95ee;
+  }
+}
+* { box-sizing: border-box; }
+body {
+  margin: 0; background: var(--page); color: var(--ink);
+  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif;
+}
+main { max-width: 1120px; margin: 0 auto; padding: 40px 20px 64px; }
+header p, .lead { max-width: 72ch; }
+.eyebrow { color: var(--muted); font-size: 14px; margin: 0; }
+h1 { font-size: 30px; line-height: 1.25; letter-spacing: -0.01em; margin: 4px 0 10px; }
+h2 { font-size: 21px; margin: 44px 0 6px; letter-spacing: -0.005em; }
+h3 { font-size: 17px; margin: 0 0 4px; }
+p { margin: 0 0 12px; }
+.muted, figcaption { color: var(--muted); }
+.small, figcaption { font-size: 14px; }
+.tiles { display: grid; gap: 12px; margin: 22px 0 0;
+  grid-template-columns: repeat(auto-fit, minmax(190px, 1fr)); }
+.tile, .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
+.tile { padding: 14px 16px; }
+.tile b { display: block; font-size: 25px; line-height: 1.25; font-weight: 650; }
+.tile span { color: var(--muted); font-size: 14px; line-height: 1.35; display: block; }
+.card { padding: 18px 20px; margin: 14px 0; }
+.columns { display: grid; gap: 14px;
+  grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
+.columns .card { margin: 0; }
+figure { margin: 0; }
+figure svg { width: 100%; height: auto; display: block; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.numbers { width: 100%; }
+.numbers th, .numbers td { padding: 9px 12px; text-align: right; vertical-align: top;
+  border-bottom: 1px solid var(--line); }
+.numbers th { font-size: 14px; font-weight: 600; color: var(--muted); line-height: 1.3; }
+.numbers th:first-child, .numbers td:first-child { text-align: left; padding-left: 0; }
+.numbers tr:last-child td { border-bottom: 0; }
+.numbers td:first-child, .numbers .own { font-weight: 650; }
+.numbers small { display: block; white-space: nowrap; font-size: 13px; font-weight: 400;
+  color: var(--muted); }
+.numbers small.good { color: var(--good); }
+.numbers small.bad { color: var(--bad); }
+.pictures { border-spacing: 4px; border-collapse: separate; margin-top: 12px; }
+.pictures th { font-size: 13px; font-weight: 600; color: var(--muted); padding: 3px 4px;
+  line-height: 1.25; vertical-align: bottom; border-radius: 5px; width: var(--side); }
+.pictures td { padding: 0; line-height: 0; }
+.pictures img, .strip img { width: var(--side); height: var(--side); display: block;
+  image-rendering: pixelated; border-radius: 3px; }
+.pictures th.answers { background: var(--tint); color: var(--ink); }
+.pictures th.truth { background: var(--truth); color: var(--ink); }
+.pictures .apart { padding-left: 12px; }
+.strip { display: grid; gap: 10px 8px; margin-top: 12px;
+  grid-template-columns: repeat(auto-fill, var(--side)); }
+.strip figure img + img { margin-top: 4px; }
+.strip figcaption { font-size: 13px; text-align: center; padding-top: 2px; }
+details { margin-top: 14px; }
+summary { cursor: pointer; color: var(--muted); font-size: 14px; }
+.facts td { padding: 3px 24px 3px 0; vertical-align: top; font-size: 14px; }
+.facts td:first-child { color: var(--muted); white-space: nowrap; }
+.facts td:last-child { overflow-wrap: anywhere; }
+"""

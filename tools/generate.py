@@ -1,0 +1,142 @@
+r"""Answers visual prompts: images in, new images out.
+
+  python tools/generate.py --model=DIR --tokenizer=DIR --prompt=analogy \
+      --images in1.png out1.png in2.png out2.png query.png --num_candidates=4 --out=answer.png
+  python tools/generate.py --model=DIR --tokenizer=DIR --input_file=prompts.jsonl
+
+A line of the input file is {"input": ["a.png", "b.png", ...], "output": "answer.png"}; paths are
+relative to where the command runs. The output is one picture, or a grid when there is more than one
+new image: a row per candidate, a column per new image.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+import cli
+import json_lines
+from absl import flags
+
+MODEL = flags.DEFINE_string("model", None, "Workdir of a training.", required=True)
+TOKENIZER = flags.DEFINE_string("tokenizer", None, "The model's tokenizer.", required=True)
+IMAGES = flags.DEFINE_string(
+    "images", None, "Images of one prompt, in order: --images a.png b.png c.png ..."
+)
+OUT = flags.DEFINE_string("out", None, "Picture to write for --images.")
+INPUT_FILE = flags.DEFINE_string("input_file", None, "Many prompts, one JSON line each.")
+PROMPT = flags.DEFINE_enum(
+    "prompt",
+    "sequence",
+    ["sequence", "analogy"],
+    "analogy: example pairs and a query, checked to be odd in number; sequence: any images.",
+)
+NUM_NEW_IMAGES = flags.DEFINE_integer("num_new_images", 1, "Images to add.", lower_bound=1)
+NUM_CANDIDATES = flags.DEFINE_integer("num_candidates", 1, "Answers to draw.", lower_bound=1)
+SEED = flags.DEFINE_integer("seed", 0, "Of the drawing.", lower_bound=0, upper_bound=2**32 - 1)
+TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "0 takes the most probable code each time.")
+TOP_K = flags.DEFINE_integer("top_k", 0, "Draw from this many most probable codes; 0: from all.")
+TOP_P = flags.DEFINE_float("top_p", 1.0, "Draw from the codes that make up this much probability.")
+FIT = flags.DEFINE_enum(
+    "fit", "crop", ["crop", "squash"], "How images become square: central crop, or squashed."
+)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Answers decoded at a time.", lower_bound=1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """Files of one prompt and of its answer; `where` is what errors call it."""
+
+    inputs: tuple[str, ...]
+    output: pathlib.Path
+    where: str
+
+
+def main(*more_images: str) -> None:
+    prompts = _prompts(more_images)
+    _check(prompts)
+
+    # Imported after the flags are known to be good: a typo should not wait for jax.
+    import tqdm
+
+    import lvm_jax
+    from lvm_jax import images as images_lib
+    from lvm_jax.generate import images, sampling
+
+    how = sampling.SamplingConfig(
+        temperature=TEMPERATURE.value, top_k=TOP_K.value, top_p=TOP_P.value
+    )
+    tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
+    fit = {"crop": images_lib.resize_crop, "squash": images_lib.squash}[FIT.value]
+    read = lambda path: fit(images_lib.read_image(path), tokenizer.image_size)
+    pictures = [[read(path) for path in prompt.inputs] for prompt in prompts]
+    model = lvm_jax.load_model(MODEL.value)
+    with tqdm.tqdm(total=len(prompts) * NUM_CANDIDATES.value, unit="answer", desc="drawing") as bar:
+        answers = images.generate_many(
+            model,
+            tokenizer,
+            pictures,
+            num_new_images=NUM_NEW_IMAGES.value,
+            num_candidates=NUM_CANDIDATES.value,
+            seed=SEED.value,
+            sampling=how,
+            images_per_example=2 if PROMPT.value == "analogy" else 1,
+            batch_size=BATCH_SIZE.value,
+            progress=bar.update,
+        )
+    for prompt, answer in zip(prompts, answers):
+        rows = images_lib.to_uint8(answer)
+        alone = rows.shape[:2] == (1, 1)
+        images_lib.write_image(prompt.output, rows[0, 0] if alone else images_lib.grid(rows))
+        print(f"wrote {prompt.output}")
+
+
+def _prompts(more_images: Sequence[str]) -> list[Prompt]:
+    """The prompts that the flags name.
+
+    Raises:
+        ValueError: neither or both ways of giving prompts, or a line that is none.
+    """
+    if (IMAGES.value is None) == (INPUT_FILE.value is None):
+        raise ValueError("give a prompt: either --images a.png b.png ... or --input_file=FILE")
+    if IMAGES.value is not None:
+        if OUT.value is None:
+            raise ValueError("--images needs --out=FILE, the picture to write")
+        inputs = (IMAGES.value, *more_images)
+        json_lines.require_files(inputs, "--images")
+        return [Prompt(inputs=inputs, output=pathlib.Path(OUT.value), where="--images")]
+    if more_images or OUT.value is not None:
+        extra = more_images[0] if more_images else f"--out={OUT.value}"
+        raise ValueError(f"--input_file names its own inputs and outputs; drop {extra}")
+    prompts = []
+    for where, values in json_lines.read(INPUT_FILE.value):
+        output = values.get("output")
+        if not isinstance(output, str):
+            raise ValueError(f'{where}: "output" must be the picture to write')
+        inputs = json_lines.paths(values, "input", where)
+        prompts.append(Prompt(inputs=inputs, output=pathlib.Path(output), where=where))
+    return prompts
+
+
+def _check(prompts: Sequence[Prompt]) -> None:
+    """What can be known before anything is loaded.
+
+    Raises:
+        ValueError: an analogy without a query, or an output that is no picture.
+    """
+    from lvm_jax import images as images_lib
+
+    for prompt in prompts:
+        if PROMPT.value == "analogy" and len(prompt.inputs) % 2 == 0:
+            raise ValueError(
+                f"{prompt.where}: an analogy is pairs and a query, an odd number of images, not "
+                f"{len(prompt.inputs)}; add the query, or use --prompt=sequence"
+            )
+        if prompt.output.suffix.lower() not in images_lib.EXTENSIONS:
+            raise ValueError(
+                f"{prompt.where}: cannot write {prompt.output}: unknown extension "
+                f"{prompt.output.suffix!r}; use .png"
+            )
+
+
+if __name__ == "__main__":
+    cli.run(main, ["..."])
