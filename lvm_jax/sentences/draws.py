@@ -25,7 +25,7 @@ def mix(values: np.ndarray) -> np.ndarray:
 
 def hash_key(*parts: int | str) -> int:
     """64 bits from integers and strings; the same for ever."""
-    text = "\0".join(f"{type(part).__name__}:{part}" for part in parts)
+    text = "\0".join(f"s:{part}" if isinstance(part, str) else f"i:{int(part)}" for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
 
 

@@ -1,0 +1,104 @@
+"""Pieces of sentences -> the arrays of a batch, without touching single ids in Python.
+
+Legend: B rows of a batch, L the context, N = L + 1 ids of a row, P pieces (sentences or parts of
+them) of the batch, X spans: the pieces and, after each row's pieces, its padding.
+"""
+
+import numpy as np
+
+from lvm_jax.data.records import ID_BYTES
+from lvm_jax.data.rows import Pieces
+from lvm_jax.vocabulary import Vocabulary
+
+
+def gather_ids(
+    pieces: Pieces,
+    datas_P: list[bytes],
+    codes_P: np.ndarray,
+    vocabulary: Vocabulary,
+    row_length: int,
+) -> np.ndarray:
+    """The ids of whole rows.
+
+    Args:
+        pieces: what the rows hold.
+        datas_P: the record of each piece's sentence; its ids come last.
+        codes_P: int64 [P], code ids of each piece's sentence.
+        vocabulary: gives BOS, EOS and PAD.
+        row_length: N.
+
+    Returns:
+        uint16 [B, N].
+    """
+    bos, eos, pad = (
+        np.array(special, "<u2").tobytes()
+        for special in (vocabulary.bos, vocabulary.eos, vocabulary.pad)
+    )
+    pads_P = np.zeros_like(pieces.takes)
+    pads_P[np.cumsum(pieces.counts) - 1] = row_pads(pieces, row_length)
+    columns = (codes_P * ID_BYTES, pieces.skips * ID_BYTES, pieces.takes * ID_BYTES, pads_P)
+    parts: list[bytes | memoryview] = []
+    # One turn for each sentence; the ids are copied once, by the join.
+    for data, codes, skip, take, padding in zip(datas_P, *(c.tolist() for c in columns)):
+        body = memoryview(data)[len(data) - codes :]
+        if skip == 0 and take == codes + 2 * ID_BYTES:
+            parts += (bos, body, eos)
+        else:
+            parts.append(b"".join((bos, body, eos))[skip : skip + take])
+        if padding:
+            parts.append(pad * padding)
+    return np.frombuffer(b"".join(parts), "<u2").reshape(-1, row_length)
+
+
+def row_pads(pieces: Pieces, row_length: int) -> np.ndarray:
+    """Ids of padding that end each row: int64 [B]."""
+    starts = np.cumsum(pieces.counts) - pieces.counts
+    return row_length - np.add.reduceat(pieces.takes, starts)
+
+
+def sentence_layout(pieces: Pieces, context: int) -> dict[str, np.ndarray]:
+    """Segments, positions and weights of rows of whole sentences.
+
+    Returns:
+        segments, positions int32 and weights float32, each [B, L]; see `pipeline.Pipeline.batch`.
+    """
+    num_rows, pads_B = len(pieces.counts), row_pads(pieces, context + 1)
+    pads = np.cumsum(pieces.counts) + np.arange(num_rows)  # places of the padding among the spans
+    is_piece_X = np.ones(len(pieces.takes) + num_rows, bool)
+    is_piece_X[pads] = False
+    lengths_X = np.empty(len(is_piece_X), np.int64)
+    lengths_X[is_piece_X] = pieces.takes
+    lengths_X[pads] = pads_B
+    # Inputs lack the last id of the row: of the padding, or of the last piece of a full row.
+    full_B = pads_B == 0
+    lengths_X[pads - full_B] -= 1
+    stops_X = np.cumsum(lengths_X)
+    first = np.repeat(np.cumsum(pieces.counts) - pieces.counts, pieces.counts)
+    segments_X = np.zeros(len(is_piece_X), np.int32)
+    segments_X[is_piece_X] = np.arange(1, len(pieces.takes) + 1) - first
+    starts_X = (stops_X - lengths_X).astype(np.int32)
+    positions = np.arange(num_rows * context, dtype=np.int32) - np.repeat(starts_X, lengths_X)
+    weights = np.repeat(is_piece_X.astype(np.float32), lengths_X)
+    # What follows the last id of a sentence is no business of that sentence.
+    seam_X = is_piece_X.copy()
+    seam_X[(pads - 1)[full_B]] = False
+    weights[stops_X[seam_X] - 1] = 0
+    return {
+        "segments": np.repeat(segments_X, lengths_X).reshape(num_rows, context),
+        "positions": positions.reshape(num_rows, context),
+        "weights": weights.reshape(num_rows, context),
+    }
+
+
+def stream_layout(pieces: Pieces, context: int) -> dict[str, np.ndarray]:
+    """The same for rows cut from the stream: one segment a row, as in the paper."""
+    used_B1 = context + 1 - row_pads(pieces, context + 1)[:, None]
+    place_L = np.arange(context, dtype=np.int32)
+    return {
+        "segments": (place_L < used_B1).astype(np.int32),
+        "positions": np.repeat(place_L[None], len(used_B1), axis=0),
+        "weights": (place_L + 1 < used_B1).astype(np.float32),
+    }
+
+
+LAYOUTS = {"sentence": sentence_layout, "stream": stream_layout}

@@ -1,0 +1,173 @@
+"""One record is one visual sentence; one ArrayRecord file holds many.
+
+A record is a header (five little-endian uint16: bytes of the header, images, bytes of kind, source
+and key), the three names in UTF-8, a padding byte where needed, and the ids as uint16.
+
+Legend: N images of a sentence, T ids per image.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import pathlib
+import struct
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from array_record.python import array_record_module
+
+_HEADER = struct.Struct("<5H")
+# Ids hardly compress, and uncompressed records are read fastest; one record per chunk makes single
+# records readable.
+_WRITER_OPTIONS = "group_size:1,uncompressed"
+# Without read-ahead and its thread pool, seek + read costs microseconds instead of a millisecond.
+_READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
+_READER_BUFFER_BYTES = 4096
+ID_BYTES = 2
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Record:
+    """A tokenized sentence: its kind, source and key, and uint16 ids [N, T]."""
+
+    kind: str
+    source: str
+    key: str
+    ids: np.ndarray
+
+
+def encode(record: Record) -> bytes:
+    """The bytes of a record."""
+    names = [text.encode() for text in (record.kind, record.source, record.key)]
+    if max(map(len, names)) > 0xFFFF - 1024:
+        raise ValueError(f"the key of a sentence of {record.source} is too long: {len(names[2])} B")
+    size = _HEADER.size + sum(map(len, names))
+    pad = size % 2
+    header = _HEADER.pack(size + pad, len(record.ids), *map(len, names))
+    ids = np.ascontiguousarray(record.ids, dtype="<u2")
+    return b"".join([header, *names, b"\0" * pad, ids.tobytes()])
+
+
+def decode(data: bytes, tokens_per_image: int) -> Record:
+    """The inverse of `encode`.
+
+    Raises:
+        ValueError: the bytes do not have the form of a record.
+    """
+    if len(data) < _HEADER.size:
+        raise ValueError(f"a record of {len(data)} bytes has no header")
+    size, num_images, *lengths = _HEADER.unpack_from(data)
+    if len(data) - size != num_images * tokens_per_image * ID_BYTES:
+        raise ValueError(
+            f"a record of {len(data)} bytes does not hold {num_images} images of "
+            f"{tokens_per_image} ids after {size} bytes"
+        )
+    names, start = [], _HEADER.size
+    for length in lengths:
+        names.append(data[start : start + length].decode())
+        start += length
+    ids = np.frombuffer(data, "<u2", offset=size).reshape(num_images, tokens_per_image)
+    kind, source, key = names
+    return Record(kind=kind, source=source, key=key, ids=ids)
+
+
+class RecordFileWriter:
+    """Writes an ArrayRecord file that appears under its name only when whole."""
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = pathlib.Path(path)
+        self._partial = self.path.with_name(self.path.name + ".partial")
+        self._count = 0
+        try:
+            # ArrayRecord opens a file it cannot create without a word.
+            self._partial.write_bytes(b"")
+            self._writer = array_record_module.ArrayRecordWriter(
+                str(self._partial), _WRITER_OPTIONS
+            )
+        except (OSError, RuntimeError) as error:
+            raise write_error(self.path, error) from error
+
+    def write(self, data: bytes) -> None:
+        """Appends a record.
+
+        Raises:
+            RuntimeError: the disk is full or read-only; finished files are untouched.
+        """
+        try:
+            self._writer.write(data)
+        except RuntimeError as error:
+            raise write_error(self.path, error) from error
+        self._count += 1
+
+    def close(self) -> None:
+        """Ends the file, checks it and gives it its name."""
+        try:
+            self._writer.close()
+            reader = array_record_module.ArrayRecordReader(str(self._partial), _READER_OPTIONS)
+            found = reader.num_records()
+            reader.close()
+            if found != self._count:
+                raise OSError(f"{found} of {self._count} records arrived on disk")
+            self._partial.replace(self.path)
+        except (OSError, RuntimeError) as error:
+            raise write_error(self.path, error) from error
+
+    def abandon(self) -> None:
+        """Removes what was written so far."""
+        # The file is thrown away; why it could not be ended was said before.
+        with contextlib.suppress(RuntimeError):
+            self._writer.close()
+        self._partial.unlink(missing_ok=True)
+
+
+class RecordFile:
+    """Random access to the records of one file; threads may share it."""
+
+    def __init__(self, path: str | os.PathLike, num_records: int):
+        self.path = str(path)
+        self._reader = array_record_module.ArrayRecordReader(
+            self.path, _READER_OPTIONS, file_reader_buffer_size=_READER_BUFFER_BYTES
+        )
+        self._lock = threading.Lock()
+        # A file that is cut short has no footer and seems to be empty.
+        if self._reader.num_records() != num_records:
+            raise ValueError(
+                f"{self.path} holds {self._reader.num_records()} readable records, not "
+                f"{num_records}: it is cut short or replaced; build it again"
+            )
+
+    def read(self, positions: Sequence[int]) -> list[bytes]:
+        """The records at these positions.
+
+        Raises:
+            ValueError: a record does not match its checksum; names the file and the record.
+        """
+        reader, found, position = self._reader, [], -1
+        try:
+            with self._lock:  # seek and read are two calls
+                for position in positions:
+                    reader.seek(position)
+                    found.append(reader.read())
+        except (RuntimeError, IndexError) as error:
+            reason = str(error).split(";")[0]
+            raise ValueError(
+                f"{self.path}, record {position}: {reason}; build this shard again"
+            ) from error
+        return found
+
+
+def checksum(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_error(path: str | os.PathLike, error: Exception) -> RuntimeError:
+    """One line for a disk that does not take what is written."""
+    reason = getattr(error, "strerror", None) or str(error).split(";")[0]
+    return RuntimeError(
+        f"cannot write {os.fspath(path)}: {reason}; free space or choose another place; what was "
+        "finished before is kept"
+    )

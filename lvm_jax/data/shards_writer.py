@@ -1,0 +1,269 @@
+"""Writes a directory of shards, one shard after the other; goes on where an earlier run stopped.
+
+Everything is written as `NAME.partial` and renamed when it is whole. Beside each finished shard
+stand its notes (`shard-00000.json`), from which index and manifest are made at the end; the
+manifest comes last.
+
+Legend: S sentences of the directory, N images of a sentence, T ids per image.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from lvm_jax import configs
+from lvm_jax.data import records
+from lvm_jax.data.records import Record
+from lvm_jax.data.shards import (
+    FORMAT,
+    INDEX_FILES,
+    MANIFEST,
+    Shards,
+    manifest_checksum,
+    read_json,
+)
+from lvm_jax.vocabulary import Vocabulary
+
+
+class ShardsWriter:
+    """Writes a directory shard by shard; started again it goes on after the finished shards.
+
+    Args:
+        directory: made if missing.
+        build_key: what the shards are made from; shards of another key are never continued.
+        vocabulary: the id space; ids must be codes.
+        tokens_per_image: T.
+        tokenizer_fingerprint: of the tokenizer that makes the ids.
+
+    Raises:
+        ValueError: the directory cannot be written or holds shards made from something else.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        *,
+        build_key: str,
+        vocabulary: Vocabulary,
+        tokens_per_image: int,
+        tokenizer_fingerprint: str,
+    ):
+        self.directory = pathlib.Path(directory)
+        self.build_key = build_key
+        self.vocabulary = vocabulary
+        self.tokens_per_image = tokens_per_image
+        self.tokenizer_fingerprint = tokenizer_fingerprint
+        _require_writable(self.directory)
+        for path in sorted(self.directory.glob("shard-*.json")) + [self.directory / MANIFEST]:
+            if path.exists() and read_json(path).get("build_key") != build_key:
+                raise ValueError(
+                    f"{self.directory} holds shards made from another config, tokenizer or other "
+                    "pictures; give another --out or remove it"
+                )
+
+    @property
+    def complete(self) -> bool:
+        """Whether the directory is finished already."""
+        return (self.directory / MANIFEST).exists()
+
+    def finished(self, number: int) -> bool:
+        """Whether a shard was written whole by an earlier run."""
+        notes = self._notes(number)
+        if not notes.exists():
+            return False
+        path = self._path(number)
+        return path.exists() and path.stat().st_size == read_json(notes)["bytes"]
+
+    def write_shard(self, number: int, sentences: Iterable[Record]) -> None:
+        """Writes one shard; it appears only when whole.
+
+        Raises:
+            ValueError: ids that are not codes, or images of another length.
+            RuntimeError: the disk is full; finished shards are kept.
+        """
+        path = self._path(number)
+        writer = records.RecordFileWriter(path)
+        num_images, names = [], []
+        try:
+            for record in sentences:
+                self._check(record)
+                writer.write(records.encode(record))
+                num_images.append(len(record.ids))
+                names.append((record.kind, record.source))
+            writer.close()
+        except BaseException:
+            writer.abandon()
+            raise
+        notes = {
+            "build_key": self.build_key,
+            "bytes": path.stat().st_size,
+            "sha256": records.checksum(path),
+            "num_images": num_images,
+            "names": _run_lengths(names),
+        }
+        write_json(self._notes(number), notes)
+
+    def finish(self, num_shards: int, about: dict[str, Any] | None = None) -> None:
+        """Writes index and manifest over shards 0..num_shards-1 and removes the notes.
+
+        Args:
+            num_shards: shards of the whole directory.
+            about: more to keep in the manifest, such as the config.
+        """
+        all_notes = [read_json(self._notes(number)) for number in range(num_shards)]
+        runs = [run for notes in all_notes for run in notes["names"]]
+        num_images = np.concatenate([np.array(n["num_images"], np.uint16) for n in all_notes])
+        kinds, sources = sorted({run[0] for run in runs}), sorted({run[1] for run in runs})
+        lengths = [run[2] for run in runs]
+        kind_ids = np.repeat([kinds.index(run[0]) for run in runs], lengths)
+        source_ids = np.repeat([sources.index(run[1]) for run in runs], lengths)
+        columns = zip(INDEX_FILES, (num_images, kind_ids, source_ids))
+        index = [_write_index(self.directory / name, column) for name, column in columns]
+        shards = [
+            {
+                "file": self._path(number).name,
+                "num_records": len(notes["num_images"]),
+                "num_images": sum(notes["num_images"]),
+                "bytes": notes["bytes"],
+                "sha256": notes["sha256"],
+            }
+            for number, notes in enumerate(all_notes)
+        ]
+        manifest = {
+            "format": FORMAT,
+            "build_key": self.build_key,
+            "vocabulary": configs.to_dict(self.vocabulary),
+            "tokenizer_fingerprint": self.tokenizer_fingerprint,
+            "tokens_per_image": self.tokens_per_image,
+            "num_sentences": len(num_images),
+            "num_images": int(num_images.sum(dtype=np.int64)),
+            "kinds": kinds,
+            "sources": sources,
+            "counts": {
+                "by_kind": _count(kinds, kind_ids, num_images),
+                "by_source": _count(sources, source_ids, num_images),
+            },
+            "shards": shards,
+            "index": index,
+            "about": about or {},
+        }
+        manifest["fingerprint"] = _content_fingerprint(manifest)
+        manifest["checksum"] = manifest_checksum(manifest)
+        write_json(self.directory / MANIFEST, manifest)
+        for number in range(num_shards):
+            self._notes(number).unlink()
+
+    def _path(self, number: int) -> pathlib.Path:
+        return self.directory / f"shard-{number:05d}.array_record"
+
+    def _notes(self, number: int) -> pathlib.Path:
+        return self.directory / f"shard-{number:05d}.json"
+
+    def _check(self, record: Record) -> None:
+        ids = record.ids
+        if ids.ndim != 2 or ids.shape[1] != self.tokens_per_image or not len(ids):
+            raise ValueError(
+                f"sentence {record.key!r} of {record.source} has ids {list(ids.shape)}, not "
+                f"[images, {self.tokens_per_image}]"
+            )
+        if int(ids.min()) < 0 or int(ids.max()) >= self.vocabulary.num_codes:
+            raise ValueError(
+                f"sentence {record.key!r} of {record.source} has ids {ids.min()}..{ids.max()}, "
+                f"but the vocabulary has codes 0..{self.vocabulary.num_codes - 1}"
+            )
+
+
+def write_shards(
+    directory: str | os.PathLike,
+    sentences: Iterable[Record],
+    *,
+    vocabulary: Vocabulary,
+    tokens_per_image: int,
+    tokenizer_fingerprint: str,
+    sentences_per_shard: int = 65536,
+) -> Shards:
+    """Writes sentences that exist already as a new directory, and opens it."""
+    writer = ShardsWriter(
+        directory,
+        build_key="",
+        vocabulary=vocabulary,
+        tokens_per_image=tokens_per_image,
+        tokenizer_fingerprint=tokenizer_fingerprint,
+    )
+    number = 0
+    for number, part in enumerate(_batched(sentences, sentences_per_shard), 1):
+        writer.write_shard(number - 1, part)
+    if not number:
+        raise ValueError(f"no sentences to write to {os.fspath(directory)}")
+    writer.finish(number)
+    return Shards(directory)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes JSON that appears only when whole."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_text(json.dumps(value, indent=1 if path.name == MANIFEST else None) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        raise records.write_error(path, error) from error
+
+
+def _content_fingerprint(manifest: dict[str, Any]) -> str:
+    """What training depends on: not where the pictures were nor how the files were made."""
+    keys = ("format", "vocabulary", "tokenizer_fingerprint", "tokens_per_image", "shards", "index")
+    return hashlib.sha256(
+        json.dumps({key: manifest[key] for key in keys}, sort_keys=True).encode()
+    ).hexdigest()
+
+
+def _require_writable(directory: pathlib.Path) -> None:
+    probe = directory / ".writable"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"0")
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to --out={directory}: {error.strerror}; choose another place"
+        ) from error
+
+
+def _write_index(path: pathlib.Path, column: np.ndarray) -> dict[str, Any]:
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            np.save(file, np.asarray(column, np.uint16))
+        partial.replace(path)
+    except OSError as error:
+        raise records.write_error(path, error) from error
+    return {
+        "file": path.name,
+        "bytes": path.stat().st_size,
+        "sha256": records.checksum(path),
+    }
+
+
+def _count(names: list[str], ids: np.ndarray, num_images: np.ndarray) -> dict[str, Any]:
+    sentences = np.bincount(ids, minlength=len(names))
+    images = np.bincount(ids, weights=num_images, minlength=len(names))
+    return {
+        name: {"sentences": int(sentences[i]), "images": int(images[i])}
+        for i, name in enumerate(names)
+    }
+
+
+def _run_lengths(names: list[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    return [(*name, len(list(group))) for name, group in itertools.groupby(names)]
+
+
+def _batched(items: Iterable[Record], size: int) -> Iterator[list[Record]]:
+    iterator = iter(items)
+    while part := list(itertools.islice(iterator, size)):
+        yield part
