@@ -26,3 +26,14 @@ def parse_arg(arg: str, **defaults) -> dict:
         except ValueError as error:
             raise ValueError(f"config argument {part!r} must be of type {kind.__name__}") from error
     return values
+
+
+def is_smallest(size: str) -> bool:
+    """Whether the quick-start's size=... asks for a few steps only.
+
+    Raises:
+        ValueError: neither "full" nor "smallest".
+    """
+    if size not in ("full", "smallest"):
+        raise ValueError(f"config argument size={size} must be full or smallest")
+    return size == "smallest"

@@ -1,0 +1,53 @@
+"""The quick-start's corpus: single images and three tasks from real pictures.
+
+    python tools/prepare_pictures.py --out=runs/quickstart/pictures
+    python tools/build_shards.py --config=experiments/quickstart_sentences.py \
+        --tokenizer=runs/quickstart/tokenizer/tokenizer --out=runs/quickstart/shards
+
+Hardware: two CPU cores. Duration: about a minute.
+Expected result: 4-pair sentences of colorization, inpainting and edges, and single images.
+Arguments: size=full|smallest, root=runs/quickstart.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments import common
+
+# Pairs of a task sentence; its images fill a row of the transformer exactly.
+PAIRS = 4
+
+
+def tasks(root: str, split: str) -> dict[str, dict]:
+    """The three tasks on one split of the pictures, "train" or "held_out".
+
+    The pairs of a sentence are different squares of one picture, so that the examples of a prompt
+    show what there is to know about it: its colors, its texture.
+    """
+    shared = {
+        "crop": (0.3, 0.7),
+        "flip": True,
+        "pairs_per_sentence": PAIRS,
+        "same_picture": True,
+    }
+    color, both = f"{root}/pictures/{split}/color", f"{root}/pictures/{split}"
+    return {
+        "colorization": {"kind": "colorization", "folder": color, **shared},
+        "inpainting": {"kind": "inpainting", "folder": both, "mask_ratio": 0.15, **shared},
+        "edges": {"kind": "edges", "folder": both, **shared},
+    }
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    values = common.parse_arg(arg, size="full", root="runs/quickstart")
+    smallest = common.is_smallest(values["size"])
+    sources = tasks(values["root"], "train")
+    for source in sources.values():
+        source["sentences_per_epoch"] = 8 if smallest else 600
+    sources["single"] = {
+        "kind": "single",
+        "folder": f"{values['root']}/pictures/train",
+        "crop": (0.3, 1.0),
+        "flip": True,
+        "sentences_per_epoch": 8 if smallest else 600,
+    }
+    return ConfigDict({"corpus": {"seed": 0, "epochs": 1, "sources": sources}})
