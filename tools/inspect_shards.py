@@ -1,0 +1,125 @@
+"""Shows what is in a directory of shards.
+
+  python tools/inspect_shards.py runs/quickstart/shards
+  python tools/inspect_shards.py runs/quickstart/shards --verify
+  python tools/inspect_shards.py runs/quickstart/shards --decode=4 \
+      --tokenizer=runs/quickstart/tokenizer/tokenizer --out=sentences.png
+
+Prints sentences and images by source and kind, a histogram of images per sentence, how many codes
+are in use and the perplexity of the unigram distribution of codes. Bad files are named.
+"""
+
+import pathlib
+
+import cli
+import numpy as np
+import tqdm
+from absl import flags
+
+VERIFY = flags.DEFINE_bool("verify", False, "Read every file and compare its checksum.")
+SAMPLE = flags.DEFINE_integer(
+    "sample", 20_000, "Sentences whose codes are counted, spread evenly; 0 counts all.", 0
+)
+DECODE = flags.DEFINE_integer("decode", 0, "Draw this many sentences of each source.", 0)
+TOKENIZER = flags.DEFINE_string("tokenizer", None, "Tokenizer directory, for --decode.")
+OUT = flags.DEFINE_string("out", "sentences.png", "The picture that --decode writes.")
+
+BAR = 40
+
+
+def main(directory: str) -> None:
+    if DECODE.value and not TOKENIZER.value:
+        raise ValueError("--decode needs --tokenizer=DIR, the tokenizer of the shards")
+    from lvm_jax.data.shards import Shards
+
+    shards = Shards(directory)
+    print_summary(shards)
+    print_lengths(shards)
+    print_codes(shards)
+    if VERIFY.value:
+        verify(shards)
+    if DECODE.value:
+        draw(shards)
+
+
+def print_summary(shards) -> None:
+    manifest, vocabulary = shards.manifest, shards.vocabulary
+    num_bytes = sum(entry["bytes"] for entry in manifest["shards"])
+    print(shards.directory)
+    print(f"  sentences   {len(shards):,}")
+    print(f"  images      {manifest['num_images']:,} of {shards.tokens_per_image} ids")
+    print(f"  shards      {len(manifest['shards'])}, {num_bytes / 2**20:,.1f} MiB")
+    print(f"  vocabulary  {vocabulary.num_codes} codes + {vocabulary.num_special} special ids")
+    print(f"  tokenizer   {shards.tokenizer_fingerprint}")
+    print(f"  fingerprint {shards.fingerprint}")
+    for title, table in (("source", "by_source"), ("kind", "by_kind")):
+        print(f"\n{title:24}{'sentences':>14}{'images':>14}{'tokens':>16}")
+        for name, entry in manifest["counts"][table].items():
+            tokens = entry["images"] * shards.tokens_per_image
+            print(f"{name:24}{entry['sentences']:14,}{entry['images']:14,}{tokens:16,}")
+
+
+def print_lengths(shards) -> None:
+    counts = np.bincount(shards.num_images)
+    print(f"\n{'images per sentence':>20}{'sentences':>14}")
+    for length in np.flatnonzero(counts):
+        bar = "#" * max(1, round(BAR * counts[length] / counts.max()))
+        print(f"{length:20}{counts[length]:14,}  {bar}")
+
+
+def print_codes(shards) -> None:
+    size = len(shards) if not SAMPLE.value else min(SAMPLE.value, len(shards))
+    chosen = np.arange(size) * len(shards) // size
+    counts = np.zeros(shards.vocabulary.num_codes, np.int64)
+    for part in np.array_split(chosen, -(-size // 1024)):
+        for ids in shards.read(part):
+            counts += np.bincount(ids.ravel(), minlength=len(counts))
+    share = counts[counts > 0] / counts.sum()
+    perplexity = np.exp(-np.sum(share * np.log(share)))
+    top = np.argsort(-counts, kind="stable")[:5]
+    most = ", ".join(f"{code} ({counts[code] / counts.sum():.2%})" for code in top)
+    print(f"\ncodes of {size:,} sentences")
+    print(f"  in use      {np.count_nonzero(counts)} of {len(counts)}")
+    print(f"  perplexity  {perplexity:.1f} (unigram)")
+    print(f"  frequent    {most}")
+    print(f"\n{'codes by rank':>20}{'share of ids':>14}")
+    ranked, first = np.sort(counts)[::-1] / counts.sum(), 1
+    while first <= len(counts):
+        last = min(2 * first - 1, len(counts))
+        chunk = ranked[first - 1 : last].sum()
+        print(f"{f'{first}-{last}':>20}{chunk:14.2%}  {'#' * round(BAR * chunk)}")
+        first *= 2
+
+
+def verify(shards) -> None:
+    total = sum(entry["bytes"] for entry in shards.manifest["shards"])
+    with tqdm.tqdm(total=total, unit="B", unit_scale=True, desc="verify") as bar:
+        shards.verify(bar.update)
+    print(f"\nchecksums of {len(shards.manifest['shards'])} shards are right")
+
+
+def draw(shards) -> None:
+    """A picture with a few sentences of every source, one a row."""
+    from lvm_jax import images
+    from lvm_jax.tokenizer import codec
+
+    tokenizer = codec.load_tokenizer(TOKENIZER.value)
+    shards.require_tokenizer(tokenizer.fingerprint)
+    rows, names = [], []
+    for number, source in enumerate(shards.sources):
+        found = np.flatnonzero(shards.source_ids == number)
+        count = min(DECODE.value, len(found))
+        chosen = found[np.arange(count) * len(found) // count]
+        for record in shards.read_records(chosen):
+            pictures = tokenizer.decode(record.ids.astype(np.int32))
+            rows.append(list(images.to_uint8(np.asarray(pictures))))
+            names.append(f"{source}: {record.kind}, {record.key}")
+    path = pathlib.Path(OUT.value)
+    images.write_image(path, images.grid(rows))
+    print(f"\n{path}, from top to bottom:")
+    for name in names:
+        print(f"  {name}")
+
+
+if __name__ == "__main__":
+    cli.run(main, ["DIR"])
