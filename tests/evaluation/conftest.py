@@ -1,0 +1,53 @@
+"""A tokenizer, a model that fits it, and two tasks; random and tiny."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lvm_jax import images
+from lvm_jax.generate.language_model import LanguageModel
+from lvm_jax.model import transformer
+from lvm_jax.model.config import PRESETS
+from lvm_jax.tokenizer import codec, vqgan
+from lvm_jax.tokenizer.config import PRESETS as TOKENIZER_PRESETS
+from lvm_jax.vocabulary import Vocabulary
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """16 ids of 32 codes for a 16-pixel image."""
+    config = TOKENIZER_PRESETS["debug"]
+    params = vqgan.init_params(config, 0)
+    # The initial codes are close together, so ids would hardly vary.
+    pixels = np.random.default_rng(1).random((2, 16, 16, 3), np.float32)
+    z = vqgan.encode(config, params, pixels)
+    params = {**params, "codebook": np.asarray(z).reshape(-1, config.code_dim)}
+    return codec.Tokenizer(config, params)
+
+
+@pytest.fixture(scope="session")
+def model(tokenizer):
+    """A context of four images: one pair, query and answer."""
+    config = dataclasses.replace(
+        PRESETS["debug"],
+        vocabulary=Vocabulary(num_codes=32, num_special=3, pad_multiple=16),
+        init_scale=0.2,
+    )
+    return LanguageModel(
+        config=config,
+        params=transformer.init_params(config, 0),
+        tokenizer_fingerprint=tokenizer.fingerprint,
+    )
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Three pictures in files."""
+    path = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(3)
+    for number in range(3):
+        # Smooth, so that crops differ and edges exist.
+        small = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        images.write_image(path / f"picture{number}.png", images.resize_crop(small, 48))
+    return path

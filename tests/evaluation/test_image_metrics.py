@@ -1,0 +1,37 @@
+"""MSE and PSNR against values that can be worked out by hand."""
+
+import numpy as np
+import pytest
+
+from lvm_jax.evaluation import image_metrics
+
+
+def test_black_against_white_is_one():
+    black, white = np.zeros((2, 4, 4, 3)), np.full((4, 4, 3), 255, np.uint8)
+    np.testing.assert_array_equal(image_metrics.mse(black, white), [1.0, 1.0])
+
+
+def test_bytes_and_floats_mean_the_same():
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 5, 4, 3), dtype=np.uint8)
+    np.testing.assert_allclose(image_metrics.mse(pixels, pixels / 255.0), 0.0, atol=1e-30)
+
+
+def test_one_level_apart_everywhere_is_48_db():
+    a = np.full((4, 4, 3), 100, np.uint8)
+    error = image_metrics.mse(a, a + 1)
+    assert error == pytest.approx(1 / 255**2)
+    # 20 * log10(255), the best that 8 bits can tell from equal.
+    assert image_metrics.psnr(error) == pytest.approx(48.1308, abs=1e-4)
+    assert image_metrics.psnr(0.0) == np.inf
+
+
+def test_candidates_are_compared_with_their_own_truth():
+    truth = np.random.default_rng(1).random((3, 4, 4, 3))
+    candidates = np.stack([truth, truth + 0.1], axis=1)
+    errors = image_metrics.mse(candidates, truth[:, None])
+    np.testing.assert_allclose(errors, [[0, 0.01]] * 3, atol=1e-12)
+
+
+def test_sizes_must_agree():
+    with pytest.raises(ValueError, match=r"\(4, 4, 3\) and \(8, 8, 3\)"):
+        image_metrics.mse(np.zeros((4, 4, 3)), np.zeros((8, 8, 3)))
