@@ -25,8 +25,9 @@ def mix(values: np.ndarray) -> np.ndarray:
 
 def hash_key(*parts: int | str) -> int:
     """64 bits from integers and strings; the same for ever."""
-    text = "\0".join(f"s:{part}" if isinstance(part, str) else f"i:{int(part)}" for part in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
+    texts = [f"s{len(p)}:{p}" if isinstance(p, str) else f"i:{int(p)}" for p in parts]
+    digest = hashlib.sha256("\0".join(texts).encode()).digest()
+    return int.from_bytes(digest[:8], "little")
 
 
 def shuffled(size: int, *key: int | str) -> np.ndarray:

@@ -105,12 +105,13 @@ class Source:
         return Sentence(kind=self.kind, source=self.name, key=key, images=tuple(row))
 
     def _taken(self, seed: int, epoch: int, index: int) -> list[Picture]:
-        # Pictures come in shuffled rounds that run on through sentences and epochs, so that all are
-        # used equally often.
+        # Sentences deal out shuffled rounds of the pictures, so that all are used about equally
+        # often and no sentence shows a picture twice, unless there are too few of them.
         size, each = len(self.pictures), self.pictures_per_sentence
-        start = (epoch * self.num_sentences() + index) * each
-        turns = (divmod(position, size) for position in range(start, start + each))
-        return [self.pictures[_order(size, seed, self.name, turn)[rank]] for turn, rank in turns]
+        number, in_round = epoch * self.num_sentences() + index, max(1, size // each)
+        turn, start = number // in_round, number % in_round * each
+        order = _order(size, seed, self.name, turn)
+        return [self.pictures[order[(start + i) % size]] for i in range(each)]
 
     def _square(self, draws: Draws) -> tuple[Crop | None, bool]:
         crop = None

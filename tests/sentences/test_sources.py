@@ -1,0 +1,165 @@
+"""Each kind of sentence shows what it says, the same for ever."""
+
+import collections
+import dataclasses
+
+import numpy as np
+import pytest
+
+from lvm_jax import images
+from lvm_jax.sentences import spec
+from lvm_jax.sentences.sources import KINDS, ColorizationPairs, SingleImages
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "sub/c", "sub/d", "e"):
+        picture = rng.integers(1, 256, (24, 32, 3), dtype=np.uint8)
+        images.write_image(root / "images" / f"{name}.png", picture)
+        images.write_image(root / "masks" / f"{name}.bmp", 255 - picture)
+    return root
+
+
+def make(kind, folder, **values):
+    if kind == "annotation":
+        values["annotation_folder"] = str(folder / "masks")
+    return KINDS[kind](folder=str(folder / "images"), **values)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pure_function_of_seed_epoch_and_index(kind, folder):
+    values = {"crop": (0.3, 0.9), "flip": True}
+    first, again = make(kind, folder, **values), make(kind, folder, **values)
+    forwards = [first.sentence(1, epoch, i) for epoch in range(2) for i in range(4)]
+    backwards = [again.sentence(1, epoch, i) for epoch in (1, 0) for i in (3, 2, 1, 0)]
+    assert forwards == backwards[::-1]
+    assert len({sentence.images for sentence in forwards}) == len(forwards)
+    assert first.sentence(2, 0, 0) != forwards[0]
+    for sentence in forwards:
+        assert sentence.kind == kind and len(sentence.images) == first.images_per_sentence
+
+
+def test_other_sources_draw_other_squares(folder):
+    one, two = (make("single", folder, name=name, crop=(0.3, 0.9)) for name in "xy")
+    assert one.sentence(0, 0, 0).images[0].crop != two.sentence(0, 0, 0).images[0].crop
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "single"])
+@pytest.mark.parametrize("same_picture", [False, True])
+def test_pairs_show_one_square_of_one_picture(kind, same_picture, folder):
+    values = {"pairs_per_sentence": 3, "crop": (0.4, 0.8), "flip": True}
+    source = make(kind, folder, same_picture=same_picture, **values)
+    sentence = source.sentence(0, 0, 1)
+    assert len(sentence.images) == 6
+    pairs = list(zip(sentence.images[::2], sentence.images[1::2]))
+    for question, answer in pairs:
+        assert (question.crop, question.flip) == (answer.crop, answer.flip)
+        assert question.key != answer.key
+    assert len({pair[0].crop for pair in pairs}) == 3
+    assert len({pair[0].path for pair in pairs}) == (1 if same_picture else 3)
+    assert sentence.key.count("+") == (0 if same_picture else 2)
+    shared = make(kind, folder, same_crop=True, **values).sentence(0, 0, 1)
+    assert len({(ref.crop, ref.flip) for ref in shared.images}) == 1
+
+
+def test_what_each_pair_shows(folder):
+    def pair(kind, **values):
+        refs = make(kind, folder, pairs_per_sentence=1, **values).sentence(0, 0, 0).images
+        return [spec.load(ref, 24).astype(int) for ref in refs]
+
+    question, answer = pair("colorization")
+    assert (question[..., 0] == question[..., 2]).all() and (answer[..., 0] != answer[..., 2]).any()
+    question, answer = pair("inpainting", mask_ratio=0.25)
+    black = (question == 0).all(-1)
+    assert black.mean() == 0.25 and (question == answer)[~black].all() and (answer > 0).all()
+    question, answer = pair("edges")
+    assert (answer[..., 0] == answer[..., 2]).all() and (question[..., 0] != question[..., 2]).any()
+    question, answer = pair("annotation", crop=(0.5, 0.9), flip=True)
+    # The mask is the negative; resizing rounds each picture by itself.
+    assert np.abs(255 - question - answer).max() <= 1
+
+
+def test_every_picture_is_shown_equally_often(folder):
+    source = make("single", folder)
+    assert source.num_sentences() == 5
+    epoch = [source.sentence(0, 0, i).key for i in range(5)]
+    assert sorted(epoch) == ["a", "b", "e", "sub/c", "sub/d"]
+    assert [source.sentence(0, 1, i).key for i in range(5)] != epoch
+    # Two sentences of two of the five pictures make a round; who is left out changes.
+    pairs = make("colorization", folder, pairs_per_sentence=2)
+    assert pairs.num_sentences() == 2
+    keys = [[k for i in range(2) for k in pairs.sentence(0, e, i).key.split("+")] for e in range(9)]
+    assert all(len(set(epoch)) == 4 for epoch in keys)
+    assert {key for epoch in keys for key in epoch} == {"a", "b", "e", "sub/c", "sub/d"}
+    # More pairs than pictures: they repeat, each as often as the others at most once more.
+    many = make("colorization", folder, pairs_per_sentence=7).sentence(0, 0, 0)
+    counts = collections.Counter(ref.path for ref in many.images[::2])
+    assert sorted(counts.values()) == [1, 1, 1, 2, 2]
+
+
+def test_crop_sizes_lie_in_the_range(folder):
+    source = make("single", folder, crop=(0.25, 0.5), sentences_per_epoch=200)
+    sides = [source.sentence(0, 0, i).images[0].crop.side / spec.Crop.UNIT for i in range(200)]
+    assert 0.25 <= min(sides) < 0.28 and 0.47 < max(sides) <= 0.5
+    flips = [make("single", folder, flip=True).sentence(0, 0, i).images[0].flip for i in range(200)]
+    assert 70 < sum(flips) < 130  # 100 +- 7
+
+
+def test_include_and_exclude(folder):
+    keys = lambda **v: [p.key for p in make("single", folder, **v).pictures]
+    assert keys(include=("sub/*",)) == ["sub/c", "sub/d"]
+    assert keys(exclude=("sub/*", "a")) == ["b", "e"]
+    with pytest.raises(ValueError, match=r"single\.exclude: pattern 'zz\*' matches no image"):
+        keys(exclude=("zz*",))
+    with pytest.raises(ValueError, match="leave no image of the 5"):
+        keys(include=("a",), exclude=("a",))
+
+
+def test_a_pair_without_partner_is_named(folder, tmp_path):
+    (tmp_path / "masks").mkdir()
+    for name in ("a", "b", "e", "extra"):
+        (tmp_path / "masks" / f"{name}.png").write_bytes(b"")
+    values = {"folder": str(folder / "images"), "annotation_folder": str(tmp_path / "masks")}
+    with pytest.raises(ValueError) as caught:
+        _ = KINDS["annotation"](**values, name="depth").pictures
+    message = str(caught.value)
+    assert "\n" not in message and "depth.exclude" in message
+    for part in ("images/sub/c.png has no annotation", "masks/extra.png has no image"):
+        assert part in message
+    source = KINDS["annotation"](**values, exclude=("sub/*", "extra"))
+    assert [picture.key for picture in source.pictures] == ["a", "b", "e"]
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    for name in ("x.png", "x.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"x\.jpg and .*x\.png share the name 'x'"):
+        _ = SingleImages(folder=str(tmp_path)).pictures
+
+
+@pytest.mark.parametrize(
+    "values,key",
+    [
+        ({"crop": (0.0, 0.5)}, "crop"),
+        ({"crop": (0.6, 0.5)}, "crop"),
+        ({"crop": (0.5, 1.5)}, "crop"),
+        ({"sentences_per_epoch": -1}, "sentences_per_epoch"),
+        ({"pairs_per_sentence": 0}, "pairs_per_sentence"),
+    ],
+)
+def test_bad_values_name_their_key(values, key):
+    with pytest.raises(ValueError, match=rf"colorization\.{key}="):
+        ColorizationPairs(folder="x", **values)
+    with pytest.raises(ValueError, match=r"holes\.mask_ratio=1\.0"):
+        KINDS["inpainting"](folder="x", name="holes", mask_ratio=1.0)
+    with pytest.raises(ValueError, match=r"edges\.sigma=-1"):
+        KINDS["edges"](folder="x", sigma=-1.0)
+
+
+def test_golden_sentence(folder):
+    source = make("inpainting", folder, pairs_per_sentence=1, crop=(0.3, 0.9), flip=True)
+    ref = source.sentence(0, 0, 0).images[0]
+    found = (ref.path.split("/")[-1], dataclasses.astuple(ref.crop), ref.flip, ref.parameters[0][1])
+    assert found == ("a.png", (38921, 42017, 53103), True, 4103036437)
