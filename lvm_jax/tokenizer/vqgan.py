@@ -9,16 +9,12 @@ row-major order, D code dimension, K codes.
 """
 
 import functools
-import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from lvm_jax import trees
 from lvm_jax.tokenizer import quantizer
 from lvm_jax.tokenizer.blocks import (
     Attention,
@@ -31,13 +27,9 @@ from lvm_jax.tokenizer.blocks import (
     unfold_patches,
 )
 from lvm_jax.tokenizer.config import VQGANConfig
-
-Params = dict[str, Any]
+from lvm_jax.tokenizer.functional import Functional, Params, draw_params
 
 IMAGE_CHANNELS = 3
-
-# Standard deviation of a normal truncated at two of its own.
-_TRUNCATED_NORMAL_STD = 0.87962566103423978
 
 
 class Level(nnx.Module):
@@ -138,58 +130,32 @@ class VQGAN(nnx.Module):
 
 
 @functools.cache
-def _definition(config: VQGANConfig) -> tuple[nnx.GraphDef, nnx.State]:
-    """The module's graph and its state with shapes instead of arrays."""
-    model = nnx.eval_shape(lambda: VQGAN(config, rngs=nnx.Rngs(0)))
-    graph, state = nnx.split(model)
-    # `_bind` matches leaves by order, which holds because both trees sort their (string) keys.
-    names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(_plain(state))]
-    assert names == sorted(names, key=lambda name: name.split("']['")), names
-    return graph, state
-
-
-def _plain(state: nnx.State) -> Params:
-    return nnx.to_pure_dict(state)
-
-
-def _bind(config: VQGANConfig, params: Params) -> VQGAN:
-    graph, state = _definition(config)
-    leaves = jax.tree.leaves(params)
-    return nnx.merge(graph, jax.tree.unflatten(jax.tree.structure(state), leaves))
+def _functional(config: VQGANConfig) -> Functional:
+    return Functional(lambda rngs: VQGAN(config, rngs=rngs))
 
 
 def abstract_params(config: VQGANConfig) -> Params:
     """The parameter tree with `jax.ShapeDtypeStruct` leaves; allocates nothing."""
-    return _plain(_definition(config)[1])
+    return _functional(config).abstract
 
 
 def init_params(config: VQGANConfig, seed: int) -> Params:
     """A plain nested dict of float32 arrays, a pure function of its arguments.
 
-    Kernels are truncated normals of variance 1 / fan-in, biases 0, norm scales 1, and the codebook
-    lies close to the origin, or on the unit sphere if the config says so.
+    Codes lie close to the origin, or on the unit sphere if the config says so; training moves them
+    onto encoder outputs (`training.adversarial`).
     """
     return jax.jit(_draw_params, static_argnums=0)(config, seed)
 
 
 def _draw_params(config: VQGANConfig, seed: jax.Array) -> Params:
-    shapes = {name: leaf.shape for name, leaf in trees.flatten(abstract_params(config)).items()}
-    drawn = [name for name in shapes if name.endswith("kernel") or name == "codebook"]
-    sizes = [math.prod(shapes[name]) for name in drawn]
-    # One draw, cut up: a draw for each kernel takes XLA's CPU compiler about a second each.
-    noise = jax.random.truncated_normal(jax.random.key(seed), -2.0, 2.0, (sum(sizes),))
-    noise = noise / _TRUNCATED_NORMAL_STD
-    pieces = dict(zip(drawn, jnp.split(noise, np.cumsum(sizes)[:-1])))
-
-    def leaf(name: str, shape: tuple[int, ...]) -> jax.Array:
-        if name == "codebook":
-            codes_KD = pieces[name].reshape(shape) / config.num_codes
-            return quantizer.normalize(codes_KD) if config.normalize_codes else codes_KD
-        if name in pieces:
-            return pieces[name].reshape(shape) * math.prod(shape[:-1]) ** -0.5
-        return jnp.ones(shape) if name.endswith("scale") else jnp.zeros(shape)
-
-    return trees.unflatten({name: leaf(name, shape) for name, shape in shapes.items()})
+    params = draw_params(abstract_params(config), seed)
+    key = jax.random.fold_in(jax.random.key(seed), 1)
+    codes_KD = jax.random.normal(key, params["codebook"].shape) / config.num_codes
+    return {
+        **params,
+        "codebook": quantizer.normalize(codes_KD) if config.normalize_codes else codes_KD,
+    }
 
 
 def encode(
@@ -202,7 +168,7 @@ def encode(
         params: as `init_params` gives them.
         images_BHWC: float32 [0, 1].
     """
-    model = _bind(config, params)
+    model = _functional(config).bind(params)
     x_BHWC = 2.0 * images_BHWC - 1.0 if config.pixel_range == "minus_one_one" else images_BHWC
     z_BhwC = model.encoder(fold_patches(x_BHWC, config.patch_size))
     z_BhwD = model.quant_conv(z_BhwC) if config.quant_convs else z_BhwC
@@ -237,7 +203,7 @@ def decode_features(
     config: VQGANConfig, params: Params, z_BhwD: Float[Array, "B h w D"]
 ) -> Float[Array, "B H W C"]:
     """Codes or latents -> what the decoder's last convolution sees."""
-    model = _bind(config, params)
+    model = _functional(config).bind(params)
     return model.decoder.features(model.post_quant_conv(z_BhwD) if config.quant_convs else z_BhwD)
 
 
@@ -245,7 +211,7 @@ def decode_pixels(
     config: VQGANConfig, params: Params, features_BHWC: Float[Array, "B h w C"]
 ) -> Float[Array, "B H W 3"]:
     """The decoder's last convolution: features -> images in [0, 1], not clipped."""
-    model = _bind(config, params)
+    model = _functional(config).bind(params)
     x_BHWC = unfold_patches(model.decoder.conv_out(features_BHWC), config.patch_size)
     return 0.5 * (x_BHWC + 1.0) if config.pixel_range == "minus_one_one" else x_BHWC
 

@@ -1,0 +1,72 @@
+"""An nnx module as a definition only: a plain nested dict of parameters beside a graph.
+
+Split once; everything after is plain JAX on the dict.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from lvm_jax import trees
+
+Params = dict[str, Any]
+
+# Standard deviation of a normal truncated at two of its own.
+_TRUNCATED_NORMAL_STD = 0.87962566103423978
+
+
+class Functional:
+    """A module's graph without its arrays.
+
+    Args:
+        make: constructs the module; it is traced with shapes only.
+    """
+
+    def __init__(self, make: Callable[[nnx.Rngs], nnx.Module]):
+        model = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+        self._graph, self._state = nnx.split(model)
+        self.abstract: Params = nnx.to_pure_dict(self._state)
+        # `bind` matches leaves by order, which holds because both trees sort their string keys.
+        names = [tuple(key.key for key in path) for path, _ in _leaves_with_path(self.abstract)]
+        assert names == sorted(names), names
+        assert jax.tree.leaves(self._state) == jax.tree.leaves(self.abstract)
+
+    def bind(self, params: Params) -> nnx.Module:
+        """The module with these parameters; make it where it is used, under `jax.jit`."""
+        structure = jax.tree.structure(self._state)
+        return nnx.merge(self._graph, jax.tree.unflatten(structure, jax.tree.leaves(params)))
+
+
+def _leaves_with_path(tree: Params) -> list[tuple[tuple[Any, ...], Any]]:
+    return jax.tree_util.tree_flatten_with_path(tree)[0]
+
+
+def draw_params(abstract: Params, seed: jax.Array | int) -> Params:
+    """Initial parameters for a tree of shapes, a pure function of its arguments.
+
+    Kernels are truncated normals of variance 1 / fan-in, scales 1, everything else 0.
+
+    Args:
+        abstract: nested dict of `jax.ShapeDtypeStruct`.
+        seed: of the one random draw.
+    """
+    shapes = {name: leaf.shape for name, leaf in trees.flatten(abstract).items()}
+    kernels = [name for name in shapes if name.endswith("kernel")]
+    sizes = [math.prod(shapes[name]) for name in kernels]
+    # One draw, cut up: a draw for each kernel takes XLA's CPU compiler about a second each.
+    noise = jax.random.truncated_normal(jax.random.key(seed), -2.0, 2.0, (sum(sizes),))
+    pieces = dict(
+        zip(kernels, jnp.split(noise / _TRUNCATED_NORMAL_STD, np.cumsum(sizes)[:-1].tolist()))
+    )
+
+    def leaf(name: str, shape: tuple[int, ...]) -> jax.Array:
+        if name in pieces:
+            return pieces[name].reshape(shape) * math.prod(shape[:-1]) ** -0.5
+        return jnp.ones(shape) if name.endswith("scale") else jnp.zeros(shape)
+
+    return trees.unflatten({name: leaf(name, shape) for name, shape in shapes.items()})
