@@ -145,6 +145,13 @@ def _steps(folder: pathlib.Path) -> list[int]:
     return [int(found.name) for found in folder.iterdir() if found.name.isdecimal()]
 
 
+def _remove_unfinished(folder: pathlib.Path) -> None:
+    for found in folder.iterdir() if folder.is_dir() else ():
+        if found.is_dir() and not found.name.isdecimal():
+            logging.info("removing the unfinished checkpoint %s", found)
+            shutil.rmtree(found)
+
+
 class Checkpoints:
     """The checkpoints of one run. Every process of a run makes one and calls it alike."""
 
@@ -158,10 +165,16 @@ class Checkpoints:
         """
         self.folder = pathlib.Path(workdir).absolute() / FOLDER
         self._config = json.loads(json.dumps(config))
+        if jax.process_index() == 0:
+            _remove_unfinished(self.folder)
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep, cleanup_tmp_directories=True, create=True
+                max_to_keep=keep,
+                create=True,
+                # A folder that cannot be made fails at once; in the background, the threads that
+                # wait for it would hang until their timeout.
+                async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
             ),
         )
 
@@ -254,8 +267,12 @@ def load_params(
         raise ValueError(f"{workdir} has no checkpoint of step {step}; it has {sorted(steps)}")
     manager = ocp.CheckpointManager(
         workdir / FOLDER,
-        options=ocp.CheckpointManagerOptions(read_only=True),
-        item_handlers={"state": ocp.PyTreeCheckpointHandler()},
+        # What orbax would otherwise warn about is said outright: it saves and makes nothing here.
+        options=ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False),
+        item_handlers={
+            "state": ocp.PyTreeCheckpointHandler(),
+            "config": ocp.JsonCheckpointHandler(),
+        },
     )
     try:
         stored = manager.item_metadata(step)["state"].tree["params"]

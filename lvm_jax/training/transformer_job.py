@@ -128,7 +128,12 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
 
 
 def _open_data(config: DataConfig, experiment: TransformerExperiment, key: str) -> Pipeline:
-    source = Pipeline(config, seed=experiment.seed, global_batch=experiment.batch_size)
+    source = Pipeline(
+        config,
+        seed=experiment.seed,
+        global_batch=experiment.batch_size,
+        allow_repeats=key == "eval_data",
+    )
     wanted, found = experiment.model.vocabulary, source.vocabulary
     for field in ("num_codes", "num_special"):
         if getattr(wanted, field) != getattr(found, field):

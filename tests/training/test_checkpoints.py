@@ -1,0 +1,191 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from lvm_jax import mesh as mesh_lib
+from lvm_jax import trees
+from lvm_jax.training import checkpoints
+
+CONFIG = {
+    "model": {"num_layers": 2},
+    "seed": 0,
+    "optimizer": {"peak_lr": 1.0},
+    "data_fingerprint": "aaa",
+}
+RULES = {"fixed": ("model", "seed"), "data": ("data_fingerprint",)}
+
+
+def prepare(workdir, config=CONFIG, **options):
+    checkpoints.prepare_workdir(workdir, config, **RULES, **options)
+
+
+def place(num_devices, spec):
+    devices = jax.devices()[:num_devices]
+    config = mesh_lib.MeshConfig(data=1, fsdp=-1, tensor=1 if num_devices == 1 else 2)
+    return NamedSharding(mesh_lib.make_mesh(config, devices), PartitionSpec(*spec))
+
+
+def make_state(sharding):
+    w = jax.device_put(jnp.arange(64, dtype=jnp.float32).reshape(8, 8), sharding)
+    params = {"dense": {"kernel": w}}
+    whole = NamedSharding(sharding.mesh, PartitionSpec())
+    state = {"params": params, "opt_state": optax.adam(0.1).init(params), "step": jnp.int32(3)}
+    return jax.tree.map(lambda x: x if x.ndim else jax.device_put(x, whole), state)
+
+
+def abstract(state):
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), state
+    )
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A run with one checkpoint, written on eight devices."""
+    prepare(tmp_path)
+    store = checkpoints.Checkpoints(tmp_path, CONFIG)
+    state = make_state(place(8, ("fsdp", "tensor")))
+    store.save(3, state)
+    store.wait(3, state)
+    yield tmp_path, store, state
+    store.close()
+
+
+def test_restores_on_other_topologies(saved):
+    _, store, state = saved
+    for num_devices, spec in ((8, ("tensor", "fsdp")), (2, (None, "tensor")), (1, ())):
+        sharding = place(num_devices, spec)
+        restored = store.restore(abstract(make_state(sharding)))
+        assert jax.tree.structure(restored) == jax.tree.structure(state)
+        for new, old in zip(jax.tree.leaves(restored), jax.tree.leaves(state)):
+            np.testing.assert_array_equal(new, old)
+        assert restored["params"]["dense"]["kernel"].sharding == sharding
+
+
+def test_params_alone_on_one_device(saved):
+    workdir, _, state = saved
+    params, config = checkpoints.load_params(workdir)
+    assert config == CONFIG
+    assert [*trees.flatten(params)] == ["dense/kernel"]
+    assert isinstance(params["dense"]["kernel"], np.ndarray)
+    np.testing.assert_array_equal(params["dense"]["kernel"], state["params"]["dense"]["kernel"])
+    with pytest.raises(ValueError, match=r"no checkpoint of step 9; it has \[3\]"):
+        checkpoints.load_params(workdir, step=9)
+
+
+def test_the_state_may_be_donated_at_once(tmp_path):
+    prepare(tmp_path)
+    store = checkpoints.Checkpoints(tmp_path, CONFIG)
+    state = make_state(place(8, ("fsdp", "tensor")))
+    expected = np.array(state["params"]["dense"]["kernel"])
+    later = jax.jit(lambda tree: jax.tree.map(lambda x: x * 0 - 1, tree), donate_argnums=0)
+    store.save(0, state)
+    state = later(later(state))
+    store.wait(0, state)
+    restored = store.restore(abstract(state))
+    np.testing.assert_array_equal(restored["params"]["dense"]["kernel"], expected)
+    store.close()
+
+
+def test_only_the_newest_stay_and_unfinished_ones_do_not_count(tmp_path):
+    prepare(tmp_path)
+    state = make_state(place(1, ()))
+    store = checkpoints.Checkpoints(tmp_path, CONFIG, keep=2)
+    for step in (1, 2, 3):
+        store.save(step, state)
+    store.wait(3, state)
+    store.close()
+    unfinished = tmp_path / checkpoints.FOLDER / "4.orbax-checkpoint-tmp"
+    unfinished.mkdir()
+    assert checkpoints.latest_step(tmp_path) == 3
+    store = checkpoints.Checkpoints(tmp_path, CONFIG, keep=2)
+    assert store.latest_step() == 3
+    assert not unfinished.exists()
+    store.close()
+    assert sorted(p.name for p in (tmp_path / checkpoints.FOLDER).iterdir()) == ["2", "3"]
+
+
+def test_another_models_directory_is_refused(saved):
+    workdir, *_ = saved
+    for key, value in (("model", {"num_layers": 3}), ("seed", 1)):
+        with pytest.raises(ValueError, match=rf"another run: its {key}.* was .* and is") as error:
+            prepare(workdir, {**CONFIG, key: value})
+        assert "\n" not in str(error.value)
+    assert checkpoints.read_config(workdir) == CONFIG
+
+
+def test_changed_data_is_refused_unless_accepted(saved):
+    workdir, *_ = saved
+    changed = {**CONFIG, "data_fingerprint": "bbb"}
+    with pytest.raises(ValueError, match=r"data changed .*aaa .* bbb.*accept_changed_data=True"):
+        prepare(workdir, changed)
+    prepare(workdir, changed, accept_changed_data=True)
+    assert checkpoints.read_config(workdir)["data_fingerprint"] == "bbb"
+
+
+def test_other_settings_may_change_and_are_logged(saved, caplog):
+    workdir, *_ = saved
+    prepare(workdir, {**CONFIG, "optimizer": {"peak_lr": 2.0}})
+    assert "optimizer.peak_lr was 1.0 and is 2.0" in caplog.text
+
+
+def test_a_run_without_checkpoint_may_start_afresh(tmp_path):
+    prepare(tmp_path)
+    prepare(tmp_path, {**CONFIG, "model": {"num_layers": 3}})
+    assert checkpoints.read_config(tmp_path)["model"] == {"num_layers": 3}
+    with pytest.raises(ValueError, match="no checkpoint yet"):
+        checkpoints.load_params(tmp_path)
+
+
+def test_other_arrays_are_refused_in_one_line(saved):
+    _, store, state = saved
+    wide = {**state, "params": {"dense": {"kernel": jnp.zeros((8, 16))}}}
+    with pytest.raises(ValueError, match=r"cannot restore .*/3: .*remove that step"):
+        store.restore(abstract(wide))
+
+
+def test_a_damaged_checkpoint_is_named(saved):
+    workdir, *_ = saved
+    (workdir / checkpoints.FOLDER / "3" / "state" / "manifest.ocdbt").write_bytes(b"gone")
+    with pytest.raises(ValueError, match=r"cannot read .*/checkpoints/3: .*damaged"):
+        checkpoints.load_params(workdir)
+
+
+def test_no_training_directory(tmp_path):
+    with pytest.raises(ValueError, match=r"no training directory: .*config\.json is missing"):
+        checkpoints.load_params(tmp_path)
+
+
+def test_a_workdir_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"workdir .*/file/run cannot be written \(Not a dir"):
+        prepare(tmp_path / "file" / "run")
+
+
+def test_a_failed_write_leaves_the_last_checkpoint(saved):
+    workdir, store, state = saved
+    folder = workdir / checkpoints.FOLDER
+    # Whoever runs the tests may write everywhere, so the disk fails by not being a folder.
+    folder.rename(workdir / "aside")
+    folder.write_text("")
+    with pytest.raises(
+        OSError, match=r"cannot write the checkpoint of step 4 .*GB free.*make room"
+    ):
+        store.save(4, state)
+        store.wait(4, state)
+    folder.unlink()
+    (workdir / "aside").rename(folder)
+    assert checkpoints.latest_step(workdir) == 3
+    checkpoints.load_params(workdir)
+
+
+def test_plain_trees_come_back_into_their_containers():
+    tree = {"a": (jnp.zeros(1), [jnp.ones(2)]), "opt": optax.adam(1.0).init({"w": jnp.ones(3)})}
+    plain = checkpoints.to_plain(tree)
+    assert all(isinstance(node, dict) for node in (plain, plain["a"], plain["opt"]))
+    assert set(trees.flatten(plain)) >= {"a/0", "a/1/0", "opt/0/mu/w", "opt/0/count"}
+    back = checkpoints.from_plain(plain, tree)
+    assert jax.tree.structure(back) == jax.tree.structure(tree)

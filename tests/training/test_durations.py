@@ -1,0 +1,45 @@
+import pytest
+
+from lvm_jax.training import durations
+
+RATES = durations.Rates(
+    examples_per_step=4, tokens_per_step=400, examples_per_epoch=10, run_steps=200
+)
+
+
+@pytest.mark.parametrize(
+    ("duration", "steps"),
+    [
+        (0, 0),
+        (300, 300),
+        ("300", 300),
+        ("1_000 steps", 1000),
+        ("2k steps", 2000),
+        ("1 step", 1),
+        ("9 examples", 3),  # rounded up: nine examples need a third step of four
+        ("4k tokens", 10),
+        ("1b tokens", 2_500_000),
+        ("1 epoch", 3),
+        ("2 epochs", 5),
+        ("0.4 epochs", 1),
+        ("5%", 10),
+        ("0.1%", 1),
+    ],
+)
+def test_resolves_to_steps(duration, steps):
+    assert durations.to_steps(duration, RATES, "loop.num_steps") == steps
+
+
+@pytest.mark.parametrize("duration", ["soon", "3 weeks", "-1 steps", "", "1 2 steps"])
+def test_other_forms_are_refused_by_name(duration):
+    with pytest.raises(ValueError, match=r"loop\.num_steps=.*write 300"):
+        durations.to_steps(duration, RATES, "loop.num_steps")
+
+
+def test_a_unit_that_the_training_lacks_is_refused():
+    images = durations.Rates(examples_per_step=4)
+    for duration in ("5 tokens", "1 epoch", "5%"):
+        with pytest.raises(ValueError, match="no unit"):
+            durations.to_steps(duration, images, "loop.log_every")
+    with pytest.raises(ValueError, match="must not be negative"):
+        durations.to_steps(-1, images, "loop.log_every")

@@ -1,0 +1,201 @@
+"""The loop with a toy training: what it does does not depend on what it trains."""
+
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lvm_jax.training import checkpoints, durations, loop, metrics
+
+RESOLVED = {"model": {"dim": 4}, "seed": 0, "data_fingerprint": "a"}
+
+
+@jax.jit
+def init_state():
+    return {"params": {"w": jnp.ones((4,))}, "moments": (jnp.zeros(4),), "step": jnp.int32(0)}
+
+
+def _step(state, batch):
+    w, moment = state["params"]["w"], state["moments"][0]
+    loss = jnp.mean((w - batch) ** 2)
+    moment = 0.9 * moment + (w - batch)
+    new = {"params": {"w": w - 0.1 * moment}, "moments": (moment,), "step": state["step"] + 1}
+    return new, {"loss": loss}
+
+
+train_step = jax.jit(_step, donate_argnums=0)
+
+
+def batches(start):
+    step = start
+    while True:
+        yield np.random.default_rng(step).normal(size=4).astype(np.float32)
+        step += 1
+
+
+def run(workdir, num_steps=12, *, step=train_step, source=batches, **options):
+    config = {"log_every": 1, "checkpoint_every": 5, **options.pop("config", {})}
+    return loop.run(
+        loop.LoopConfig(num_steps=num_steps, **config),
+        workdir=workdir,
+        resolved=options.pop("resolved", RESOLVED),
+        init_state=init_state,
+        train_step=step,
+        batches=source,
+        work=loop.Work(unit="images", units_per_step=2),
+        **options,
+    )
+
+
+def losses(workdir):
+    return [
+        (line["step"], line["train/loss"])
+        for line in metrics.read_metrics(workdir)
+        if "train/loss" in line
+    ]
+
+
+def steps_on_disk(workdir):
+    return sorted(int(p.name) for p in (workdir / checkpoints.FOLDER).iterdir())
+
+
+def test_stopping_and_going_on_changes_nothing(tmp_path):
+    straight = run(tmp_path / "straight")
+    for num_steps in (4, 9, 12):
+        pieces = run(tmp_path / "pieces", num_steps)
+    for a, b in zip(jax.tree.leaves(straight), jax.tree.leaves(pieces)):
+        np.testing.assert_array_equal(a, b)
+    assert losses(tmp_path / "pieces") == losses(tmp_path / "straight")
+    assert [step for step, _ in losses(tmp_path / "pieces")] == list(range(1, 13))
+
+
+def test_a_finished_run_returns_at_once(tmp_path):
+    run(tmp_path)
+    before = (tmp_path / metrics.FILE).read_text()
+
+    def unexpected(start):
+        raise AssertionError("a finished run needs no batches")
+
+    assert run(tmp_path, source=unexpected) is None
+    assert (tmp_path / metrics.FILE).read_text() == before
+
+
+def test_order_of_evaluating_saving_and_logging(tmp_path):
+    events = []
+
+    def evaluator(state):
+        events.append(("evaluate", int(state["step"])))
+        yield "w", float(state["params"]["w"].mean())
+
+    def after_save(step, state):
+        assert int(state["step"]) == step
+        events.append(("save", step))
+
+    config = {"eval_every": 5}
+    run(tmp_path, evaluators={"toy": evaluator}, after_save=after_save, config=config)
+    expected = [(what, step) for step in (5, 10, 12) for what in ("evaluate", "save")]
+    assert events == expected
+    evaluated = [line["step"] for line in metrics.read_metrics(tmp_path) if "eval/toy/w" in line]
+    assert evaluated == [5, 10, 12]
+    assert steps_on_disk(tmp_path) == [10, 12]
+
+
+def test_lines_have_speed_and_totals(tmp_path):
+    run(tmp_path, config={"log_every": 4})
+    lines = metrics.read_metrics(tmp_path)
+    assert [line["step"] for line in lines] == [4, 8, 12]
+    assert [line["train/images_seen"] for line in lines] == [8, 16, 24]
+    for line in lines:
+        assert line["perf/images_per_sec_per_device"] > 0
+        assert line["data/wait_sec"] >= 0
+    assert json.loads((tmp_path / checkpoints.CONFIG).read_text()) == RESOLVED
+
+
+@pytest.mark.parametrize("bad_update", [1, 8, 10, 12])
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path, bad_update):
+    def poisoned(start):
+        for step, batch in enumerate(batches(start), start):
+            yield batch * np.float32(np.nan) if step + 1 == bad_update else batch
+
+    with pytest.raises(loop.RunError, match=rf"step {bad_update}: loss is nan") as error:
+        run(tmp_path, source=poisoned)
+    good = (bad_update - 1) // 5 * 5
+    assert "\n" not in str(error.value)
+    assert checkpoints.latest_step(tmp_path) == (good or None)
+    if good:
+        assert f"checkpoints/{good}; the same command resumes" in str(error.value)
+    run(tmp_path)  # with good batches it goes on from there
+    assert [step for step, _ in losses(tmp_path)] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_stops(tmp_path, number):
+    def interrupted(start):
+        for step, batch in enumerate(batches(start), start):
+            if step == 7:
+                os.kill(os.getpid(), number)
+            yield batch
+
+    before = signal.getsignal(number)
+    with pytest.raises(loop.RunStoppedError, match=r"step 8; .*/8; the same command") as error:
+        run(tmp_path, source=interrupted)
+    assert error.value.exit_code == 128 + number
+    assert signal.getsignal(number) is before
+    straight = run(tmp_path / "straight")
+    np.testing.assert_array_equal(run(tmp_path)["params"]["w"], straight["params"]["w"])
+    assert losses(tmp_path) == losses(tmp_path / "straight")
+
+
+def test_a_failure_says_where_the_last_checkpoint_is(tmp_path):
+    def broken(start):
+        for step, batch in enumerate(batches(start), start):
+            if step == 7:
+                raise ValueError("shard 3 is damaged")
+            yield batch
+
+    with pytest.raises(loop.RunError, match=r"shard 3 is damaged; .*checkpoints/5; the same"):
+        run(tmp_path, source=broken)
+    assert checkpoints.latest_step(tmp_path) == 5
+
+
+def test_a_bug_keeps_its_own_exception(tmp_path):
+    def buggy(start):
+        raise TypeError("ours")
+        yield
+
+    with pytest.raises(TypeError, match="ours"):
+        run(tmp_path, source=buggy)
+
+
+def test_another_runs_directory_is_refused_before_anything_is_touched(tmp_path):
+    run(tmp_path)
+    before = (tmp_path / metrics.FILE).read_text()
+    with pytest.raises(ValueError, match=r"model\.dim was 4 and is 5"):
+        run(tmp_path, 20, resolved={**RESOLVED, "model": {"dim": 5}})
+    with pytest.raises(ValueError, match="accept_changed_data"):
+        run(tmp_path, 20, resolved={**RESOLVED, "data_fingerprint": "b"})
+    assert (tmp_path / metrics.FILE).read_text() == before
+
+
+def test_changed_data_can_be_accepted(tmp_path):
+    run(tmp_path)
+    other = {**RESOLVED, "data_fingerprint": "b"}
+    run(tmp_path, 14, resolved=other, config={"accept_changed_data": True})
+    assert checkpoints.latest_step(tmp_path) == 14
+
+
+def test_durations_are_resolved_together():
+    config = loop.LoopConfig(
+        num_steps="2 epochs", log_every="1%", checkpoint_every="800 tokens", eval_every=0
+    )
+    rates = durations.Rates(examples_per_step=2, tokens_per_step=20, examples_per_epoch=100)
+    found = config.resolve(rates)
+    assert (found.num_steps, found.log_every, found.checkpoint_every) == (100, 1, 40)
+    with pytest.raises(ValueError, match=r"loop\.num_steps='5%'"):
+        loop.LoopConfig(num_steps="5%").resolve(rates)
+    with pytest.raises(ValueError, match=r"loop\.keep_checkpoints=0"):
+        loop.LoopConfig(num_steps=1, keep_checkpoints=0)
