@@ -23,7 +23,7 @@ from lvm_jax.sentences.sources import Source
 from lvm_jax.tokenizer.codec import Tokenizer
 from lvm_jax.training import checkpoints
 from lvm_jax.training import metrics as metrics_lib
-from lvm_jax.version import VERSION
+from lvm_jax.version import __version__
 
 SCORES_FILE = "analogies.json"
 REPORT_FILE = "report.html"
@@ -104,7 +104,7 @@ def run(
     started = time.monotonic()
     generate_images.check_tokenizer(model, tokenizer)
     resolved = checkpoints.read_config(model_dir)
-    counts = _code_counts(experiment, model, resolved)
+    counts = code_counts(experiment, model, resolved)
     tasks = [SentenceTask(source=source, size=tokenizer.image_size) for source in experiment.tasks]
     results = analogies.evaluate(
         model,
@@ -149,19 +149,14 @@ def num_parts(experiment: AnalogyExperiment) -> int:
     return len(experiment.tasks) * len(experiment.evaluation.seeds) + 1
 
 
-def training_seconds(lines: Sequence[Mapping[str, Any]]) -> float:
-    """Seconds of training steps behind a metrics.jsonl: no compilation, evaluation or pauses."""
-    total, before = 0.0, 0
-    for line in lines:
-        if "perf/sec_per_step" in line:
-            total += (line["step"] - before) * line["perf/sec_per_step"]
-            before = line["step"]
-    return total
-
-
-def _code_counts(
+def code_counts(
     experiment: AnalogyExperiment, model: LanguageModel, resolved: Mapping[str, Any]
 ) -> np.ndarray:
+    """How often the model's training data use each code; int64 [num_codes].
+
+    Raises:
+        ValueError: no shards are named, they cannot be read, or they have another codebook.
+    """
     directory = experiment.shards or resolved.get("data", {}).get("shards", "")
     if not directory:
         raise ValueError("config.shards is not set and the model's config names no shards; set it")
@@ -175,6 +170,16 @@ def _code_counts(
     groups = np.array_split(chosen, max(1, len(chosen) // 512))
     arrays = (np.concatenate([ids.ravel() for ids in shards.read(group)]) for group in groups)
     return perplexity.count_codes(arrays, model.vocabulary.num_codes)
+
+
+def training_seconds(lines: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds of training steps behind a metrics.jsonl: no compilation, evaluation or pauses."""
+    total, before = 0.0, 0
+    for line in lines:
+        if "perf/sec_per_step" in line:
+            total += (line["step"] - before) * line["perf/sec_per_step"]
+            before = line["step"]
+    return total
 
 
 def _reconstructions(
@@ -257,7 +262,7 @@ def _facts(experiment, model, tokenizer, resolved, timings, model_lines) -> dict
     return {
         "Timings": {name: _duration(value) for name, value in timings.items() if value}
         | speed
-        | {"devices": _devices(), "software": f"lvm_jax {VERSION}, jax {jax.__version__}"},
+        | {"devices": _devices(), "software": f"lvm_jax {__version__}, jax {jax.__version__}"},
         "Transformer": {"parameters": f"{trees.count_parameters(model.params):,}"}
         | _flat(configs.to_dict(model.config)),
         "Transformer training": training,

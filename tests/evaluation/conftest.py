@@ -5,12 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lvm_jax import images
+from lvm_jax import configs, images
+from lvm_jax.data import shards_writer
+from lvm_jax.data.records import Record
 from lvm_jax.generate.language_model import LanguageModel
 from lvm_jax.model import transformer
 from lvm_jax.model.config import PRESETS
 from lvm_jax.tokenizer import codec, vqgan
 from lvm_jax.tokenizer.config import PRESETS as TOKENIZER_PRESETS
+from lvm_jax.training.checkpoints import Checkpoints, prepare_workdir
+from lvm_jax.training.metrics import MetricsWriter
 from lvm_jax.vocabulary import Vocabulary
 
 
@@ -51,3 +55,39 @@ def folder(tmp_path_factory):
         small = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
         images.write_image(path / f"picture{number}.png", images.resize_crop(small, 48))
     return path
+
+
+@pytest.fixture(scope="session")
+def trained(model, tokenizer, tmp_path_factory):
+    """A workdir of the model, a tokenizer directory and shards, as trainings leave them."""
+    root = tmp_path_factory.mktemp("trained")
+    codec.save_tokenizer(root / "tokenizer", tokenizer.config, tokenizer.params)
+    rng = np.random.default_rng(4)
+    records = (
+        Record(kind="single", source="s", key=str(i), ids=rng.integers(0, 30, (2, 16), np.uint16))
+        for i in range(9)
+    )
+    shards_writer.write_shards(
+        root / "shards",
+        records,
+        vocabulary=model.vocabulary,
+        tokens_per_image=16,
+        tokenizer_fingerprint=tokenizer.fingerprint,
+    )
+    resolved = {
+        "model": configs.to_dict(model.config),
+        "data": {"shards": str(root / "shards")},
+        "optimizer": {"peak_lr": 1e-3},
+        "tokenizer_fingerprint": tokenizer.fingerprint,
+    }
+    prepare_workdir(root / "model", resolved, fixed=("model",))
+    checkpoints = Checkpoints(root / "model", resolved)
+    checkpoints.save(40, {"params": model.params})
+    checkpoints.wait(40, {"params": model.params})
+    checkpoints.close()
+    for name in ("model", "."):  # the tokenizer's metrics lie beside its directory
+        writer = MetricsWriter(root / name)
+        for step in (20, 40):
+            writer.write(step, {"train/loss": 100 / step, "perf/sec_per_step": 0.5})
+        writer.close()
+    return root

@@ -1,0 +1,91 @@
+"""A whole evaluation from directories on disk."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lvm_jax.data.shards import Shards
+from lvm_jax.evaluation import analogy_job
+from lvm_jax.generate.language_model import load_model
+from lvm_jax.tokenizer.codec import load_tokenizer
+
+AMOUNTS = {"seeds": [0, 1], "num_examples": 2, "num_answered": 1, "num_candidates": 1}
+
+
+def values(folder, **changes):
+    pairs = {"folder": str(folder), "pairs_per_sentence": 2, "crop": (0.4, 0.9)}
+    return {
+        "title": "A test",
+        "tasks": {
+            "colors": {"kind": "colorization", **pairs},
+            "lines": {"kind": "edges", **pairs},
+        },
+        "reconstructions": [{"kind": "single", "folder": str(folder)}],
+        "num_reconstructions": 5,
+        "evaluation": {**AMOUNTS, "num_shown": 1, "batch_size": 4},
+        **changes,
+    }
+
+
+def test_it_writes_scores_and_a_report(trained, folder, tmp_path):
+    experiment = analogy_job.build_experiment(values(folder))
+    parts = []
+    results = analogy_job.run(
+        experiment,
+        load_model(trained / "model"),
+        load_tokenizer(trained / "tokenizer"),
+        tmp_path / "out",
+        model_dir=trained / "model",
+        tokenizer_dir=trained / "tokenizer",
+        progress=parts.append,
+    )
+    assert len(parts) == analogy_job.num_parts(experiment)
+    assert [result.name for result in results] == ["colors", "lines"]
+    content = json.loads((tmp_path / "out" / "analogies.json").read_text())
+    assert content["evaluation"]["seeds"] == [0, 1]
+    assert content["tasks"][1]["perplexity"]["right"] == pytest.approx(
+        results[1].perplexity("right")
+    )
+    text = (tmp_path / "out" / "report.html").read_text()
+    for words in ("A test", "colors", "peak_lr", "unigram of the codes", "Codebook usage"):
+        assert words in text
+    # Both trainings' metrics.jsonl: 40 steps of half a second each.
+    assert text.count("<svg") == 3
+    assert "40 s" in text
+
+
+def test_code_counts_come_from_the_shards_of_the_model(trained, folder):
+    model = load_model(trained / "model")
+    experiment = analogy_job.build_experiment(values(folder))
+    resolved = json.loads((trained / "model" / "config.json").read_text())
+    counts = analogy_job.code_counts(experiment, model, resolved)
+    shards = Shards(trained / "shards")
+    every = np.concatenate([ids.ravel() for ids in shards.read(np.arange(9))])
+    np.testing.assert_array_equal(counts, np.bincount(every, minlength=32))
+
+
+def test_training_seconds_leave_out_what_was_not_measured():
+    lines = [
+        {"step": 10, "train/loss": 1.0},
+        {"step": 20, "perf/sec_per_step": 0.5},
+        {"step": 25, "eval/held_out/loss": 1.0},
+        {"step": 40, "perf/sec_per_step": 1.0},
+    ]
+    assert analogy_job.training_seconds(lines) == 20 * 0.5 + 20 * 1.0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tasks": []}, "config.tasks is empty"),
+        ({"title2": "x"}, r"config.title2='x'; did you mean config.title\?"),
+        ({"evaluation": {"num_seeds": 3}}, "config.evaluation.num_seeds"),
+        ({"tasks": [{"kind": "colour", "folder": "."}]}, r"config.tasks\[0\].kind='colour'"),
+        ({"tasks": [{"kind": "single", "folder": "."}]}, "sentences of 1 image"),
+        ({"tasks": [{"kind": "edges", "folder": "."}] * 2}, "names .* must differ"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_named(folder, change, message):
+    with pytest.raises(ValueError, match=message):
+        analogy_job.build_experiment(values(folder, **change))

@@ -1,0 +1,77 @@
+"""tools/evaluate.py as a user starts it."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lvm_jax import images
+from lvm_jax.evaluation import perplexity
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def evaluate(*arguments):
+    command = [sys.executable, str(ROOT / "tools" / "evaluate.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_perplexity_of_lines(trained, folder, tmp_path, model, tokenizer):
+    files = sorted(map(str, folder.iterdir()))
+    lines = [
+        {"input": files[:2], "target": files[2:]},
+        {"input": files[2:], "target": files[:1]},
+    ]
+    (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    done = evaluate(
+        "--task=perplexity",
+        f"--model={trained / 'model'}",
+        f"--tokenizer={trained / 'tokenizer'}",
+        f"--input_file={tmp_path / 'lines.jsonl'}",
+        f"--out={tmp_path / 'out'}",
+    )
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "out" / "perplexity.json").read_text())
+    expected = []
+    for line in lines:
+        pixels = [
+            images.resize_crop(images.read_image(path), 16)
+            for path in line["input"] + line["target"]
+        ]
+        ids = tokenizer.encode(np.stack(pixels)).reshape(-1)
+        split = 16 * len(line["input"])
+        prompt = np.concatenate([[model.vocabulary.bos], ids[:split]])
+        expected.append(perplexity.target_nll(model, prompt[None], ids[None, split:])[0])
+    assert content["nll_per_line"] == pytest.approx([nll.mean() for nll in expected], abs=1e-5)
+    found = perplexity.summarize(expected)
+    assert content["mean_of_perplexities"] == pytest.approx(found.mean_of_perplexities, rel=1e-5)
+    assert f"{content['of_mean']:.4f}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task=perplexity"], "--task=perplexity needs --input_file"),
+        (["--task=analogies", "--out=x"], "--task=analogies needs --config"),
+        (["--task=segmentation"], "segmentation"),
+        (["--task=perplexity", "--input_file=nowhere.jsonl"], "cannot read nowhere.jsonl"),
+    ],
+)
+def test_bad_flags_get_one_line(arguments, message):
+    done = evaluate("--model=m", "--tokenizer=t", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_bad_line_is_named_with_its_number(folder, tmp_path):
+    good = json.dumps({"input": [str(p) for p in folder.iterdir()], "target": []})
+    (tmp_path / "lines.jsonl").write_text(good + "\n")
+    done = evaluate(
+        "--task=perplexity", "--model=m", "--tokenizer=t", f"--input_file={tmp_path}/lines.jsonl"
+    )
+    assert done.returncode == 2
+    assert 'lines.jsonl line 1: "target" must be a list of one or more image files' in done.stderr

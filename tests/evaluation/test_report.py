@@ -1,0 +1,126 @@
+"""The report is one file with everything in it, and says what was and was not learned."""
+
+import html.parser
+import re
+
+import numpy as np
+import pytest
+
+from lvm_jax.evaluation import charts, report, scores
+from lvm_jax.evaluation.charts import Chart, Curve
+from lvm_jax.evaluation.report import Reconstructions, Report
+from lvm_jax.evaluation.scores import SeedScores, Shown, TaskResult
+from lvm_jax.evaluation.tasks import Example
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
+
+
+def task(name, gap):
+    right = np.linspace(1, 2, 6)
+    nll = {c: right + gap * i + 1e-3 * np.arange(6) for i, c in enumerate(scores.CONDITIONS)}
+    mse = {compared: np.full(2, 0.02) for compared in scores.COMPARED}
+    example = Example(pairs=PIXELS[:4].reshape(2, 2, 16, 16, 3), query=PIXELS[4], answer=PIXELS[5])
+    shown = Shown(example=example, candidates=PIXELS[5:8], ceiling=PIXELS[6])
+    seeds = tuple(SeedScores(seed=seed, nll=nll, mse=mse) for seed in range(3))
+    return TaskResult(name=name, seeds=seeds, shown=(shown,))
+
+
+@pytest.fixture(scope="module")
+def full():
+    steps = np.arange(1000.0)
+    curve = Curve(label="train/loss", steps=steps, values=np.exp(-steps / 300))
+    return Report(
+        title="A title <with> marks",
+        results=(task("edges & lines", 0.5), task("inpainting", -0.5)),
+        num_codes=4,
+        reconstructions=Reconstructions(originals=PIXELS[:3], decoded=PIXELS[3:6]),
+        code_counts=np.array([5, 3, 0, 1]),
+        tokenizer_charts=(Chart(title="Error", unit="mse", curves=(curve,), log=True),),
+        model_charts=(Chart(title="Loss", unit="nats", curves=(curve,), levels={"flat": 0.5}),),
+        tiles=(("2.1 million", "parameters"),),
+        facts={"Timings": {"training": "3 min"}},
+    )
+
+
+class Structure(html.parser.HTMLParser):
+    """Checks that tags close in order, and collects what the page shows."""
+
+    VOID = frozenset(["meta", "img", "path", "use", "rect", "br"])
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.sources, self.words = [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "img":
+            self.sources.append(dict(attributes)["src"])
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+
+def test_the_page_is_whole_and_self_contained(full, tmp_path):
+    report.write(tmp_path / "new" / "report.html", full)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.html"]
+    text = (tmp_path / "new" / "report.html").read_text()
+    page = Structure(text)
+    # Two prompts of 4 + 1 + 3 + 2 pictures, three reconstructions of 2.
+    assert len(page.sources) == 2 * 10 + 6
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    # Nothing is fetched: no scripts, no style sheets, no fonts; XML namespaces are only names.
+    assert not re.search(r"<(script|link|iframe)|url\((?!#)|@import", text)
+    assert text.count("<svg") == 3
+
+
+def test_it_says_what_was_learned_and_what_was_not(full):
+    words = " ".join(Structure(report.render(full)).words)
+    assert "The model answers 1 of 2 tasks from example images alone (edges & lines)." in words
+    assert "Not learned in this run: the right prompt does not beat" in words
+    assert "holds in 3 of 3 seeds, clearly" in words
+    assert "does not hold in any of 3 seeds" in words
+    assert "A title <with> marks" in words  # escaped, not a tag
+    assert "75% of the 4 codes" in words
+
+
+def test_parts_left_out_are_not_mentioned():
+    text = report.render(Report(title="t", results=(), num_codes=4))
+    Structure(text)
+    for word in ("Reconstructions", "Codebook", "In numbers", "<svg"):
+        assert word not in text
+
+
+def test_charts_take_their_colours_from_the_page(full):
+    svg = charts.line_chart(full.model_charts[0])
+    assert "var(--series-1)" in svg
+    assert "var(--muted)" in svg
+    assert not set(re.findall(r"#[0-9a-f]{6}\b", svg)) - {"#000000", "#ffffff"}
+    # A thousand points are thinned to what a screen can show.
+    assert len(svg) < 40_000
+
+
+def test_equal_reports_are_equal_files(full):
+    assert report.render(full) == report.render(full)
+
+
+def test_curves_are_chosen_by_name():
+    lines = [
+        {"step": 1, "train/loss": 3.0},
+        {"step": 2, "train/loss": 2.0, "eval/held_out/loss": 2.5, "perf/mfu": 0.1},
+    ]
+    found = charts.curves_from_metrics(lines, "(train|eval/.*)/loss")
+    assert [curve.label for curve in found] == ["eval/held_out/loss", "train/loss"]
+    assert found[1].steps.tolist() == [1, 2]
+    assert charts.curves_from_metrics(lines, "nothing") == ()
+
+
+def test_codebook_usage():
+    assert report.usage(np.array([1, 1, 1, 1])) == (1.0, pytest.approx(4.0))
+    assert report.usage(np.array([9, 0, 0, 0])) == (0.25, pytest.approx(1.0))
