@@ -170,8 +170,11 @@ class Pipeline:
             num_threads=self.config.num_threads,
             prefetch_buffer_size=self.config.prefetch if self.config.num_threads else 0,
         )
-        batches = steps.map(lambda step: self.batch(step, rows)).to_iter_dataset(options)
-        yield from batches
+        batches = iter(steps.map(lambda step: self.batch(step, rows)).to_iter_dataset(options))
+        try:
+            yield from batches
+        finally:
+            batches.close()  # ends the threads
 
 
 def process_rows(global_batch: int, process: int, num_processes: int) -> slice:

@@ -135,7 +135,7 @@ class RecordFile:
         if self._reader.num_records() != num_records:
             raise ValueError(
                 f"{self.path} holds {self._reader.num_records()} readable records, not "
-                f"{num_records}: it is cut short or replaced; build it again"
+                f"{num_records}: it is cut short or damaged; build this shard again"
             )
 
     def read(self, positions: Sequence[int]) -> list[bytes]:

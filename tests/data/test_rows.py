@@ -1,0 +1,138 @@
+"""Row plans: every sentence once, no row too long, little padding, kept on disk."""
+
+import json
+
+import numpy as np
+import pytest
+from data_sets import TOKENS, make_shards
+
+from lvm_jax.data import rows
+
+MIXED = np.random.default_rng(0).choice([1, 2, 3, 5, 8, 16], 4000, p=[0.4, 0.2, 0.1, 0.1, 0.1, 0.1])
+
+
+def slots(plan):
+    """The sentences of each row."""
+    return np.split(plan.order, plan.ends[:-1])
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("tokens,context", [(256, 4096), (4, 64), (4, 65), (4, 67), (16, 1000)])
+def test_whole_sentences_share_rows(tokens, context, shuffle):
+    num_images = MIXED.astype(np.uint16)
+    plan = rows.plan_rows(num_images, tokens, context, "sentence", shuffle)
+    np.testing.assert_array_equal(np.sort(plan.order), np.arange(len(num_images)))
+    lengths = rows.sentence_lengths(num_images, tokens, context, "sentence")
+    used = np.array([lengths[row].sum() for row in slots(plan)])
+    assert used.max() <= context + 1 and (used > 0).all()
+    # No plan can beat rows without padding; whole images leave gaps of up to one image.
+    best = lengths.sum() / (context + 1)
+    assert plan.num_rows <= 1.08 * best + 1
+
+
+def test_only_a_full_row_drops_its_end():
+    lengths = rows.sentence_lengths(np.array([15, 16, 17]), 4, 64, "sentence")
+    assert lengths.tolist() == [62, 65, 70]
+    assert rows.sentence_lengths(np.array([16]), 4, 65, "sentence").tolist() == [66]
+    assert rows.sentence_lengths(np.array([16]), 4, 64, "stream").tolist() == [66]
+
+
+def test_packing_beats_first_fit_decreasing():
+    rng = np.random.default_rng(1)
+    for _ in range(5):
+        num_images = rng.integers(1, 17, 500)
+        plan = rows.plan_rows(num_images, 256, 4096)
+        lengths = rows.sentence_lengths(num_images, 256, 4096, "sentence")
+        bins = []
+        for length in np.sort(lengths)[::-1]:
+            place = next((i for i, used in enumerate(bins) if used + length <= 4097), None)
+            if place is None:
+                bins.append(length)
+            else:
+                bins[place] += length
+        assert plan.num_rows <= len(bins)
+
+
+def test_many_lengths_and_one_sentence():
+    num_images = np.random.default_rng(2).integers(1, 1001, 3000)
+    plan = rows.plan_rows(num_images, 4, 4000)
+    np.testing.assert_array_equal(np.sort(plan.order), np.arange(3000))
+    lengths = rows.sentence_lengths(num_images, 4, 4000, "sentence")
+    used = np.array([lengths[row].sum() for row in slots(plan)])
+    assert used.max() <= 4001 and used.mean() / 4001 > 0.97
+    assert rows.plan_rows(np.array([3]), 4, 64).num_rows == 1
+    assert rows.plan_rows(np.array([1]), 4, 64, "stream").num_rows == 1
+
+
+def test_shuffling_mixes_sources_into_rows():
+    num_images = np.full(1000, 2)
+    ordered = slots(rows.plan_rows(num_images, 4, 64, shuffle=False))
+    mixed = slots(rows.plan_rows(num_images, 4, 64, shuffle=True))
+    assert max(np.ptp(row) for row in ordered) < 10
+    assert np.median([np.ptp(row) for row in mixed]) > 400
+
+
+def test_stream_covers_every_id_once():
+    num_images = MIXED[:200].astype(np.uint16)
+    plan = rows.plan_rows(num_images, 4, 64, "stream")
+    total = int((num_images.astype(int) * 4 + 2).sum())
+    assert plan.num_rows == -(-(total - 1) // 64)
+    pieces = plan.pieces(np.arange(plan.num_rows), num_images, 4)
+    assert pieces.takes.min() >= 1
+    per_row = np.add.reduceat(pieces.takes, np.cumsum(pieces.counts) - pieces.counts)
+    assert (per_row[:-1] == 65).all() and per_row[-1] == total - 64 * (plan.num_rows - 1)
+
+
+def test_a_sentence_longer_than_a_row():
+    with pytest.raises(ValueError, match=r"config\.data\.context=60 .*sentence 1 has 16.*least 64"):
+        rows.plan_rows(np.array([2, 16]), 4, 60)
+    assert rows.plan_rows(np.array([2, 16]), 4, 64).num_rows == 2
+    assert rows.plan_rows(np.array([2, 16]), 4, 60, "stream").num_rows == 2
+
+
+def test_golden_plan():
+    plan = rows.plan_rows(np.array([1, 4, 2, 16, 1, 4, 2, 16, 1, 4]), 4, 64)
+    assert [row.tolist() for row in slots(plan)] == [[3], [7], [9, 5, 4, 2, 6], [1, 0, 8]]
+
+
+def test_ten_million_sentences_plan_quickly():
+    num_images = np.random.default_rng(0).integers(1, 17, 10_000_000).astype(np.uint16)
+    plan = rows.plan_rows(num_images, 256, 4096)
+    used = rows.sentence_lengths(num_images, 256, 4096, "sentence").sum()
+    assert used / (plan.num_rows * 4097) > 0.93
+    counts = np.bincount(plan.order, minlength=len(num_images))
+    assert counts.min() == counts.max() == 1
+
+
+def test_plans_are_kept_and_mapped(tmp_path, monkeypatch):
+    shards = make_shards(tmp_path / "s", [1, 4, 2, 16] * 5)
+    first = rows.load_plan(shards, 64, "sentence", True)
+    made = []
+    monkeypatch.setattr(rows, "plan_rows", lambda *a: made.append(a))
+    again = rows.load_plan(shards, 64, "sentence", True)
+    assert not made and isinstance(again.order.base, np.memmap)
+    np.testing.assert_array_equal(first.order, again.order)
+    np.testing.assert_array_equal(first.ends, again.ends)
+    keys = {
+        rows.plan_key(shards, *key)
+        for key in ((64, "sentence", True), (65, "sentence", True), (64, "stream", True))
+    }
+    keys.add(rows.plan_key(shards, 64, "sentence", False))
+    assert len(keys) == 4
+    assert len(list((tmp_path / "s" / "rows").iterdir())) == 1
+
+
+def test_damaged_and_unwritable_caches_cost_only_time(tmp_path):
+    shards = make_shards(tmp_path / "s", [1, 4, 2, 16] * 5)
+    first = rows.load_plan(shards, 64, "sentence", True)
+    (directory,) = (tmp_path / "s" / "rows").iterdir()
+    (directory / "order.npy").write_bytes((directory / "order.npy").read_bytes()[:-3])
+    again = rows.load_plan(shards, 64, "sentence", True)
+    np.testing.assert_array_equal(first.order, again.order)
+    (directory / "plan.json").write_text(json.dumps({"key": "another"}))
+    again = rows.load_plan(shards, 64, "sentence", True)
+    np.testing.assert_array_equal(first.order, again.order)
+    (tmp_path / "file").write_text("")
+    again = rows.load_plan(shards, 64, "sentence", True, cache=str(tmp_path / "file"))
+    np.testing.assert_array_equal(first.order, again.order)
+    assert shards.tokens_per_image == TOKENS
