@@ -1,0 +1,36 @@
+"""Trains a tokenizer (VQGAN); started again with the same workdir it resumes.
+
+  python tools/train_tokenizer.py --config=experiments/quickstart_tokenizer.py --workdir=runs/vqgan
+
+--workdir then holds config.json, metrics.jsonl, checkpoints, and tokenizer/, the directory that
+the other tools take as --tokenizer; it is written anew with every checkpoint. Ctrl-C or SIGTERM
+saves and stops; the same command goes on from there.
+"""
+
+import pathlib
+
+import cli
+from absl import flags
+
+cli.define_config()
+WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Where config.json, metrics.jsonl, checkpoints and tokenizer go.",
+    required=True,
+)
+
+
+def main() -> None:
+    values = cli.load_config()
+    # Imported after the flags are known to be good: a typo should not wait for jax.
+    from lvm_jax import mesh
+    from lvm_jax.training import tokenizer_job
+
+    experiment = tokenizer_job.build_experiment(values)
+    mesh.initialize_distributed(experiment.distributed)
+    tokenizer_job.train(experiment, pathlib.Path(WORKDIR.value))
+
+
+if __name__ == "__main__":
+    cli.run(main)
