@@ -135,8 +135,11 @@ def squash(image: np.ndarray, size: int) -> np.ndarray:
 def _resize(image: np.ndarray, size: int, box: tuple[float, float, float, float]) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"an image must be uint8 [H, W, 3], not {image.dtype} {image.shape}")
-    # Pillow widens the filter when it shrinks, which is the antialiasing.
-    resized = PIL.Image.fromarray(image).resize((size, size), PIL.Image.Resampling.BICUBIC, box=box)
+    # Pillow widens the filter when it shrinks, which is the antialiasing. A picture much too large
+    # is first averaged down by a whole number, which hardly shows and is several times faster.
+    resized = PIL.Image.fromarray(image).resize(
+        (size, size), PIL.Image.Resampling.BICUBIC, box=box, reducing_gap=3.0
+    )
     return np.asarray(resized)
 
 

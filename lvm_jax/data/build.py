@@ -7,6 +7,7 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import pathlib
@@ -181,30 +182,42 @@ class _Tokenize:
                 self._wanted[key] = ref
 
     def run(self) -> None:
-        # By file, so that a picture with many squares is decoded once.
-        wanted = sorted(self._wanted.items(), key=lambda item: item[1].path)
-        size = self._tokenizer.image_size
-        load = lambda item: spec.load(item[1], size, self._read)
-        loading = collections.deque(self._pool.submit(load, item) for item in wanted)
+        # By file and square, so that a picture with many squares is decoded once and the images of
+        # a pair, which show one square, are made together.
+        wanted = sorted(self._wanted.items(), key=lambda item: _square_of(item[1]))
+        groups = [list(group) for _, group in itertools.groupby(wanted, lambda i: _square_of(i[1]))]
+        loading = collections.deque(self._pool.submit(self._load, group) for group in groups)
+        keys: list[bytes] = []
+        pixels: list[np.ndarray] = []
         try:
-            for start in range(0, len(wanted), self._batch_size):
-                batch = wanted[start : start + self._batch_size]
-                pixels_BHWC = np.stack([loading.popleft().result() for _ in batch])
-                ids_BT = np.asarray(self._tokenizer.encode(pixels_BHWC))
-                self._require_codes(ids_BT)
-                self._cache.add([key for key, _ in batch], ids_BT)
+            for group in groups:
+                keys += [key for key, _ in group]
+                pixels += loading.popleft().result()
+                while len(keys) >= self._batch_size or (keys and not loading):
+                    self._encode(keys[: self._batch_size], pixels[: self._batch_size])
+                    del keys[: self._batch_size], pixels[: self._batch_size]
         finally:
             for future in loading:
                 future.cancel()
         self._wanted.clear()
 
-    def _require_codes(self, ids_BT: np.ndarray) -> None:
-        # Before they become uint16, where a negative id would look like a code.
+    def _load(self, group: list[tuple[bytes, spec.ImageRef]]) -> list[np.ndarray]:
+        square = spec.load_square(group[0][1], self._tokenizer.image_size, self._read)
+        return [spec.derived(ref, square) for _, ref in group]
+
+    def _encode(self, keys: list[bytes], pixels: list[np.ndarray]) -> None:
+        ids_BT = np.asarray(self._tokenizer.encode(np.stack(pixels)))
+        # Checked before they become uint16, where a negative id would look like a code.
         assert ids_BT.min() >= 0 and ids_BT.max() < self._tokenizer.num_codes, ids_BT
+        self._cache.add(keys, ids_BT)
 
     def record(self, sentence: spec.Sentence) -> Record:
         ids = self._cache.get([token_cache.digest(ref.key) for ref in sentence.images])
         return Record(kind=sentence.kind, source=sentence.source, key=sentence.key, ids=ids)
+
+
+def _square_of(ref: spec.ImageRef) -> tuple[str, str, bool]:
+    return ref.path, repr(ref.crop), ref.flip
 
 
 class _PictureCache:

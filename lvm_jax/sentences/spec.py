@@ -103,13 +103,23 @@ def load(
     Raises:
         images.ImageError: the file cannot be read.
     """
+    return derived(ref, load_square(ref, size, read))
+
+
+def load_square(
+    ref: ImageRef, size: int, read: Callable[[str], np.ndarray] = images.read_image
+) -> np.ndarray:
+    """The square of a reference before anything is derived from it; see `load`."""
     picture = read(ref.path)
     if ref.crop is not None:
         left, top, side = ref.crop.box(*picture.shape[:2])
         picture = picture[top : top + side, left : left + side]
     picture = images.resize_crop(np.ascontiguousarray(picture), size)
-    if ref.flip:
-        picture = picture[:, ::-1]
-    if ref.derivation:
-        picture = derive.DERIVATIONS[ref.derivation](picture, **dict(ref.parameters))
-    return np.ascontiguousarray(picture)
+    return np.ascontiguousarray(picture[:, ::-1]) if ref.flip else picture
+
+
+def derived(ref: ImageRef, square: np.ndarray) -> np.ndarray:
+    """What a reference derives from its square: uint8 [size, size, 3] -> the same."""
+    if not ref.derivation:
+        return square
+    return derive.DERIVATIONS[ref.derivation](square, **dict(ref.parameters))
