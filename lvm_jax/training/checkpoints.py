@@ -208,8 +208,8 @@ class Checkpoints:
         except (OSError, ValueError, RuntimeError) as error:
             free, need = shutil.disk_usage(self.folder).free, num_bytes(state)
             raise OSError(
-                f"cannot write the checkpoint of step {step} to {self.folder} "
-                f"({free / 1e9:.3g} GB free, at most {need / 1e9:.3g} GB needed): "
+                f"cannot write checkpoints to {self.folder} (noticed at step {step}; "
+                f"{free / 1e9:.3g} GB free, at most {need / 1e9:.3g} GB needed): "
                 f"{first_line(error)}; make room on that disk, or make it writable"
             ) from error
 

@@ -1,0 +1,122 @@
+"""Every experiment file builds its config, and the config describes something that can be built."""
+
+import importlib.util
+import pathlib
+
+import jax
+import pytest
+
+from lvm_jax import configs, partition
+from lvm_jax import mesh as mesh_lib
+from lvm_jax.model import transformer
+from lvm_jax.training import durations, next_token, transformer_job
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+_spec = importlib.util.spec_from_file_location("cli", ROOT / "tools" / "cli.py")
+cli = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(cli)
+
+FILES = cli.experiment_files()
+VALUES = {path.stem: cli.load_experiment(str(path)) for path in FILES}
+TRANSFORMERS = [name for name, values in VALUES.items() if "model" in values]
+VARIANTS = {"lvm_7b": "original=True", "quickstart_model": "size=smallest", "debug": "steps=3"}
+HARDWARE = {"lvm_300m": 8, "lvm_3b": 128, "lvm_7b": 32}
+
+
+def test_there_are_experiments():
+    assert {"debug", "lvm_300m", "lvm_3b", "lvm_7b"} <= VALUES.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_the_header_says_what_to_expect(path):
+    header = path.read_text().split('"""')[1]
+    assert f"experiments/{path.name}" in header
+    for word in ("Hardware:", "Duration:", "Expected result:"):
+        assert word in header
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_a_transformer_experiment_trains_by_shape(name):
+    experiment = transformer_job.build_experiment(VALUES[name])
+    rates = durations.Rates(
+        examples_per_step=experiment.batch_size,
+        tokens_per_step=experiment.batch_size * experiment.data.context,
+        examples_per_epoch=10**8,
+    )
+    steps = experiment.loop.resolve(rates).num_steps
+    optimizer = experiment.optimizer.resolve(
+        durations.Rates(examples_per_step=experiment.batch_size, run_steps=steps)
+    )
+    mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(fsdp=1), jax.devices()[:1])
+    arguments = (experiment.model, optimizer, mesh, experiment.rules)
+    state = jax.eval_shape(next_token.make_init(*arguments, experiment.seed))
+    batch = next_token.abstract_batch(
+        experiment.batch_size, experiment.data.context, mesh, experiment.rules
+    )
+    step = next_token.make_step(
+        *arguments, accumulation=experiment.accumulation, loss_chunks=experiment.loss_chunks
+    )
+    new_state, _ = jax.eval_shape(step, state, batch)
+    assert jax.tree.map(lambda x: x.shape, new_state) == jax.tree.map(lambda x: x.shape, state)
+
+
+@pytest.mark.parametrize(("name", "num_devices"), HARDWARE.items())
+def test_parameters_and_batches_divide_on_the_hardware_of_the_header(name, num_devices):
+    experiment = transformer_job.build_experiment(VALUES[name])
+    data, fsdp, tensor = mesh_lib.resolve(experiment.mesh, num_devices)
+    sizes = dict(zip(mesh_lib.AXES, (data, fsdp, tensor)))
+    rows = experiment.batch_size // experiment.accumulation
+    assert rows % (data * fsdp) == 0
+    shapes = jax.tree.leaves(transformer.abstract_params(experiment.model))
+    is_axes = lambda leaf: isinstance(leaf, tuple)
+    axes = jax.tree.leaves(transformer.logical_axes(experiment.model), is_leaf=is_axes)
+    rules = partition.Rules()
+    for array, logical in zip(shapes, axes):
+        for length, axis in zip(array.shape, logical):
+            for mesh_axis in rules.mesh_axes(axis):
+                assert length % sizes[mesh_axis] == 0
+
+
+@pytest.mark.parametrize(("name", "argument"), VARIANTS.items())
+def test_arguments_change_the_config(name, argument):
+    path = ROOT / "experiments" / f"{name}.py"
+    assert cli.load_experiment(f"{path}:{argument}") != VALUES[name]
+    with pytest.raises(ValueError, match="'nonsense=1' is not known"):
+        cli.load_experiment(f"{path}:nonsense=1")
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_an_unknown_key_is_refused_by_name(name):
+    path = str(ROOT / "experiments" / f"{name}.py")
+    with pytest.raises(ValueError, match=r"config\.loop\.num_stepz=5; did you mean .*num_steps"):
+        transformer_job.build_experiment(cli.load_experiment(path, [("loop.num_stepz", "5")]))
+
+
+def test_overrides_are_typed_and_may_name_what_the_experiment_left_out():
+    path = str(ROOT / "experiments" / "debug.py")
+    overrides = [
+        ("mesh.fsdp", "2"),
+        ("optimizer.peak_lr", "1e-3"),
+        ("model.preset", "100m"),
+        ("loop.tensorboard", "true"),
+        ("loop.num_steps", "2 epochs"),
+    ]
+    experiment = transformer_job.build_experiment(cli.load_experiment(path, overrides))
+    assert experiment.mesh.fsdp == 2
+    assert experiment.optimizer.peak_lr == 1e-3
+    assert experiment.model.num_layers == 22
+    assert experiment.loop.tensorboard is True
+    assert experiment.loop.num_steps == "2 epochs"
+    with pytest.raises(ValueError, match=r"--config\.model=3: model is a section"):
+        cli.load_experiment(path, [("model", "3")])
+
+
+def test_a_missing_file_names_the_nearest():
+    with pytest.raises(ValueError, match=r"did you mean experiments/debug\.py"):
+        cli.load_experiment("experiments/debugg.py")
+
+
+def test_configs_come_back_from_json():
+    for name in TRANSFORMERS:
+        experiment = transformer_job.build_experiment(VALUES[name])
+        assert configs.build(type(experiment), configs.to_dict(experiment)) == experiment

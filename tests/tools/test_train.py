@@ -1,0 +1,159 @@
+"""tools/train.py as a user runs it: killed and started again, and fed with mistakes."""
+
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lvm_jax.training import checkpoints, metrics
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory, write_toy_shards):
+    return write_toy_shards(tmp_path_factory.mktemp("shards"))
+
+
+def command(*flags):
+    return [sys.executable, "tools/train.py", *map(str, flags)]
+
+
+def debug_flags(workdir, shards):
+    return [
+        f"--config=experiments/debug.py:steps={STEPS}",
+        f"--workdir={workdir}",
+        f"--config.data.shards={shards}",
+        "--config.data.context=16",
+    ]
+
+
+def run(*flags):
+    return subprocess.run(command(*flags), cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def losses(workdir):
+    lines = metrics.read_metrics(workdir)
+    return [(x["step"], x["train/loss"], x["train/tokens"]) for x in lines if "train/loss" in x]
+
+
+def stop_at(process, workdir, step, number):
+    """Sends a signal once the run has logged a step."""
+    deadline = time.monotonic() + 200
+    while process.poll() is None and time.monotonic() < deadline:
+        if any(line[0] >= step for line in losses(workdir)):
+            process.send_signal(number)
+            break
+        time.sleep(0.005)
+    output, _ = process.communicate(timeout=100)
+    return output
+
+
+@pytest.fixture(scope="module")
+def straight(shards, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("straight")
+    done = run(*debug_flags(workdir, shards))
+    assert done.returncode == 0, done.stderr
+    return workdir, done
+
+
+def test_tells_what_it_does(straight):
+    workdir, done = straight
+    assert [step for step, *_ in losses(workdir)] == list(range(1, STEPS + 1))
+    for text in (
+        "parameters",
+        "mesh: data 1",
+        "starting: 40 steps",
+        "finished at step 40",
+        "tokens/s",
+    ):
+        assert text in done.stderr
+    assert "orbax" not in done.stderr
+
+
+def test_killed_and_started_again_is_bitwise_the_same(straight, shards, tmp_path):
+    popen = lambda: subprocess.Popen(
+        command(*debug_flags(tmp_path, shards)),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    # Once without warning, at a step that differs from run to run, and once with one.
+    stop_at(popen(), tmp_path, random.randint(1, STEPS // 2), signal.SIGKILL)
+    assert checkpoints.latest_step(tmp_path) != STEPS
+    stopped = popen()
+    output = stop_at(stopped, tmp_path, STEPS // 2 + 5, signal.SIGTERM)
+    assert stopped.returncode == 128 + signal.SIGTERM, output
+    assert "the same command resumes from it" in output.splitlines()[-1]
+    assert f"/{checkpoints.latest_step(tmp_path)};" in output.splitlines()[-1]
+    resumed = run(*debug_flags(tmp_path, shards))
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming from the checkpoint of step" in resumed.stderr
+    # Equal losses and weights at every step: the same rows, once each, and the same arithmetic.
+    assert losses(tmp_path) == losses(straight[0])
+
+
+def test_a_finished_run_says_so(straight, shards):
+    again = run(*debug_flags(straight[0], shards))
+    assert again.returncode == 0
+    assert f"is at step {STEPS}; raise loop.num_steps" in again.stderr
+
+
+def test_mistakes_are_one_line_and_code_2(straight, shards, tmp_path):
+    flags = debug_flags(tmp_path / "new", shards)
+    (tmp_path / "file").write_text("")
+    mistakes = {
+        "unknown key config.optimizer.peak_rl": [*flags, "--config.optimizer.peak_rl=1"],
+        "Unknown command line flag 'wrkdir'": [*flags, "--wrkdir=x"],
+        "--workdir is required": flags[:1],
+        "config.batch_size=7 must be a multiple": [
+            *flags,
+            "--config.batch_size=7",
+            "--config.accumulation=2",
+        ],
+        "cannot be written": [flags[0], f"--workdir={tmp_path}/file/run", *flags[2:]],
+        "holds another run: its model.": [
+            flags[0],
+            f"--workdir={straight[0]}",
+            *flags[2:],
+            "--config.model.num_layers=3",
+        ],
+    }
+    for message, arguments in mistakes.items():
+        done = run(*arguments)
+        assert done.returncode == 2, (message, done.stderr)
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("train.py: ") and message in last, done.stderr
+        assert "Traceback" not in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint(straight, shards, tmp_path):
+    workdir = shutil.copytree(straight[0], tmp_path / "run")
+    flags = [*debug_flags(workdir, shards), "--config.loop.num_steps=50"]
+    # The same schedule, so that the step is the one compiled before.
+    flags += [f"--config.optimizer.decay_steps={STEPS}"]
+    # Files may grow to 60 kB: enough for config and metrics, not for a checkpoint of 300 kB.
+    limited = ["bash", "-c", 'trap "" XFSZ; ulimit -f 60; exec "$@"', "-", *command(*flags)]
+    done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 1, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert f"cannot write checkpoints to {workdir}/checkpoints" in last and "make room" in last
+    assert f"the last good checkpoint is {workdir}/checkpoints/{STEPS}; the same command" in last
+    assert checkpoints.latest_step(workdir) == STEPS
+    checkpoints.load_params(workdir)
+
+
+def test_help_is_readable():
+    done = run("--help")
+    assert done.returncode == 0
+    for text in ("python tools/train.py --config", "--workdir:", "--config.section.key=value"):
+        assert text in done.stdout
+    assert len(done.stdout.splitlines()) < 25
