@@ -1,4 +1,4 @@
-"""Turns pictures into shards: sources -> visual sentences -> ids -> ArrayRecord files.
+r"""Turns pictures into shards: sources -> visual sentences -> ids -> ArrayRecord files.
 
   python tools/build_shards.py --config=experiments/quickstart_sentences.py \
       --tokenizer=runs/quickstart/tokenizer/tokenizer --out=runs/quickstart/shards
@@ -26,14 +26,18 @@ def main() -> None:
     values = cli.load_config()
     if "corpus" not in values:
         raise ValueError(f"--config={flags.FLAGS.config} has no section corpus; see --help")
-    # Imported after the flags are known to be good: a typo should not wait for jax.
+    # Imported after the flags are known to be good, and jax after the corpus is: a typo should not
+    # wait for it.
     from lvm_jax import configs
     from lvm_jax.data import build
     from lvm_jax.sentences import compose
-    from lvm_jax.tokenizer import codec
 
     corpus = compose.build_corpus(values["corpus"], "config.corpus")
     config = configs.build(build.BuildConfig, values.get("shards", {}), "config.shards")
+    compose.sentences(corpus)
+
+    from lvm_jax.tokenizer import codec
+
     tokenizer = codec.load_tokenizer(TOKENIZER.value)
     with tqdm.tqdm(unit=" sentences", desc="shards", dynamic_ncols=True) as bar:
 

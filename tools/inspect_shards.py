@@ -1,4 +1,4 @@
-"""Shows what is in a directory of shards.
+r"""Shows what is in a directory of shards.
 
   python tools/inspect_shards.py runs/quickstart/shards
   python tools/inspect_shards.py runs/quickstart/shards --verify

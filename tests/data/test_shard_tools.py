@@ -1,0 +1,116 @@
+"""build_shards.py and inspect_shards.py as a user runs them."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lvm_jax import images
+from lvm_jax.data.shards import Shards
+from lvm_jax.tokenizer import codec, config, vqgan
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+EXPERIMENT = """
+def get_config(arg=""):
+    single = {{"kind": "single", "folder": {folder!r}}}
+    pairs = {{**single, "kind": "colorization", "crop": (0.5, 1.0), "pairs_per_sentence": 2}}
+    return {{"corpus": {{"sources": {{"one": single, "colors": pairs}}, "seed": 1}}}}
+"""
+
+
+def run(tool, *arguments):
+    command = [sys.executable, f"tools/{tool}.py", *map(str, arguments)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tools")
+    rng = np.random.default_rng(0)
+    for name in "abcd":
+        picture = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+        images.write_image(root / "pictures" / f"{name}.png", picture)
+    (root / "experiment.py").write_text(EXPERIMENT.format(folder=str(root / "pictures")))
+    geometry = config.PRESETS["debug"]
+    for seed, name in enumerate(("tokenizer", "another")):
+        codec.save_tokenizer(root / name, geometry, vqgan.init_params(geometry, seed))
+    return root
+
+
+def build(root, *more, out="shards"):
+    common = (f"--config={root / 'experiment.py'}", f"--tokenizer={root / 'tokenizer'}")
+    return run("build_shards", *common, f"--out={root / out}", *more)
+
+
+@pytest.fixture(scope="module")
+def built(made):
+    result = build(made)
+    assert result.returncode == 0, result.stderr
+    assert "6 sentences, 12 images" in result.stderr and "shards: 100%" in result.stderr
+    return made
+
+
+def fails(result, *parts):
+    """Exit code 2 and one line, the last one, that says everything."""
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    for part in parts:
+        assert part in last, last
+
+
+def test_a_second_build_has_nothing_to_do(built):
+    before = (built / "shards" / "manifest.json").stat().st_mtime_ns
+    result = build(built)
+    assert result.returncode == 0 and "nothing to do" in result.stderr
+    assert (built / "shards" / "manifest.json").stat().st_mtime_ns == before
+
+
+def test_ids_are_those_of_the_tokenizer(built):
+    tokenizer = codec.load_tokenizer(built / "tokenizer")
+    shards = Shards(built / "shards")
+    shards.require_tokenizer(tokenizer.fingerprint)
+    (number,) = np.flatnonzero(np.array(shards.sources) == "one")
+    for record in shards.read_records(np.flatnonzero(shards.source_ids == number)):
+        picture = images.read_image(built / "pictures" / f"{record.key}.png")
+        pixels = images.resize_crop(picture, tokenizer.image_size)[None]
+        np.testing.assert_array_equal(record.ids, tokenizer.encode(pixels))
+
+
+def test_inspect_shows_and_draws(built):
+    picture = built / "sentences.png"
+    decode = (f"--tokenizer={built / 'tokenizer'}", "--decode=2", f"--out={picture}")
+    result = run("inspect_shards", built / "shards", "--verify", *decode)
+    assert result.returncode == 0, result.stderr
+    for part in ("colorization", "perplexity", "images per sentence", "checksums of 1 shards"):
+        assert part in result.stdout
+    # Two sources with two sentences each; the longest has four images of 16 pixels.
+    assert images.read_image(picture).shape == (4 * 18 + 2, 4 * 18 + 2, 3)
+
+
+def test_bad_input_to_build(built):
+    fails(build(built, "--config.corpus.sources.one.kind=singel"), "kind='singel'", "'single'")
+    fails(build(built, "--config.corpus.seed=2"), "made from another config", "--out")
+    bad = built / "bad"
+    bad.mkdir(exist_ok=True)
+    (bad / "x.png").write_bytes((built / "pictures" / "a.png").read_bytes()[:100])
+    override = f"--config.corpus.sources.one.folder={bad}"
+    fails(build(built, override, out="other"), "bad/x.png", "remove or replace")
+
+
+def test_bad_input_to_inspect(built, tmp_path):
+    fails(run("inspect_shards", built / "shards", "--decode=1"), "--decode needs --tokenizer")
+    decode = (f"--tokenizer={built / 'another'}", "--decode=1", f"--out={tmp_path / 'x.png'}")
+    fails(run("inspect_shards", built / "shards", *decode), "was made by tokenizer", "not by")
+    copy = shutil.copytree(built / "shards", tmp_path / "copy")
+    shard = copy / "shard-00000.array_record"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    fails(run("inspect_shards", copy, "--verify"), "shard-00000.array_record")
