@@ -34,7 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "ema_decay": 0.99,
                 "generator_weight": 0.0,
             },
-            "optimizer": {"peak_lr": 1e-3, "end_lr": 2e-5, "warmup_steps": 50},
+            "optimizer": {"peak_lr": 1e-3, "end_lr": 2e-5, "warmup_steps": "4%"},
             "loop": {
                 "num_steps": 4 if smallest else 1200,
                 "log_every": 2 if smallest else 20,
