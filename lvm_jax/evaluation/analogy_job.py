@@ -211,12 +211,11 @@ def _metrics_near(tokenizer_dir: pathlib.Path) -> list[dict[str, Any]]:
 
 def _tokenizer_charts(lines: Sequence[Mapping[str, Any]]) -> tuple[charts.Chart, ...]:
     chosen = [
-        ("Reconstruction error", "error", r"(train|eval)/.*(reconstruction|recon|mse|l1|l2).*"),
-        ("Codes in use", "share of the codebook", r"(train|eval)/.*usage.*"),
+        ("Reconstruction", "PSNR in dB", "(train|eval/.*)/psnr"),
+        ("Codes in use", "share of the codebook", "(train|eval/.*)/codebook_usage"),
+        ("Loss", "loss", "train/loss"),
     ]
     made = [_chart(lines, title, unit, names) for title, unit, names in chosen]
-    if made[0] is None:
-        made[0] = _chart(lines, "Loss", "loss", "train/loss")
     return tuple(chart for chart in made if chart is not None)
 
 

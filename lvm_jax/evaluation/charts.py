@@ -75,15 +75,21 @@ def curves_from_metrics(lines: Sequence[Mapping[str, Any]], patterns: str) -> tu
         patterns: such as "train/loss|eval/.*/loss".
 
     Returns:
-        At most four curves, in order of their names, without empty ones.
+        At most four curves, the training's own first, without empty ones. "train/loss" is called
+        "training" and "eval/held_out/loss" "held out".
     """
-    names = sorted({name for line in lines for name in line if re.fullmatch(patterns, name)})
+    found = {name for line in lines for name in line if re.fullmatch(patterns, name)}
+    names = sorted(found, key=lambda name: (not name.startswith("train/"), name))
     curves = []
     for name in names[: len(_SERIES)]:
         points = [(line["step"], line[name]) for line in lines if name in line]
         steps, values = np.array(points, np.float64).T
-        curves.append(Curve(label=name, steps=steps, values=values))
+        curves.append(Curve(label=_label(name), steps=steps, values=values))
     return tuple(curves)
+
+
+def _label(name: str) -> str:
+    return "training" if name.startswith("train/") else name.split("/")[1].replace("_", " ")
 
 
 def line_chart(chart: Chart) -> str:

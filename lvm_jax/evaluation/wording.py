@@ -9,14 +9,14 @@ CONDITION_NAMES = {
     scores.RIGHT: "right prompt",
     scores.OTHER: "another task's prompt",
     scores.NONE: "no prompt",
-    scores.UNIGRAM: "unigram",
+    scores.UNIGRAM: "unigram frequencies",
     scores.QUERY: "query alone",
 }
 COMPARED_NAMES = {
     scores.ANSWER: "answer",
     scores.CEILING: "tokenizer's best",
     scores.COPY: "copy of the query",
-    scores.MEAN: "mean of prompt's answers",
+    scores.MEAN: "mean of the prompt's answers",
 }
 
 

@@ -116,8 +116,8 @@ def test_curves_are_chosen_by_name():
         {"step": 2, "train/loss": 2.0, "eval/held_out/loss": 2.5, "perf/mfu": 0.1},
     ]
     found = charts.curves_from_metrics(lines, "(train|eval/.*)/loss")
-    assert [curve.label for curve in found] == ["eval/held_out/loss", "train/loss"]
-    assert found[1].steps.tolist() == [1, 2]
+    assert [curve.label for curve in found] == ["training", "held out"]
+    assert found[0].steps.tolist() == [1, 2]
     assert charts.curves_from_metrics(lines, "nothing") == ()
 
 

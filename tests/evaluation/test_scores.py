@@ -83,7 +83,7 @@ def test_the_headline_counts():
     ("answer", "words"),
     [
         (0.01, "than both trivial answers."),
-        (0.035, "than the mean of prompt's answers, but not than the copy of the query"),
+        (0.035, "than the mean of the prompt's answers, but not than the copy of the query"),
         (0.05, "further from the truth than both"),
     ],
 )
