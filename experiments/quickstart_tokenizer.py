@@ -21,7 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
-            "batch_size": 32,
+            "batch_size": 16,
             "corpus": {"seed": 1, "sources": sources(root, "train", 50 if smallest else 1000)},
             "eval_corpus": {"seed": 1, "sources": sources(root, "held_out", 24)},
             "eval_images": 120,
@@ -34,12 +34,12 @@ def get_config(arg: str = "") -> ConfigDict:
                 "ema_decay": 0.99,
                 "generator_weight": 0.0,
             },
-            "optimizer": {"peak_lr": 1e-3, "end_lr": 2e-5, "warmup_steps": "4%"},
+            "optimizer": {"peak_lr": 2e-3, "end_lr": 4e-5, "warmup_steps": "4%"},
             "loop": {
-                "num_steps": 4 if smallest else 1200,
+                "num_steps": 4 if smallest else 2400,
                 "log_every": 2 if smallest else 20,
-                "checkpoint_every": 2 if smallest else 400,
-                "eval_every": 0 if smallest else 400,
+                "checkpoint_every": 2 if smallest else 800,
+                "eval_every": 0 if smallest else 800,
             },
         }
     )
