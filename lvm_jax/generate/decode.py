@@ -16,7 +16,7 @@ from lvm_jax.generate import sampling as sampling_lib
 from lvm_jax.generate.language_model import LanguageModel
 from lvm_jax.generate.sampling import SamplingConfig
 from lvm_jax.model import cache as cache_lib
-from lvm_jax.model import transformer
+from lvm_jax.model import decoding
 from lvm_jax.model.config import TransformerConfig
 
 
@@ -133,12 +133,13 @@ def _decode(
 
     def step(carry, position):
         ids_B, cache = carry
-        logits_BV, cache = transformer.decode_step(config, params, ids_B, cache)
+        logits_BV, cache = decoding.decode_step(config, weights, ids_B, cache)
         ids_B = draw(logits_BV, position)
         return (ids_B, cache), ids_B
 
     cache = cache_lib.init_cache(config, batch, prompt_length + num_ids - 1)
-    logits_BV, cache = transformer.prefill(config, params, prompt_BP, cache)
+    logits_BV, cache = decoding.prefill(config, params, prompt_BP, cache)
+    weights = decoding.decode_weights(config, params)
     first_B = draw(logits_BV, 0)
     _, rest_GB = jax.lax.scan(step, (first_B, cache), jnp.arange(1, num_ids))
     return jnp.concatenate([first_B[:, None], rest_GB.T], axis=1)

@@ -10,9 +10,26 @@ H = G * P query heads, K head dim, T cached positions.
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.sharding import Mesh
 
-# Finite, so that a fully masked row (which nothing reads) gives no NaN.
-MASKED = -1e30
+from lvm_jax.model import blockwise
+from lvm_jax.model.blockwise import MASKED
+
+
+def choose(backend: str, length: int, mesh: Mesh | None) -> str:
+    """Resolves "auto" by platform, row length and mesh.
+
+    One CPU device runs heads one after another, so that scores stay in its cache; several devices
+    must not, since a loop over heads would gather what the mesh has split. Short rows are one
+    block anyway.
+    """
+    if backend != "auto":
+        return backend
+    if length <= blockwise.BLOCK:
+        return "xla"
+    platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+    alone = mesh is None or mesh.size == 1
+    return "per_head" if platform == "cpu" and alone else "blockwise"
 
 
 def attend(
@@ -25,19 +42,31 @@ def attend(
         k_BLGK: keys after RoPE; G divides H.
         v_BLGK: values.
         segments_BL: int32 segment of each position, or None when each row is one sentence.
-        backend: "auto", "xla" or "blockwise"; they agree up to rounding.
+        backend: "xla" (the reference: all scores at once), "blockwise" (`model.blockwise`, heads
+            together) or "per_head" (heads in a loop); they agree up to rounding.
 
     Returns:
         [B, L, H, K] in the queries' dtype; scores and softmax are float32.
     """
-    return _whole(q_BLHK, k_BLGK, v_BLGK, segments_BL)
-
-
-def _whole(q_BLHK: Array, k_BSGK: Array, v_BSGK: Array, segments_BL: Array | None) -> Array:
-    """The reference: all scores at once."""
     B, L, H, K = q_BLHK.shape
-    G = k_BSGK.shape[2]
+    G = k_BLGK.shape[2]
     q_BLGPK = q_BLHK.reshape(B, L, G, H // G, K)
+    if backend == "xla":
+        return _whole(q_BLGPK, k_BLGK, v_BLGK, segments_BL).reshape(B, L, H, K)
+    if segments_BL is not None:
+        segments_BL = jnp.broadcast_to(segments_BL[:, None], (B, G, L))
+    o_BGPLK = blockwise.attend(
+        jnp.moveaxis(q_BLGPK, 1, 3),
+        jnp.moveaxis(k_BLGK, 1, 2),
+        jnp.moveaxis(v_BLGK, 1, 2),
+        segments_BL,
+        backend == "per_head",
+    )
+    return jnp.moveaxis(o_BGPLK, 3, 1).reshape(B, L, H, K)
+
+
+def _whole(q_BLGPK: Array, k_BSGK: Array, v_BSGK: Array, segments_BL: Array | None) -> Array:
+    L, K = q_BLGPK.shape[1], q_BLGPK.shape[-1]
     scores_BGPLS = jnp.einsum(
         "BLGPK,BSGK->BGPLS", q_BLGPK, k_BSGK, preferred_element_type=jnp.float32
     )
@@ -46,25 +75,25 @@ def _whole(q_BLHK: Array, k_BSGK: Array, v_BSGK: Array, segments_BL: Array | Non
         mask_BLS = mask_BLS & (segments_BL[:, :, None] == segments_BL[:, None, :])
     scores_BGPLS = jnp.where(mask_BLS[:, None, None], scores_BGPLS * K**-0.5, MASKED)
     weights_BGPLS = jax.nn.softmax(scores_BGPLS, axis=-1).astype(v_BSGK.dtype)
-    return jnp.einsum("BGPLS,BSGK->BLGPK", weights_BGPLS, v_BSGK).reshape(B, L, H, K)
+    return jnp.einsum("BGPLS,BSGK->BLGPK", weights_BGPLS, v_BSGK)
 
 
-def attend_cached(q_BHK: Array, k_BGTK: Array, v_BGTK: Array, length: Array) -> Array:
+def attend_cached(q_BHK: Array, k_BGKT: Array, v_BGKT: Array, length: Array) -> Array:
     """One new position per row against the cache.
 
     Args:
         q_BHK: the new position's queries after RoPE.
-        k_BGTK: cached keys, the new position's included.
-        v_BGTK: cached values.
+        k_BGKT: cached keys, the new position's included.
+        v_BGKT: cached values.
         length: int32 scalar; positions 0..length-1 of the cache are filled.
 
     Returns:
         [B, H, K] in the queries' dtype.
     """
     B, H, K = q_BHK.shape
-    G, T = k_BGTK.shape[1:3]
+    G, T = k_BGKT.shape[1], k_BGKT.shape[3]
     q_BGPK = q_BHK.reshape(B, G, H // G, K)
-    scores_BGPT = jnp.einsum("BGPK,BGTK->BGPT", q_BGPK, k_BGTK, preferred_element_type=jnp.float32)
+    scores_BGPT = jnp.einsum("BGPK,BGKT->BGPT", q_BGPK, k_BGKT, preferred_element_type=jnp.float32)
     scores_BGPT = jnp.where(jnp.arange(T) < length, scores_BGPT * K**-0.5, MASKED)
-    weights_BGPT = jax.nn.softmax(scores_BGPT, axis=-1).astype(v_BGTK.dtype)
-    return jnp.einsum("BGPT,BGTK->BGPK", weights_BGPT, v_BGTK).reshape(B, H, K)
+    weights_BGPT = jax.nn.softmax(scores_BGPT, axis=-1).astype(v_BGKT.dtype)
+    return jnp.einsum("BGPT,BGKT->BGPK", weights_BGPT, v_BGKT).reshape(B, H, K)

@@ -6,7 +6,7 @@ from typing import Literal
 from lvm_jax.vocabulary import Vocabulary
 
 RematPolicy = Literal["none", "projections", "dots", "full"]
-AttentionBackend = Literal["auto", "xla", "blockwise"]
+AttentionBackend = Literal["auto", "xla", "blockwise", "per_head"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class TransformerConfig:
         remat: what the backward pass keeps of each layer. "none" keeps all; "dots" keeps every
             matrix product; "projections" keeps products with weights and recomputes attention;
             "full" keeps the layer's input alone.
-        attention: backend of `attention.attend`; "auto" chooses by platform and length.
+        attention: backend of `attention.attend`; "auto" chooses by platform, length and mesh.
         scan: run the layers by `lax.scan` (one layer to compile) rather than unrolled.
     """
 

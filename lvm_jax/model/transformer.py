@@ -1,14 +1,15 @@
-"""The decoder: ids -> logits, whole rows or one position at a time against a cache.
+"""The decoder: ids -> logits, whole rows at a time (`decoding` goes position by position).
 
 Modules are definitions only: constructed once to name, shape and initialise the parameters, then
 split into a plain nested dict. Everything else is a pure function of (config, params, arrays).
 Layers are stacked on axis 0 by vmapping the constructor and run by `lax.scan`.
 
 Shapes: B batch, L length, D hidden, H query heads, G key/value heads, K head dim, M mlp,
-V padded vocabulary, T cache capacity, N layers.
+V padded vocabulary, N layers.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +20,7 @@ from jax import Array
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from lvm_jax.model import attention, rope
-from lvm_jax.model.cache import Cache
+from lvm_jax.model import attention, linear, rope
 from lvm_jax.model.config import TransformerConfig
 from lvm_jax.partition import Rules, constrain
 
@@ -44,21 +44,29 @@ class Linear(nnx.Module):
         self.num_in = num_in
 
     def __call__(self, x: Array) -> Array:
-        kernel = self.kernel[...].astype(x.dtype)
-        return jnp.tensordot(x, kernel, axes=self.num_in)
+        kernel = self.kernel[...]
+        leading, out = x.shape[: x.ndim - self.num_in], kernel.shape[self.num_in :]
+        num_in, num_out = math.prod(kernel.shape[: self.num_in]), math.prod(out)
+        y = linear.product(x.reshape(*leading, num_in), kernel.reshape(num_in, num_out))
+        return y.reshape(*leading, *out)
+
+
+def rms_norm(x_D: Array, scale_D: Array, eps: float) -> Array:
+    """Root-mean-square norm over the last dim, computed in float32, returned in x's dtype."""
+    x32_D = x_D.astype(jnp.float32)
+    inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x32_D), axis=-1, keepdims=True) + eps)
+    return (x32_D * inverse * scale_D).astype(x_D.dtype)
 
 
 class RMSNorm(nnx.Module):
-    """Root-mean-square norm, computed in float32."""
+    """`rms_norm` and its scale."""
 
     def __init__(self, config: TransformerConfig):
         self.scale = nnx.Param(jnp.ones((config.hidden_dim,), jnp.float32), axes=("norm",))
         self.eps = config.norm_eps
 
     def __call__(self, x: Array) -> Array:
-        x32 = x.astype(jnp.float32)
-        inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + self.eps)
-        return (x32 * inverse * self.scale[...]).astype(x.dtype)
+        return rms_norm(x, self.scale[...], self.eps)
 
 
 class Attention(nnx.Module):
@@ -111,7 +119,7 @@ class Block(nnx.Module):
 
 
 class Ends(nnx.Module):
-    """What lies before and after the layers; embedding and head are separate matrices."""
+    """Parameters before and after the layers; embedding and head are separate matrices."""
 
     def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
         V, D = config.vocabulary.padded_size, config.hidden_dim
@@ -120,35 +128,22 @@ class Ends(nnx.Module):
         self.head = Linear((D, V), ("embed", "vocab"), 1, config, rngs)
 
 
-def _split_block(config: TransformerConfig, key: Array):
-    return nnx.split(Block(config, nnx.Rngs(params=key)))
-
-
-def _split_ends(config: TransformerConfig, key: Array):
-    return nnx.split(Ends(config, nnx.Rngs(params=key)))
-
-
 @functools.lru_cache(maxsize=64)
-def _definitions(config: TransformerConfig):
-    """The graph definitions of a block and of the ends, and the tree of their logical axes."""
-    found, axes = [], []
-    for split in (_split_block, _split_ends):
-        made = {}
+def _abstract(kind: type[nnx.Module], config: TransformerConfig) -> tuple[nnx.GraphDef, nnx.State]:
+    """A module's graph definition, and its state with shapes in place of arrays."""
+    found = []
 
-        def build(key, split=split, made=made):
-            made["graph"], state = split(config, key)
-            return state
+    def build() -> nnx.State:
+        graph, state = nnx.split(kind(config, nnx.Rngs(0)))
+        found.append(graph)
+        return state
 
-        state = jax.eval_shape(build, jax.ShapeDtypeStruct((), jax.random.key(0).dtype))
-        is_variable = lambda leaf: isinstance(leaf, nnx.Variable)
-        found.append(made["graph"])
-        axes.append(jax.tree.map(lambda v: v.axes, state, is_leaf=is_variable))
-    layers = jax.tree.map(
-        lambda names: ("layers", *names),
-        nnx.to_pure_dict(axes[0]),
-        is_leaf=lambda leaf: isinstance(leaf, tuple),
-    )
-    return found[0], found[1], {**nnx.to_pure_dict(axes[1]), "layers": layers}
+    state = jax.eval_shape(build)
+    return found[0], state
+
+
+def _random(kind: type[nnx.Module], config: TransformerConfig, key: Array) -> Params:
+    return nnx.to_pure_dict(nnx.split(kind(config, nnx.Rngs(params=key)))[1])
 
 
 def init_params(config: TransformerConfig, seed: int | Array) -> Params:
@@ -165,10 +160,8 @@ def init_params(config: TransformerConfig, seed: int | Array) -> Params:
         "head"}; leaves under "layers" have a leading axis N.
     """
     ends_key, *layer_keys = jax.random.split(jax.random.key(seed), config.num_layers + 1)
-    layers = jax.vmap(lambda key: nnx.to_pure_dict(_split_block(config, key)[1]))(
-        jnp.stack(layer_keys)
-    )
-    return {**nnx.to_pure_dict(_split_ends(config, ends_key)[1]), "layers": layers}
+    layers = jax.vmap(functools.partial(_random, Block, config))(jnp.stack(layer_keys))
+    return {**_random(Ends, config, ends_key), "layers": layers}
 
 
 def abstract_params(config: TransformerConfig) -> Params:
@@ -178,7 +171,14 @@ def abstract_params(config: TransformerConfig) -> Params:
 
 def logical_axes(config: TransformerConfig) -> Params:
     """The tree of `init_params` with a tuple of logical axis names in place of each array."""
-    return _definitions(config)[2]
+    is_variable = lambda leaf: isinstance(leaf, nnx.Variable)
+
+    def axes_of(kind: type[nnx.Module], *leading: str) -> Params:
+        _, state = _abstract(kind, config)
+        named = lambda variable: (*leading, *variable.axes)
+        return nnx.to_pure_dict(jax.tree.map(named, state, is_leaf=is_variable))
+
+    return {**axes_of(Ends), "layers": axes_of(Block, "layers")}
 
 
 def hidden(
@@ -209,23 +209,29 @@ def hidden(
     if positions_BL is None:
         positions_BL = jnp.broadcast_to(jnp.arange(ids_BL.shape[1]), ids_BL.shape)
     rotary = rope.tables(positions_BL, config.head_dim, config.rope_theta)
-    attend = lambda q, k, v: attention.attend(q, k, v, segments_BL, config.attention)
-    block_graph, _, _ = _definitions(config)
+    backend = attention.choose(config.attention, ids_BL.shape[1], mesh)
+    attend = lambda q, k, v: attention.attend(q, k, v, segments_BL, backend)
 
-    def layer(x_BLD, layer_params):
-        return nnx.merge(block_graph, layer_params)(x_BLD, rotary, attend, place), None
+    def layer(x_BLD, params_of_layer):
+        return block(config, params_of_layer)(x_BLD, rotary, attend, place), None
 
     if config.remat != "none":
         # The scan keeps XLA from merging the recomputation with the forward pass by itself.
         policy = REMAT_POLICIES[config.remat]
         layer = jax.checkpoint(layer, policy=policy, prevent_cse=not config.scan)
-    x_BLD = _embed(config, params, ids_BL)
+    x_BLD = embed(config, params, ids_BL)
     if config.scan:
         x_BLD, _ = jax.lax.scan(layer, x_BLD, params["layers"])
     else:
         for index in range(config.num_layers):
             x_BLD, _ = layer(x_BLD, layer_params(params, index))
-    return place(_final_norm(config, params, x_BLD), ("batch", "length", "act_embed"))
+    x_BLD = rms_norm(x_BLD, params["final_norm"]["scale"], config.norm_eps)
+    return place(x_BLD, ("batch", "length", "act_embed"))
+
+
+def block(config: TransformerConfig, params_of_layer: Params) -> Block:
+    """A layer as a function, from its parameters (no leading axis)."""
+    return nnx.merge(_abstract(Block, config)[0], params_of_layer)
 
 
 def layer_params(params: Params, index: int) -> Params:
@@ -233,17 +239,9 @@ def layer_params(params: Params, index: int) -> Params:
     return jax.tree.map(lambda leaf: leaf[index], params["layers"])
 
 
-def _embed(config: TransformerConfig, params: Params, ids: Array) -> Array:
+def embed(config: TransformerConfig, params: Params, ids: Array) -> Array:
+    """Ids [...] -> vectors [..., D] in the compute dtype."""
     return params["embedding"]["kernel"].astype(config.dtype)[ids]
-
-
-def _ends(config: TransformerConfig, params: Params) -> Ends:
-    ends = {name: params[name] for name in ("embedding", "final_norm", "head")}
-    return nnx.merge(_definitions(config)[1], ends)
-
-
-def _final_norm(config: TransformerConfig, params: Params, x: Array) -> Array:
-    return _ends(config, params).final_norm(x)
 
 
 def head(
@@ -255,8 +253,7 @@ def head(
     rules: Rules | None = None,
 ) -> Float[Array, "*batch V"]:
     """Logits in float32 over the padded vocabulary; nothing is masked here."""
-    kernel_DV = params["head"]["kernel"].astype(x_BLD.dtype)
-    logits = jnp.matmul(x_BLD, kernel_DV, preferred_element_type=jnp.float32)
+    logits = linear.product(x_BLD, params["head"]["kernel"], jnp.float32)
     if logits.ndim == 3:
         logits = constrain(logits, ("batch", "length", "act_vocab"), mesh, rules)
     return logits
@@ -275,75 +272,3 @@ def apply(
     """float32 logits of every position; arguments as in `hidden`."""
     x_BLD = hidden(config, params, ids_BL, segments_BL, positions_BL, mesh=mesh, rules=rules)
     return head(config, params, x_BLD, mesh=mesh, rules=rules)
-
-
-def prefill(
-    config: TransformerConfig, params: Params, ids_BL: Int[Array, "B L"], cache: Cache
-) -> tuple[Float[Array, "B V"], Cache]:
-    """Runs whole prompts, one sentence a row, into an empty cache.
-
-    Args:
-        config: sizes and precision.
-        params: see `init_params`.
-        ids_BL: int32 prompts of one length, at most `cache.capacity`.
-        cache: see `cache.init_cache`; what it holds is overwritten.
-
-    Returns:
-        float32 logits of the last position, and the cache with `length` = L.
-    """
-    B, L = ids_BL.shape
-    positions_BL = jnp.broadcast_to(jnp.arange(L), (B, L))
-    rotary = rope.tables(positions_BL, config.head_dim, config.rope_theta)
-    keys, values = list(cache.keys), list(cache.values)
-    x_BLD = _embed(config, params, ids_BL)
-    for index in range(config.num_layers):
-
-        def attend(q_BLHK, k_BLGK, v_BLGK, index=index):
-            keys[index] = _write(keys[index], k_BLGK, 0)
-            values[index] = _write(values[index], v_BLGK, 0)
-            return attention.attend(q_BLHK, k_BLGK, v_BLGK, None, config.attention)
-
-        x_BLD = _block(config, params, index)(x_BLD, rotary, attend, _anywhere)
-    logits_BV = head(config, params, _final_norm(config, params, x_BLD[:, -1]))
-    return logits_BV, Cache(tuple(keys), tuple(values), jnp.asarray(L, jnp.int32))
-
-
-def decode_step(
-    config: TransformerConfig, params: Params, ids_B: Int[Array, " B"], cache: Cache
-) -> tuple[Float[Array, "B V"], Cache]:
-    """One more id per row, at position `cache.length`, which must be below the capacity.
-
-    Returns:
-        float32 logits [B, V] of the new position, and the cache grown by one.
-    """
-    positions_B1 = jnp.broadcast_to(cache.length, (ids_B.shape[0], 1))
-    rotary = rope.tables(positions_B1, config.head_dim, config.rope_theta)
-    keys, values = list(cache.keys), list(cache.values)
-    x_B1D = _embed(config, params, ids_B[:, None])
-    for index in range(config.num_layers):
-
-        def attend(q_B1HK, k_B1GK, v_B1GK, index=index):
-            keys[index] = _write(keys[index], k_B1GK, cache.length)
-            values[index] = _write(values[index], v_B1GK, cache.length)
-            o_BHK = attention.attend_cached(
-                q_B1HK[:, 0], keys[index], values[index], cache.length + 1
-            )
-            return o_BHK[:, None]
-
-        x_B1D = _block(config, params, index)(x_B1D, rotary, attend, _anywhere)
-    logits_BV = head(config, params, _final_norm(config, params, x_B1D[:, 0]))
-    return logits_BV, Cache(tuple(keys), tuple(values), cache.length + 1)
-
-
-def _block(config: TransformerConfig, params: Params, index: int) -> Block:
-    return nnx.merge(_definitions(config)[0], layer_params(params, index))
-
-
-def _anywhere(x: Array, axes) -> Array:
-    """Decoding leaves placement to the compiler."""
-    return x
-
-
-def _write(cached_BGTK: Array, new_BLGK: Array, start) -> Array:
-    new_BGLK = jnp.swapaxes(new_BLGK, 1, 2).astype(cached_BGTK.dtype)
-    return jax.lax.dynamic_update_slice_in_dim(cached_BGTK, new_BGLK, start, axis=2)

@@ -1,0 +1,110 @@
+"""Rules place everything or raise; nothing is placed by default."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import PartitionSpec
+
+from lvm_jax import partition, trees
+from lvm_jax.mesh import MeshConfig, make_mesh
+from lvm_jax.model import transformer
+from lvm_jax.model.config import PRESETS
+from lvm_jax.partition import Rules
+
+DEBUG = PRESETS["debug"]
+
+
+def place(config, data, fsdp, tensor):
+    mesh = make_mesh(MeshConfig(data=data, fsdp=fsdp, tensor=tensor))
+    shapes = transformer.abstract_params(config)
+    return partition.shardings(mesh, Rules(), transformer.logical_axes(config), shapes)
+
+
+@pytest.mark.parametrize(
+    "values, axes",
+    [
+        ({"embed": "tensor"}, ("rules.vocab", "rules.embed")),
+        ({"act_embed": "data"}, ("rules.batch", "rules.act_embed")),
+        ({"layers": "fsdp"}, ("rules.layers", "rules.embed")),
+        ({"mlp": ("fsdp", "tensor")}, ("rules.embed", "rules.mlp")),
+    ],
+)
+def test_colliding_rules_are_refused_when_written(values, axes):
+    with pytest.raises(ValueError, match="both use mesh axis") as caught:
+        Rules(**values)
+    assert all(axis in str(caught.value) for axis in axes)
+
+
+def test_a_rule_to_an_unknown_mesh_axis_is_refused():
+    with pytest.raises(ValueError, match=r"rules\.mlp='model' is not a mesh axis"):
+        Rules(mlp="model")
+
+
+def test_specs_follow_the_rules():
+    assert Rules().spec(("embed", "heads", "head_dim")) == PartitionSpec("fsdp", "tensor", None)
+    assert Rules().spec(("batch", None)) == PartitionSpec(("data", "fsdp"), None)
+    assert Rules(embed=None).spec(("vocab", "embed")) == PartitionSpec("tensor", None)
+
+
+def test_an_axis_without_a_rule_raises():
+    with pytest.raises(ValueError, match="no rule for logical axis 'experts'"):
+        Rules().spec(("embed", "experts"))
+
+
+def test_an_unannotated_parameter_raises():
+    mesh = make_mesh(MeshConfig())
+    with pytest.raises(ValueError, match="a/b has no logical axes"):
+        partition.shardings(mesh, Rules(), {"a": {}}, {"a": {"b": jnp.zeros(3)}})
+    with pytest.raises(ValueError, match=r"a of shape \(8,\) has logical axes"):
+        partition.shardings(mesh, Rules(), {"a": ("vocab", "embed")}, {"a": jnp.zeros(8)})
+
+
+def test_an_indivisible_dimension_names_everything():
+    with pytest.raises(ValueError) as caught:
+        place(DEBUG, 1, 2, 4)
+    assert str(caught.value) == (
+        "layers/attention/key/kernel dim 2 (kv_heads=2) does not divide over mesh.tensor=4; "
+        "nearest mesh that works: mesh.data=1 mesh.fsdp=4 mesh.tensor=2"
+    )
+    place(DEBUG, 1, 4, 2)  # what the message proposed
+
+
+def test_parameters_land_where_the_rules_say():
+    shardings = trees.flatten(place(DEBUG, 2, 2, 2))
+    assert shardings.keys() == trees.flatten(transformer.abstract_params(DEBUG)).keys()
+    for name, array in trees.flatten(transformer.abstract_params(DEBUG)).items():
+        split = array.size // jnp.prod(jnp.array(shardings[name].shard_shape(array.shape)))
+        # Every matrix is split over fsdp and tensor; vectors are whole.
+        assert split == (1 if name.endswith("scale") else 4), name
+
+
+def test_initialisation_is_the_same_on_any_mesh():
+    seeded = lambda: transformer.init_params(DEBUG, 3)
+    alone = jax.jit(seeded)()
+    spread = jax.jit(seeded, out_shardings=place(DEBUG, 2, 2, 2))()
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), alone, spread))
+
+
+def test_batches_must_divide():
+    mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
+    partition.check_batch(mesh, 8)
+    with pytest.raises(ValueError, match=r"data\.batch=6 must be a multiple of data\*fsdp=4; "):
+        partition.check_batch(mesh, 6, "data.batch")
+    with pytest.raises(ValueError, match=r"use 4$"):
+        partition.check_batch(mesh, 3)
+    with pytest.raises(ValueError, match=r"activation dim 0 .batch=6. does not divide"):
+        partition.constrain(jnp.zeros((6, 4)), ("batch", None), mesh, Rules())
+
+
+def test_the_table_lists_every_parameter_and_adds_up():
+    shapes = transformer.abstract_params(DEBUG)
+    text = partition.table(shapes, place(DEBUG, 2, 2, 2))
+    lines = text.splitlines()
+    assert len(lines) == len(trees.flatten(shapes)) + 2
+    query = next(line for line in lines if line.startswith("layers/attention/query"))
+    assert query.split() == [
+        *("layers/attention/query/kernel", "2x32x4x8", "float32"),
+        *("(-,", "fsdp,", "tensor,", "-)", "2,048"),
+    ]
+    per_device = [int(line.split()[-1].replace(",", "")) for line in lines[1:]]
+    assert per_device[-1] == sum(per_device[:-1])
