@@ -33,7 +33,7 @@ def tasks(root: str, split: str) -> dict[str, dict]:
     return {
         "colorization": {"kind": "colorization", "folder": color, **shared},
         "inpainting": {"kind": "inpainting", "folder": both, "mask_ratio": 0.15, **shared},
-        "edges": {"kind": "edges", "folder": both, **shared},
+        "edges": {"kind": "edges", "folder": both, "sigma": 2.0, "gain": 6.0, **shared},
     }
 
 

@@ -115,14 +115,17 @@ PRESETS: dict[str, TransformerConfig] = {
         dtype="float32",
         remat="none",
     ),
-    # For the quick-start: learns on 2 CPU cores in minutes.
+    # For the quick-start: learns on 2 CPU cores in minutes. A lower RoPE base and a larger
+    # initialisation than LLaMA's make it find the pixels of the query sooner.
     "quickstart": TransformerConfig(
         vocabulary=Vocabulary(num_codes=512),
-        hidden_dim=160,
-        mlp_dim=432,
-        num_heads=5,
-        num_layers=5,
+        hidden_dim=128,
+        mlp_dim=384,
+        num_heads=2,
+        num_layers=4,
         context=512,
+        rope_theta=1e3,
+        init_scale=0.04,
         dtype="float32",
         remat="none",
     ),
