@@ -184,17 +184,30 @@ def batch_sharding(mesh: Mesh, rules: Rules | None = None) -> NamedSharding:
 
 
 def check_batch(
-    mesh: Mesh, num_rows: int, name: str = "batch size", rules: Rules | None = None
+    mesh: Mesh,
+    num_rows: int,
+    name: str = "batch size",
+    rules: Rules | None = None,
+    accumulation: int = 1,
 ) -> None:
-    """Raises ValueError, naming the nearest sizes that fit, when rows do not divide."""
+    """Refuses a batch that does not divide over micro-batches and devices.
+
+    Args:
+        mesh, rules: say how many devices share a micro-batch.
+        num_rows: rows of the global batch.
+        name: what the error calls it, such as "config.batch_size".
+        accumulation: micro-batches per update.
+
+    Raises:
+        ValueError: names the nearest sizes that fit.
+    """
     axes = (rules or Rules()).mesh_axes("batch")
-    ways = math.prod(mesh.shape[axis] for axis in axes)
+    ways = accumulation * math.prod(mesh.shape[axis] for axis in axes)
     if num_rows < 1 or num_rows % ways:
-        below, above = num_rows // ways * ways, (num_rows // ways + 1) * ways
+        factors = "*".join((("accumulation",) if accumulation > 1 else ()) + tuple(axes))
+        below, above = num_rows // ways * ways, (max(num_rows, 0) // ways + 1) * ways
         fitting = f"{below} or {above}" if below > 0 else f"{above}"
-        raise ValueError(
-            f"{name}={num_rows} must be a multiple of {'*'.join(axes)}={ways}; use {fitting}"
-        )
+        raise ValueError(f"{name}={num_rows} must be a multiple of {factors}={ways}; use {fitting}")
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,5 +1,6 @@
 """Every test sees eight CPU devices and a compilation cache that outlives the run."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -49,3 +50,38 @@ def write_toy_shards():
         return str(directory)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """16 ids of 32 codes for a 16-pixel image; random."""
+    from lvm_jax.tokenizer import codec, vqgan
+    from lvm_jax.tokenizer.config import PRESETS
+
+    config = PRESETS["debug"]
+    params = vqgan.init_params(config, 0)
+    # The initial codes are close together, so ids would hardly vary.
+    pixels = np.random.default_rng(1).random((2, 16, 16, 3), np.float32)
+    z = vqgan.encode(config, params, pixels)
+    params = {**params, "codebook": np.asarray(z).reshape(-1, config.code_dim)}
+    return codec.Tokenizer(config, params)
+
+
+@pytest.fixture(scope="session")
+def model(tokenizer):
+    """Fits `tokenizer`, with a context of four images: one pair, query and answer; random."""
+    from lvm_jax.generate.language_model import LanguageModel
+    from lvm_jax.model import transformer
+    from lvm_jax.model.config import PRESETS
+    from lvm_jax.vocabulary import Vocabulary
+
+    config = dataclasses.replace(
+        PRESETS["debug"],
+        vocabulary=Vocabulary(num_codes=32, num_special=3, pad_multiple=16),
+        init_scale=0.2,
+    )
+    return LanguageModel(
+        config=config,
+        params=transformer.init_params(config, 0),
+        tokenizer_fingerprint=tokenizer.fingerprint,
+    )

@@ -179,7 +179,7 @@ def make_step(
     Args:
         model, optimizer_config, mesh, rules: what to train, how and where.
         accumulation: micro-batches per update; B must be a multiple of it times the devices that
-            share the batch, see `check_batch`.
+            share the batch, see `partition.check_batch`.
         loss_chunks: see `loss_sums`.
 
     Returns:
@@ -258,26 +258,3 @@ def abstract_batch(num_rows: int, context: int, mesh: Mesh, rules: partition.Rul
         key: jax.ShapeDtypeStruct((num_rows, context), dtype, sharding=rows)
         for key, dtype in BATCH_DTYPES.items()
     }
-
-
-def check_batch(
-    num_rows: int, accumulation: int, mesh: Mesh, rules: partition.Rules, name: str
-) -> None:
-    """Raises ValueError when rows do not divide over micro-batches and devices, with sizes that do.
-
-    Args:
-        num_rows: of the global batch.
-        accumulation: micro-batches per update.
-        mesh, rules: say how many devices share a micro-batch.
-        name: the config key of num_rows.
-    """
-    axes = rules.mesh_axes("batch")
-    ways = accumulation
-    for axis in axes:
-        ways *= mesh.shape[axis]
-    if num_rows < 1 or num_rows % ways:
-        below, above = num_rows // ways * ways, (max(num_rows, 0) // ways + 1) * ways
-        raise ValueError(
-            f"{name}={num_rows} must be a multiple of accumulation*{'*'.join(axes)}={ways}; "
-            f"use {f'{below} or {above}' if below > 0 else above}"
-        )

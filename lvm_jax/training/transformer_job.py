@@ -99,12 +99,12 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
     """
     workdir = pathlib.Path(workdir)
     mesh = mesh_lib.make_mesh(experiment.mesh)
-    next_token.check_batch(
-        experiment.batch_size,
-        experiment.accumulation,
+    partition.check_batch(
         mesh,
-        experiment.rules,
+        experiment.batch_size,
         "config.batch_size",
+        experiment.rules,
+        experiment.accumulation,
     )
     source = _open_data(experiment.data, experiment, "data")
     experiment = _resolve(experiment, source)

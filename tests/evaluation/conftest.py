@@ -1,6 +1,4 @@
-"""A tokenizer, a model that fits it, and two tasks; random and tiny."""
-
-import dataclasses
+"""Pictures in files, and what trainings of the toy model and tokenizer leave on disk."""
 
 import numpy as np
 import pytest
@@ -8,41 +6,9 @@ import pytest
 from lvm_jax import configs, images
 from lvm_jax.data import shards_writer
 from lvm_jax.data.records import Record
-from lvm_jax.generate.language_model import LanguageModel
-from lvm_jax.model import transformer
-from lvm_jax.model.config import PRESETS
-from lvm_jax.tokenizer import codec, vqgan
-from lvm_jax.tokenizer.config import PRESETS as TOKENIZER_PRESETS
+from lvm_jax.tokenizer import codec
 from lvm_jax.training.checkpoints import Checkpoints, prepare_workdir
 from lvm_jax.training.metrics import MetricsWriter
-from lvm_jax.vocabulary import Vocabulary
-
-
-@pytest.fixture(scope="session")
-def tokenizer():
-    """16 ids of 32 codes for a 16-pixel image."""
-    config = TOKENIZER_PRESETS["debug"]
-    params = vqgan.init_params(config, 0)
-    # The initial codes are close together, so ids would hardly vary.
-    pixels = np.random.default_rng(1).random((2, 16, 16, 3), np.float32)
-    z = vqgan.encode(config, params, pixels)
-    params = {**params, "codebook": np.asarray(z).reshape(-1, config.code_dim)}
-    return codec.Tokenizer(config, params)
-
-
-@pytest.fixture(scope="session")
-def model(tokenizer):
-    """A context of four images: one pair, query and answer."""
-    config = dataclasses.replace(
-        PRESETS["debug"],
-        vocabulary=Vocabulary(num_codes=32, num_special=3, pad_multiple=16),
-        init_scale=0.2,
-    )
-    return LanguageModel(
-        config=config,
-        params=transformer.init_params(config, 0),
-        tokenizer_fingerprint=tokenizer.fingerprint,
-    )
 
 
 @pytest.fixture(scope="session")

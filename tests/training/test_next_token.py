@@ -141,18 +141,6 @@ def test_a_repeated_batch_is_learned():
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_batches_that_do_not_divide_are_refused_with_ones_that_do():
-    mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(data=2, fsdp=2, tensor=2))
-    check = lambda rows: next_token.check_batch(
-        rows, 3, mesh, partition.Rules(), "config.batch_size"
-    )
-    check(24)
-    with pytest.raises(ValueError, match=r"config\.batch_size=20 .*=12; use 12 or 24"):
-        check(20)
-    with pytest.raises(ValueError, match=r"use 12$"):
-        check(5)
-
-
 def test_the_step_compiles_from_shapes_alone():
     mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(fsdp=1), jax.devices()[:1])
     arguments = (MODEL, OPTIMIZER, mesh, partition.Rules())
