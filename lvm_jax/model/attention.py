@@ -10,22 +10,26 @@ H = G * P query heads, K head dim, T cached positions.
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 
 from lvm_jax.model import blockwise
 from lvm_jax.model.blockwise import MASKED
+
+# Names of what a remat policy may keep: products with weights, and what attention makes of them.
+PROJECTION, ATTENTION = "projection", blockwise.ATTENTION
 
 
 def choose(backend: str, length: int, mesh: Mesh | None) -> str:
     """Resolves "auto" by platform, row length and mesh.
 
     One CPU device runs heads one after another, so that scores stay in its cache; several devices
-    must not, since a loop over heads would gather what the mesh has split. Short rows are one
-    block anyway.
+    must not, since a loop over heads would gather what the mesh has split. Short rows have little
+    to skip.
     """
     if backend != "auto":
         return backend
-    if length <= blockwise.BLOCK:
+    if length <= 2 * blockwise.BLOCK:
         return "xla"
     platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
     alone = mesh is None or mesh.size == 1
@@ -51,18 +55,19 @@ def attend(
     B, L, H, K = q_BLHK.shape
     G = k_BLGK.shape[2]
     q_BLGPK = q_BLHK.reshape(B, L, G, H // G, K)
+    keep = lambda x: checkpoint_name(x, PROJECTION)
     if backend == "xla":
-        return _whole(q_BLGPK, k_BLGK, v_BLGK, segments_BL).reshape(B, L, H, K)
-    if segments_BL is not None:
-        segments_BL = jnp.broadcast_to(segments_BL[:, None], (B, G, L))
-    o_BGPLK = blockwise.attend(
-        jnp.moveaxis(q_BLGPK, 1, 3),
-        jnp.moveaxis(k_BLGK, 1, 2),
-        jnp.moveaxis(v_BLGK, 1, 2),
-        segments_BL,
-        backend == "per_head",
-    )
-    return jnp.moveaxis(o_BGPLK, 3, 1).reshape(B, L, H, K)
+        o_BLGPK = _whole(keep(q_BLGPK), keep(k_BLGK), keep(v_BLGK), segments_BL)
+    else:
+        o_BGPLK = blockwise.attend(
+            keep(jnp.moveaxis(q_BLGPK, 1, 3)),
+            keep(jnp.moveaxis(k_BLGK, 1, 2)),
+            keep(jnp.moveaxis(v_BLGK, 1, 2)),
+            segments_BL,
+            backend == "per_head",
+        )
+        o_BLGPK = jnp.moveaxis(o_BGPLK, 3, 1)
+    return o_BLGPK.reshape(B, L, H, K)
 
 
 def _whole(q_BLGPK: Array, k_BSGK: Array, v_BSGK: Array, segments_BL: Array | None) -> Array:
@@ -75,7 +80,8 @@ def _whole(q_BLGPK: Array, k_BSGK: Array, v_BSGK: Array, segments_BL: Array | No
         mask_BLS = mask_BLS & (segments_BL[:, :, None] == segments_BL[:, None, :])
     scores_BGPLS = jnp.where(mask_BLS[:, None, None], scores_BGPLS * K**-0.5, MASKED)
     weights_BGPLS = jax.nn.softmax(scores_BGPLS, axis=-1).astype(v_BSGK.dtype)
-    return jnp.einsum("BGPLS,BSGK->BLGPK", weights_BGPLS, v_BSGK)
+    weights_BGPLS = checkpoint_name(weights_BGPLS, ATTENTION)
+    return checkpoint_name(jnp.einsum("BGPLS,BSGK->BLGPK", weights_BGPLS, v_BSGK), ATTENTION)
 
 
 def attend_cached(q_BHK: Array, k_BGKT: Array, v_BGKT: Array, length: Array) -> Array:

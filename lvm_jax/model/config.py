@@ -118,13 +118,13 @@ PRESETS: dict[str, TransformerConfig] = {
     # For the quick-start: learns on 2 CPU cores in minutes. A lower RoPE base and a larger
     # initialisation than LLaMA's make it find the pixels of the query sooner.
     "quickstart": TransformerConfig(
-        vocabulary=Vocabulary(num_codes=512),
+        vocabulary=Vocabulary(num_codes=256),
         hidden_dim=128,
         mlp_dim=384,
         num_heads=2,
         num_layers=4,
-        context=512,
-        rope_theta=1e3,
+        context=288,
+        rope_theta=300.0,
         init_scale=0.04,
         dtype="float32",
         remat="none",

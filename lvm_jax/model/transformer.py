@@ -17,20 +17,23 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
 from lvm_jax.model import attention, linear, rope
+from lvm_jax.model.attention import ATTENTION, PROJECTION
 from lvm_jax.model.config import TransformerConfig
 from lvm_jax.partition import Rules, constrain
 
 Params = dict[str, Any]
 Attend = Callable[[Array, Array, Array], Array]
 
-# What jax.checkpoint keeps of a layer, by the config's name.
+# What jax.checkpoint keeps of a layer, by the config's name: results marked by `checkpoint_name`,
+# here as PROJECTION and in `attention` as ATTENTION.
 REMAT_POLICIES = {
-    "projections": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "dots": jax.checkpoint_policies.dots_saveable,
+    "dots": jax.checkpoint_policies.save_only_these_names(PROJECTION, ATTENTION),
+    "projections": jax.checkpoint_policies.save_only_these_names(PROJECTION),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 
@@ -97,7 +100,10 @@ class MLP(nnx.Module):
         self.down = Linear((M, D), ("mlp", "embed"), 1, config, rngs)
 
     def __call__(self, x_BLD: Array, constrain) -> Array:
-        y_BLM = jax.nn.silu(self.gate(x_BLD)) * self.up(x_BLD)
+        gate_BLM, up_BLM = (
+            checkpoint_name(layer(x_BLD), PROJECTION) for layer in (self.gate, self.up)
+        )
+        y_BLM = jax.nn.silu(gate_BLM) * up_BLM
         return self.down(constrain(y_BLM, ("batch", "length", "act_mlp")))
 
 
@@ -114,7 +120,7 @@ class Block(nnx.Module):
         axes = ("batch", "length", "act_embed")
         x_BLD = constrain(x_BLD, axes)
         x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), rotary, attend, constrain)
-        x_BLD = constrain(x_BLD, axes)
+        x_BLD = checkpoint_name(constrain(x_BLD, axes), PROJECTION)
         return x_BLD + self.mlp(self.mlp_norm(x_BLD), constrain)
 
 
