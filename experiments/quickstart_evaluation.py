@@ -30,11 +30,11 @@ def get_config(arg: str = "") -> ConfigDict:
             "num_reconstructions": 12,
             "evaluation": {
                 "seeds": [0, 1, 2],
-                "num_examples": 4 if smallest else 24,
+                "num_examples": 4 if smallest else 32,
                 "num_answered": 2 if smallest else 8,
                 "num_candidates": 2 if smallest else 4,
                 "num_shown": 1 if smallest else 4,
-                "temperature": 0.7,
+                "temperature": 0.5,
             },
         }
     )

@@ -18,19 +18,19 @@ def get_config(arg: str = "") -> ConfigDict:
     return ConfigDict(
         {
             "seed": 0,
-            "batch_size": 4,
-            "data": {"shards": f"{values['root']}/shards", "context": 512},
+            "batch_size": 8,
+            "data": {"shards": f"{values['root']}/shards", "context": 288},
             "model": {"preset": "quickstart"},
             "mesh": {"data": 1, "fsdp": 1, "tensor": 1},
             "optimizer": {
-                "peak_lr": 3e-3,
+                "peak_lr": 4e-3,
                 "end_lr": 1e-4,
                 "warmup_steps": "5%",
             },
             "loop": {
-                "num_steps": 6 if smallest else 1000,
+                "num_steps": 6 if smallest else 900,
                 "log_every": 2 if smallest else 10,
-                "checkpoint_every": 3 if smallest else 250,
+                "checkpoint_every": 3 if smallest else 300,
             },
         }
     )

@@ -203,10 +203,10 @@ PRESETS: dict[str, VQGANConfig] = {
         num_codes=32,
         norm_groups=4,
     ),
-    # The quick-start's: 64 ids for a 64-pixel image, trained in two minutes on two CPU cores. One
+    # The quick-start's: 36 ids for a 48-pixel image, trained in two minutes on two CPU cores. One
     # level on 8-pixel patches: full resolution is where a CPU would spend its time.
     "quickstart": VQGANConfig(
-        image_size=64,
+        image_size=48,
         pixel_range="minus_one_one",
         patch_size=8,
         base_dim=64,
@@ -220,7 +220,7 @@ PRESETS: dict[str, VQGANConfig] = {
         quant_convs=True,
         latent_dim=64,
         code_dim=8,
-        num_codes=512,
+        num_codes=256,
         norm_groups=8,
     ),
 }
