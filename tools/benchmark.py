@@ -56,6 +56,10 @@ def main(suite: str) -> None:
         raise ValueError(f"unknown suite {suite!r}; use one of {', '.join(SUITES)}")
     if AGAINST.value and suite not in ("train", "decode"):
         raise ValueError(f"--against={AGAINST.value} has no {suite} suite; use train or decode")
+    if AGAINST.value:
+        from benchmark_suites import hf
+
+        hf.require()
     _check_json()
     measure = {"train": _train, "decode": _decode, "tokenize": _tokenize, "data": _data}[suite]
     begun = time.time()

@@ -53,7 +53,6 @@ def run(
     first_seconds = time.perf_counter() - begun
     cases = {"lvm_jax": generate}
     if against == "hf":
-        hf.require()
         cases["hf"] = hf.generate(config, prompts, num_ids)
     times = timing.interleave(cases, warmup=max(warmup - 1, 0), repeats=repeats)
     rows = timing.rows(times, batch_size * num_ids, reference=against)

@@ -45,7 +45,6 @@ def run(
     step, compile_seconds, ids = _our_step(config, batch_size, context, mesh or MeshConfig())
     cases = {"lvm_jax": step}
     if against == "hf":
-        hf.require()
         cases["hf"] = hf.train_step(config, ids)
     times = timing.interleave(cases, warmup=warmup, repeats=repeats)
     tokens = batch_size * context

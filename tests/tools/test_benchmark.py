@@ -1,0 +1,56 @@
+"""tools/benchmark.py as a user runs it, at sizes that measure nothing."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TINY = ["--width=32", "--mlp=48", "--layers=2", "--heads=4", "--repeats=2"]
+
+
+def run(*flags, **environment):
+    command = [sys.executable, "tools/benchmark.py", *map(str, flags)]
+    env = {**os.environ, **environment}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize(
+    "suite, flags", [("train", ["--context=32"]), ("decode", ["--prompt=8", "--ids=4"])]
+)
+def test_a_suite_prints_a_table_and_writes_json(suite, flags, tmp_path):
+    found = run(suite, *TINY, *flags, f"--json={tmp_path / 'out.json'}")
+    assert found.returncode == 0, found.stderr
+    report = json.loads((tmp_path / "out.json").read_text())
+    (row,) = report["results"]
+    assert report["suite"] == suite and row["name"] == "lvm_jax"
+    assert row["compile_seconds"] > 0
+    assert 0 < row["fastest"] <= row["seconds"] <= row["slowest"]
+    header = found.stdout.splitlines()[1].split()
+    assert header[:2] == ["name", "tokens_per_second"] and "compile_seconds" in header
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["speed"], "unknown suite 'speed'; use one of train, decode, tokenize, data"),
+        (["data", "--against=hf"], "--against=hf has no data suite; use train or decode"),
+        (["train", "--preset=2b"], "--preset=2b is unknown; use one of 100m"),
+        (["train", "--json=nowhere/out.json"], "--json=nowhere/out.json: its folder"),
+        ([], "expects suite, got nothing"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(flags, message):
+    found = run(*flags)
+    assert found.returncode == 2
+    assert message in found.stderr and len(found.stderr.strip().splitlines()) == 1
+
+
+def test_a_missing_rival_is_named(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
+    found = run("train", *TINY, "--against=hf", PYTHONPATH=str(tmp_path))
+    assert found.returncode == 2
+    assert "no torch here" in found.stderr and "pip install 'lvm_jax[hf]'" in found.stderr
