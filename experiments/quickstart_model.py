@@ -2,8 +2,8 @@
 
     python tools/train.py --config=experiments/quickstart_model.py --workdir=runs/quickstart/model
 
-Hardware: two CPU cores. Duration: about four minutes.
-Expected result: see the README's table.
+Hardware: two CPU cores. Duration: about six minutes.
+Expected result: a loss of about 3.4 nats per id; the README's table has what it can do then.
 Arguments: size=full|smallest, root=runs/quickstart.
 """
 
