@@ -144,7 +144,8 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(straight, shards, tmp_pa
     limited = ["bash", "-c", 'trap "" XFSZ; ulimit -f 60; exec "$@"', "-", *command(*flags)]
     done = subprocess.run(limited, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 1, done.stderr
-    last = done.stderr.splitlines()[-1]
+    # Not the last line of all: orbax's writer threads may complain once more as Python shuts down.
+    (last,) = [line for line in done.stderr.splitlines() if "training failed" in line]
     assert f"cannot write checkpoints to {workdir}/checkpoints" in last and "make room" in last
     assert f"the last good checkpoint is {workdir}/checkpoints/{STEPS}; the same command" in last
     assert checkpoints.latest_step(workdir) == STEPS
