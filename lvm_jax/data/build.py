@@ -12,7 +12,6 @@ import json
 import os
 import pathlib
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from typing import Any, Protocol
@@ -20,13 +19,14 @@ from typing import Any, Protocol
 import numpy as np
 from absl import logging
 
-from lvm_jax import configs, images
+from lvm_jax import configs
 from lvm_jax.data import token_cache
 from lvm_jax.data.records import ID_BYTES, Record
 from lvm_jax.data.shards import Shards
 from lvm_jax.data.shards_writer import ShardsWriter
 from lvm_jax.sentences import compose, spec
 from lvm_jax.sentences.compose import CorpusConfig
+from lvm_jax.sentences.pictures import PictureCache
 from lvm_jax.vocabulary import Vocabulary
 
 VERSION = 1
@@ -169,7 +169,7 @@ class _Tokenize:
         self._tokenizer, self._cache, self._pool = tokenizer, cache, pool
         self._batch_size = batch_size
         self._wanted: dict[bytes, spec.ImageRef] = {}
-        self._read = _PictureCache(_PICTURE_CACHE_BYTES).read
+        self._read = PictureCache(_PICTURE_CACHE_BYTES).read
 
     @property
     def ready(self) -> bool:
@@ -216,31 +216,8 @@ class _Tokenize:
         return Record(kind=sentence.kind, source=sentence.source, key=sentence.key, ids=ids)
 
 
-def _square_of(ref: spec.ImageRef) -> tuple[str, str, bool]:
-    return ref.path, repr(ref.crop), ref.flip
-
-
-class _PictureCache:
-    """Decoded pictures, the latest used ones, up to a number of bytes; threads share it."""
-
-    def __init__(self, max_bytes: int):
-        self._max_bytes, self._bytes = max_bytes, 0
-        self._pictures: collections.OrderedDict[str, np.ndarray] = collections.OrderedDict()
-        self._lock = threading.Lock()
-
-    def read(self, path: str) -> np.ndarray:
-        with self._lock:
-            if path in self._pictures:
-                self._pictures.move_to_end(path)
-                return self._pictures[path]
-        picture = images.read_image(path)
-        with self._lock:
-            if path not in self._pictures:
-                self._pictures[path] = picture
-                self._bytes += picture.nbytes
-            while self._bytes > self._max_bytes and len(self._pictures) > 1:
-                self._bytes -= self._pictures.popitem(last=False)[1].nbytes
-        return picture
+def _square_of(ref: spec.ImageRef) -> tuple[str, int, str, bool]:
+    return ref.path, ref.frame, repr(ref.crop), ref.flip
 
 
 def _sentence_bytes(sentences: compose.Sentences, tokenizer: ImageTokenizer) -> int:

@@ -4,17 +4,16 @@ Legend: K example pairs, S side in pixels.
 """
 
 import dataclasses
-import functools
 from typing import Protocol
 
 import numpy as np
 
-from lvm_jax import images
 from lvm_jax.sentences import spec
+from lvm_jax.sentences.pictures import PictureCache
 from lvm_jax.sentences.sources import Source
 
 # Sentences show many squares of few pictures; each file is decoded once.
-read_cached = functools.lru_cache(maxsize=64)(images.read_image)
+read_cached = PictureCache(256 * 2**20).read
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

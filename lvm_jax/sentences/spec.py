@@ -45,7 +45,8 @@ class ImageRef:
     """One image of a sentence: a file, a square of it, and what is derived from it.
 
     Attributes:
-        path: the image file.
+        path: the image file, or a video's.
+        frame: which frame of a video, from 0; -1 for an image file.
         crop: the square that is used; None takes the central one.
         flip: mirrored left to right.
         derivation: name in `derive.DERIVATIONS`; "" leaves the picture as it is.
@@ -53,6 +54,7 @@ class ImageRef:
     """
 
     path: str
+    frame: int = -1
     crop: Crop | None = None
     flip: bool = False
     derivation: str = ""
@@ -63,7 +65,8 @@ class ImageRef:
         """Equal keys mean equal pixels: unique images are tokenized once by it."""
         crop = f"{self.crop.left},{self.crop.top},{self.crop.side}" if self.crop else "center"
         given = ",".join(f"{name}={value!r}" for name, value in self.parameters)
-        return f"{self.path}|{crop}|{'flip' if self.flip else ''}|{self.derivation}({given})"
+        frame = f"#{self.frame}" if self.frame >= 0 else ""
+        return f"{self.path}{frame}|{crop}|{'flip' if self.flip else ''}|{self.derivation}({given})"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,9 +86,20 @@ class Sentence:
     images: tuple[ImageRef, ...]
 
 
-def load(
-    ref: ImageRef, size: int, read: Callable[[str], np.ndarray] = images.read_image
-) -> np.ndarray:
+def read_picture(ref: ImageRef) -> np.ndarray:
+    """The whole picture that a reference shows a square of: uint8 [H, W, 3].
+
+    Raises:
+        images.ImageError: the file cannot be read.
+    """
+    assert ref.frame < 0, ref
+    return images.read_image(ref.path)
+
+
+Reader = Callable[[ImageRef], np.ndarray]
+
+
+def load(ref: ImageRef, size: int, read: Reader = read_picture) -> np.ndarray:
     """The pixels of an image reference.
 
     The derivation works at the final size, so that line widths and hole sizes do not depend on the
@@ -94,8 +108,8 @@ def load(
     Args:
         ref: which image.
         size: the tokenizer's resolution.
-        read: path -> uint8 [H, W, 3]; a caller that shows many squares of a picture passes a
-            cached reader.
+        read: as `read_picture`; a caller that shows many squares of a picture passes that of a
+            `pictures.PictureCache`.
 
     Returns:
         uint8 [size, size, 3].
@@ -106,11 +120,9 @@ def load(
     return derived(ref, load_square(ref, size, read))
 
 
-def load_square(
-    ref: ImageRef, size: int, read: Callable[[str], np.ndarray] = images.read_image
-) -> np.ndarray:
+def load_square(ref: ImageRef, size: int, read: Reader = read_picture) -> np.ndarray:
     """The square of a reference before anything is derived from it; see `load`."""
-    picture = read(ref.path)
+    picture = read(ref)
     if ref.crop is not None:
         left, top, side = ref.crop.box(*picture.shape[:2])
         picture = picture[top : top + side, left : left + side]

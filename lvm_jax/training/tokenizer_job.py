@@ -15,10 +15,11 @@ import numpy as np
 from absl import logging
 from jax.sharding import Mesh
 
-from lvm_jax import configs, images, partition
+from lvm_jax import configs, partition
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.data import mixture
 from lvm_jax.sentences import compose, spec
+from lvm_jax.sentences.pictures import PictureCache
 from lvm_jax.tokenizer import codec, quantizer
 from lvm_jax.tokenizer.config import PRESETS, VQGANConfig
 from lvm_jax.training import adversarial, checkpoints, durations, loop
@@ -26,9 +27,8 @@ from lvm_jax.training.adversarial import AdversarialConfig
 from lvm_jax.training.optimizer import OptimizerConfig
 
 TOKENIZER_FOLDER = "tokenizer"
-# Batches loaded ahead of the step, and decoded pictures kept for more crops.
-_PREFETCH = 2
-_MAX_PICTURES = 64
+_PREFETCH = 2  # batches loaded ahead of the step
+_PICTURE_CACHE_BYTES = 256 * 2**20
 
 
 def _adam() -> OptimizerConfig:
@@ -232,8 +232,7 @@ class CorpusImages:
         self.fingerprint = compose.Sentences(corpus).fingerprint()
         self._kept: dict[str, np.ndarray] = {}
         self._max_kept = memory_megabytes * 2**20 // (3 * size * size)
-        # One picture serves many crops, so the pictures in use stay decoded.
-        self._read = functools.lru_cache(maxsize=_MAX_PICTURES)(images.read_image)
+        self._read = PictureCache(_PICTURE_CACHE_BYTES).read
 
     def __len__(self) -> int:
         return self._corpus.epochs * self._epoch_ends[-1]
