@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import skimage.metrics
 
 from lvm_jax.evaluation import image_metrics
 
@@ -35,3 +36,24 @@ def test_candidates_are_compared_with_their_own_truth():
 def test_sizes_must_agree():
     with pytest.raises(ValueError, match=r"\(4, 4, 3\) and \(8, 8, 3\)"):
         image_metrics.mse(np.zeros((4, 4, 3)), np.zeros((8, 8, 3)))
+
+
+def test_ssim_is_that_of_scikit_image():
+    rng = np.random.default_rng(0)
+    truth = rng.random((2, 13, 17, 3))
+    images = np.clip(truth + 0.2 * rng.standard_normal((2, 13, 17, 3)), 0, 1)
+    expected = [
+        skimage.metrics.structural_similarity(
+            b,
+            a,
+            channel_axis=-1,
+            data_range=1.0,
+            gaussian_weights=True,
+            use_sample_covariance=False,
+        )
+        for a, b in zip(images, truth)
+    ]
+    np.testing.assert_allclose(image_metrics.ssim(images, truth), expected, atol=1e-5)
+    np.testing.assert_allclose(image_metrics.ssim(truth[0], truth[0]), 1.0, atol=1e-6)
+    with pytest.raises(ValueError, match="SSIM needs images of 11 pixels"):
+        image_metrics.ssim(truth[:, :8], truth[:, :8])
