@@ -6,7 +6,6 @@ same rows. Reading, packing and shuffling happen in worker threads, whole batche
 Legend: B rows of a batch, L the context, N = L + 1 ids of a row.
 """
 
-import dataclasses
 import hashlib
 import json
 import sys
@@ -18,42 +17,10 @@ import numpy as np
 
 from lvm_jax.data import assemble, mixture
 from lvm_jax.data import rows as rows_lib
+from lvm_jax.data.config import DataConfig
 from lvm_jax.data.shards import Shards
 
 Batch = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Which data, and how rows are made of it.
-
-    Attributes:
-        shards: directory that tools/build_shards.py made.
-        context: ids per row that the model sees.
-        packing: "sentence" (whole sentences, nothing crosses a seam) or "stream" (the paper's:
-            cut every `context` ids).
-        shuffle: sentences are mixed before packing and rows in every epoch.
-        num_threads: threads that make batches; 0 makes them when they are asked for.
-        prefetch: batches made ahead.
-        plan_cache: directory for row plans; empty keeps them beside the shards.
-    """
-
-    shards: str
-    context: int = 4096
-    packing: rows_lib.Packing = "sentence"
-    shuffle: bool = True
-    num_threads: int = 2
-    prefetch: int = 8
-    plan_cache: str = ""
-
-    def __post_init__(self):
-        if self.context < 1:
-            raise ValueError(f"config.data.context={self.context} must be at least 1")
-        if self.num_threads < 0 or self.prefetch < 1:
-            raise ValueError(
-                f"config.data.num_threads={self.num_threads} must not be negative and "
-                f"config.data.prefetch={self.prefetch} must be at least 1"
-            )
 
 
 class Pipeline:

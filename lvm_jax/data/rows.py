@@ -17,15 +17,14 @@ import os
 import pathlib
 import shutil
 import tempfile
-from typing import Literal
 
 import numpy as np
 from absl import logging
 
+from lvm_jax.data.config import Packing
 from lvm_jax.data.mixture import permute
 from lvm_jax.data.shards import Shards
 
-Packing = Literal["sentence", "stream"]
 VERSION = 1
 _MOST_CANDIDATES = 256
 

@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 
 from lvm_jax import configs, flops, partition
 from lvm_jax import mesh as mesh_lib
-from lvm_jax.data.pipeline import DataConfig, Pipeline
+from lvm_jax.data.config import DataConfig, named_mixture
+from lvm_jax.data.pipeline import Pipeline
 from lvm_jax.model import transformer
 from lvm_jax.model.config import PRESETS, TransformerConfig
 from lvm_jax.training import durations, loop, next_token
@@ -80,6 +81,9 @@ def build_experiment(values: Mapping[str, Any], name: str = "config") -> Transfo
     values = dict(values)
     if isinstance(values.get("model"), Mapping):
         values["model"] = configs.with_preset(PRESETS, values["model"], f"{name}.model")
+    for key in ("data", "eval_data"):
+        if isinstance(values.get(key), Mapping):
+            values[key] = named_mixture(values[key], f"{name}.{key}")
     return configs.build(TransformerExperiment, values, name)
 
 

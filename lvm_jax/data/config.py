@@ -1,0 +1,172 @@
+"""Which data a training reads and how rows are made of it."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Packing = Literal["sentence", "stream"]
+LongSentences = Literal["refuse", "split"]
+SHARDS = "shards"  # what the only source of a config without a mixture is called
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MixtureSource:
+    """One source of a mixture: a directory of shards or a part of it.
+
+    Attributes:
+        name: of the source, in metrics and messages; unique in the mixture.
+        shards: directory that tools/build_shards.py made; "" means `config.data.shards`.
+        weight: share of the rows relative to the other sources. Rows have equally many ids, so it
+            is the share of the tokens too. Either one number, or pairs (first step, weight), the
+            first of them for step 0: ((0, 1.0), (10_000, 0.5)).
+        kinds: takes sentences of these kinds only; empty means all.
+        sources: takes sentences of these sources (of the shards' own corpus) only; empty means all.
+    """
+
+    name: str
+    shards: str = ""
+    weight: float | tuple[tuple[int, float], ...] = 1.0
+    kinds: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        key = f"config.data.mixture.{self.name}"
+        if not self.name or "/" in self.name:
+            raise ValueError(f"config.data.mixture: name={self.name!r} must be text without '/'")
+        steps = [step for step, _ in self.weights]
+        if not steps or steps[0] != 0 or any(a >= b for a, b in zip(steps, steps[1:])):
+            raise ValueError(
+                f"{key}.weight={self.weight} must be a number, or pairs (step, weight) of growing "
+                "steps that begin with step 0"
+            )
+        for _, weight in self.weights:
+            if not (math.isfinite(weight) and weight >= 0):
+                raise ValueError(f"{key}.weight={self.weight} must not be negative or infinite")
+
+    @property
+    def weights(self) -> tuple[tuple[int, float], ...]:
+        """(first step, weight) pairs."""
+        return self.weight if isinstance(self.weight, tuple) else ((0, self.weight),)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Split:
+    """Keeps some sentences apart by their keys, the same ones on every machine for ever.
+
+    Whatever two sources call by the same key is on the same side.
+
+    Attributes:
+        part: "train" reads what is not held out, "held_out" what is, "all" both.
+        share: held out are keys whose hash falls into this share of all hashes.
+        keys: held out are also keys that match one of these patterns, such as "cat-*"; a pattern
+            with a slash is compared with SOURCE/KEY.
+    """
+
+    part: Literal["all", "train", "held_out"] = "all"
+    share: float = 0.0
+    keys: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if not 0 <= self.share < 1:
+            raise ValueError(f"config.data.split.share={self.share} must lie in [0, 1)")
+        if self.part != "all" and not self.share and not self.keys:
+            raise ValueError(
+                f"config.data.split.part={self.part!r} holds nothing out; set "
+                "config.data.split.share or config.data.split.keys"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which data, and how rows are made of it.
+
+    Attributes:
+        shards: directory that tools/build_shards.py made; with a mixture, the one of its sources
+            that name none.
+        mixture: sources by weight; empty reads all of `shards`. An experiment may also write a
+            mapping from name to source, which a command line can override by name.
+        split: held-out sentences.
+        context: ids per row that the model sees.
+        packing: "sentence" (whole sentences, nothing crosses a seam) or "stream" (the paper's:
+            cut every `context` ids).
+        long_sentences: what "sentence" packing does with one longer than `context`: "refuse" it,
+            or "split" it at image borders into sentences that fit.
+        shuffle: sentences are mixed before packing and rows in every epoch.
+        num_threads: threads that make batches; 0 makes them when they are asked for.
+        num_workers: processes that make batches, each with `num_threads` threads; 0 makes them in
+            the process that trains.
+        prefetch: batches made ahead, by each worker process where there are some.
+        plan_cache: directory for row plans; empty keeps them beside the shards.
+        accept_changed: resume although the data is not what the run began with.
+    """
+
+    shards: str = ""
+    mixture: tuple[MixtureSource, ...] = ()
+    split: Split = Split()
+    context: int = 4096
+    packing: Packing = "sentence"
+    long_sentences: LongSentences = "refuse"
+    shuffle: bool = True
+    num_threads: int = 2
+    num_workers: int = 0
+    prefetch: int = 8
+    plan_cache: str = ""
+    accept_changed: bool = False
+
+    def __post_init__(self):
+        if self.context < 1:
+            raise ValueError(f"config.data.context={self.context} must be at least 1")
+        for key, least in (("num_threads", 0), ("num_workers", 0), ("prefetch", 1)):
+            if getattr(self, key) < least:
+                raise ValueError(
+                    f"config.data.{key}={getattr(self, key)} must be at least {least}"
+                )
+        if not self.shards and not self.mixture:
+            raise ValueError(
+                "config.data has neither shards nor a mixture; set config.data.shards=DIR, or "
+                "config.data.mixture to at least one source"
+            )
+        self._check_mixture()
+
+    def _check_mixture(self) -> None:
+        names = [source.name for source in self.mixture]
+        for source in self.mixture:
+            if names.count(source.name) > 1:
+                raise ValueError(
+                    f"config.data.mixture: {names.count(source.name)} sources are called "
+                    f"{source.name!r}; give each its own name"
+                )
+            if not source.shards and not self.shards:
+                raise ValueError(
+                    f"config.data.mixture.{source.name} has no shards; set its shards=DIR, or "
+                    "config.data.shards for all"
+                )
+        for step in sorted({step for source in self.mixture for step, _ in source.weights}):
+            if not sum(weight_at(source, step) for source in self.mixture):
+                raise ValueError(
+                    f"config.data.mixture: the weights of all sources sum to nothing at step "
+                    f"{step}; give at least one a positive weight"
+                )
+
+
+def weight_at(source: MixtureSource, step: int) -> float:
+    """The weight of a source at a step."""
+    return [weight for first, weight in source.weights if first <= step][-1]
+
+
+def named_mixture(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A section of data whose mixture may be a mapping -> one whose mixture is a list.
+
+    Raises:
+        ValueError: a mixture that is neither, or empty; names it as `name`.
+    """
+    values = dict(values)
+    mixture = values.get("mixture", None)
+    if isinstance(mixture, Mapping):
+        if not all(isinstance(source, Mapping) for source in mixture.values()):
+            raise ValueError(f"{name}.mixture={mixture!r} must be a mapping of name to source")
+        values["mixture"] = [{"name": key, **source} for key, source in mixture.items()]
+    if mixture is not None and not len(mixture):
+        raise ValueError(f"{name}.mixture is empty; name at least one source or leave it out")
+    return values
