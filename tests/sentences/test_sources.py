@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
@@ -163,3 +164,40 @@ def test_golden_sentence(folder):
     ref = source.sentence(0, 0, 0).images[0]
     found = (ref.path.split("/")[-1], dataclasses.astuple(ref.crop), ref.flip, ref.parameters[0][1])
     assert found == ("a.png", (38921, 42017, 53103), True, 4103036437)
+
+
+# Written down once: a change here changes every corpus that was ever built.
+GOLDENS = {
+    "single": "",
+    "annotation": "",
+    "colorization": "",
+    "inpainting": "",
+    "edges": "",
+}
+
+
+def drawn(source, root, seeds=2, epochs=2):
+    """A digest of a source's sentences, names relative to the pictures' folder."""
+    rows = [
+        (sentence.kind, sentence.source, sentence.key, *(ref.key for ref in sentence.images))
+        for seed in range(seeds)
+        for epoch in range(epochs)
+        for index in range(source.num_sentences() + 1)
+        for sentence in [source.sentence(seed, epoch, index)]
+    ]
+    text = "\n".join("\t".join(row) for row in rows).replace(f"{root.as_posix()}/", "")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("kind", GOLDENS)
+def test_golden_sentences(kind, folder):
+    values = {"crop": (0.3, 0.9), "flip": True, "sentences_per_epoch": 4}
+    pairs = {} if kind == "single" else {"pairs_per_sentence": 2}
+    hole = {"hole": "mixed"} if kind == "inpainting" else {}
+    sources = [
+        make(kind, folder, **values, **pairs, **hole),
+        make(kind, folder, name="other", same_crop=True, include=("?", "sub/*"), exclude=("e",)),
+    ]
+    if pairs:
+        sources.append(make(kind, folder, name="third", same_picture=True, **pairs, **values))
+    assert "-".join(drawn(source, folder) for source in sources) == GOLDENS[kind]
