@@ -4,11 +4,14 @@ Legend: H height, W width in pixels; 3 is red, green, blue. A picture is `uint8 
 files and the tokenizer, and `float32 [0, 1]` at every public interface that computes.
 """
 
+import dataclasses
 import io
+import math
 import os
 import pathlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 import PIL.Image
@@ -21,6 +24,15 @@ EXTENSIONS = frozenset(
 # What Pillow's decoders raise on files that are cut short, garbled or not images at all.
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 _SHORT_16_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+# Pillow refuses to open more, as it may be a small file that unpacks to fill the memory.
+MOST_PIXELS = 178_956_970
+WHITE = (255, 255, 255)
+# JPEG's blocks decode at these fractions without the rest being computed.
+_JPEG_REDUCTIONS = (8, 4, 2, 1)
+_JPEG_FORMATS = ("JPEG", "MPO")
+# A picture is decoded with at least this many times the pixels per side that are needed: what is
+# left to shrink makes the difference to decoding all of it invisible.
+_JPEG_MARGIN = 2
 
 
 class ImageError(ValueError):
@@ -59,16 +71,61 @@ def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
-def read_image(path: str | os.PathLike, max_pixels: int = 178_956_970) -> np.ndarray:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """How files become square pictures; part of what shards are made from.
+
+    Attributes:
+        resize: "crop" scales the short side and takes the central square, antialiased; "squash"
+            scales both sides, so that the whole picture is seen with another aspect ratio, as LVM
+            did.
+        background: red, green, blue in 0..255 that transparent pictures are laid over.
+        max_pixels: larger pictures are refused before they are decoded.
+        reduced_jpeg: decodes JPEG pictures that are much too large at 1/2, 1/4 or 1/8, which is
+            several times faster and hardly shows. Other formats are always decoded whole.
+    """
+
+    resize: Literal["crop", "squash"] = "crop"
+    background: tuple[int, int, int] = WHITE
+    max_pixels: int = MOST_PIXELS
+    reduced_jpeg: bool = True
+
+    def __post_init__(self):
+        if self.resize not in RESIZES:
+            raise ValueError(f"images.resize={self.resize!r} must be one of {', '.join(RESIZES)}")
+        if len(self.background) != 3 or not all(0 <= v <= 255 for v in self.background):
+            raise ValueError(f"images.background={self.background} must be three of 0..255")
+        if not 1 <= self.max_pixels <= MOST_PIXELS:
+            raise ValueError(f"images.max_pixels={self.max_pixels} must lie in 1..{MOST_PIXELS}")
+
+    def min_side(self, size: int, share: float = 1.0) -> int:
+        """The short side that decoding must keep, for `read_image`.
+
+        Args:
+            size: pixels per side that are needed in the end.
+            share: side of the square that is used over the short side of the picture.
+        """
+        return math.ceil(_JPEG_MARGIN * size / share) if self.reduced_jpeg else 0
+
+
+def read_image(
+    path: str | os.PathLike,
+    max_pixels: int = MOST_PIXELS,
+    *,
+    background: tuple[int, int, int] = WHITE,
+    min_side: int = 0,
+) -> np.ndarray:
     """Reads the first frame of an image file as RGB.
 
-    EXIF orientation is applied, transparency is laid over white, and gray, palette, CMYK, 16-bit
-    and [0, 1] float images become 8-bit RGB.
+    EXIF orientation is applied, transparency is laid over the background, and gray, palette, CMYK,
+    16-bit and [0, 1] float images become 8-bit RGB.
 
     Args:
         path: the file.
-        max_pixels: larger pictures are refused before they are decoded. Pillow refuses more than
-            the default by itself.
+        max_pixels: larger pictures are refused before they are decoded, at most MOST_PIXELS.
+        background: red, green, blue in 0..255.
+        min_side: a JPEG may come back at 1/2, 1/4 or 1/8 of its size, as long as its short side
+            keeps this many pixels; 0 takes every picture whole.
 
     Returns:
         uint8 [H, W, 3].
@@ -82,25 +139,63 @@ def read_image(path: str | os.PathLike, max_pixels: int = 178_956_970) -> np.nda
             if width * height > max_pixels:
                 raise ImageError(
                     f"image {os.fspath(path)} has {width}x{height} pixels, more than {max_pixels}; "
-                    "make it smaller"
+                    "make it smaller, or raise max_pixels if the file can be trusted"
                 )
-            return np.asarray(_to_rgb(PIL.ImageOps.exif_transpose(image)))
+            if min_side and image.format in _JPEG_FORMATS:
+                reduction = jpeg_reduction(min(width, height), min_side)
+                image.draft(image.mode, (width // reduction, height // reduction))
+            return np.asarray(_to_rgb(PIL.ImageOps.exif_transpose(image), background))
     except ImageError:
         raise
+    except PIL.Image.DecompressionBombError as error:
+        raise ImageError(
+            f"image {os.fspath(path)} has more than {MOST_PIXELS} pixels; make it smaller"
+        ) from error
     except FileNotFoundError as error:
         raise ImageError(f"image {os.fspath(path)} does not exist") from error
     except PIL.UnidentifiedImageError as error:
         raise ImageError(
             f"cannot read image {os.fspath(path)}: not an image; remove or replace the file"
         ) from error
-    except (*_DECODE_ERRORS, PIL.Image.DecompressionBombError) as error:
+    except _DECODE_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(
             f"cannot read image {os.fspath(path)}: {reason}; remove or replace the file"
         ) from error
 
 
-def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+def jpeg_reduction(short_side: int, min_side: int) -> int:
+    """1, 2, 4 or 8: by how much a JPEG shrinks while its short side keeps `min_side` pixels."""
+    if not min_side:
+        return 1
+    return next((r for r in _JPEG_REDUCTIONS if short_side >= r * min_side), 1)
+
+
+def jpeg_short_side(path: str | os.PathLike) -> int:
+    """Pixels of the short side of a JPEG file, from its header; 0 for any other file."""
+    try:
+        with PIL.Image.open(path) as image:
+            return min(image.size) if image.format in _JPEG_FORMATS else 0
+    except (*_DECODE_ERRORS, PIL.Image.DecompressionBombError):
+        return 0  # whoever reads the picture says what is wrong with it
+
+
+def read_square(
+    path: str | os.PathLike, size: int, config: ImageConfig | None = None
+) -> np.ndarray:
+    """A file of any size and mode as the tokenizer wants it: uint8 [size, size, 3].
+
+    Raises:
+        ImageError: as `read_image`.
+    """
+    config = config or ImageConfig()
+    picture = read_image(
+        path, config.max_pixels, background=config.background, min_side=config.min_side(size)
+    )
+    return RESIZES[config.resize](picture, size)
+
+
+def _to_rgb(image: PIL.Image.Image, background: tuple[int, int, int]) -> PIL.Image.Image:
     if image.mode in _SHORT_16_BIT_MODES or image.mode == "I":
         values = np.asarray(image).astype(np.int64)
         if values.size and (values.min() < 0 or values.max() > 65535):
@@ -114,8 +209,8 @@ def _to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
         return PIL.Image.fromarray(to_uint8(values)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = PIL.Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return PIL.Image.alpha_composite(white, image).convert("RGB")
+        below = PIL.Image.new("RGBA", image.size, (*background, 255))
+        return PIL.Image.alpha_composite(below, image).convert("RGB")
     return image.convert("RGB")
 
 
@@ -141,6 +236,12 @@ def _resize(image: np.ndarray, size: int, box: tuple[float, float, float, float]
         (size, size), PIL.Image.Resampling.BICUBIC, box=box, reducing_gap=3.0
     )
     return np.asarray(resized)
+
+
+RESIZES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    "crop": resize_crop,
+    "squash": squash,
+}
 
 
 def to_float(image: np.ndarray) -> np.ndarray:

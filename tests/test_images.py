@@ -1,5 +1,8 @@
 """Reading, resizing and writing pictures."""
 
+import struct
+import zlib
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -145,3 +148,83 @@ def test_grid_places_every_picture():
     assert (canvas[1:5, 8:14] == 255).all()
     with pytest.raises(ValueError, match="at least one"):
         images.grid([[]])
+
+
+def _scene(height=300, width=400):
+    """Smooth shapes with some texture, as a photograph has."""
+    y, x = np.mgrid[:height, :width] / 40
+    waves = np.stack([np.sin(x + y), np.cos(x * 1.7 - y), np.sin(x * y / 3)], axis=-1)
+    noise = np.random.default_rng(0).normal(0, 0.03, waves.shape)
+    return images.to_uint8((waves + 1) / 2.2 + noise)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    PIL.Image.fromarray(_scene()).save(tmp_path / "photo.jpg", quality=90)
+    return tmp_path / "photo.jpg"
+
+
+def test_transparency_is_laid_over_the_stated_background(tmp_path):
+    PIL.Image.new("RGBA", (4, 4), (250, 0, 0, 0)).save(tmp_path / "x.png")
+    config = images.ImageConfig(background=(0, 128, 255))
+    assert (images.read_square(tmp_path / "x.png", 2, config) == (0, 128, 255)).all()
+    PIL.Image.new("RGBA", (1, 1), (255, 255, 255, 51)).save(tmp_path / "x.png")
+    assert images.read_image(tmp_path / "x.png", background=(0, 0, 0)).tolist() == [[[51] * 3]]
+
+
+def test_the_resize_rule_is_the_configs(photo):
+    whole = images.read_image(photo)
+    for name, rule in {"crop": images.resize_crop, "squash": images.squash}.items():
+        config = images.ImageConfig(resize=name, reduced_jpeg=False)
+        np.testing.assert_array_equal(images.read_square(photo, 32, config), rule(whole, 32))
+
+
+def test_a_large_jpeg_is_decoded_reduced_and_hardly_differs(photo):
+    assert images.read_image(photo, min_side=150).shape == (150, 200, 3)
+    assert images.read_image(photo, min_side=75).shape == (75, 100, 3)
+    assert images.read_image(photo, min_side=151).shape == (300, 400, 3)
+    for size in (32, 64, 75):
+        fast = images.read_square(photo, size).astype(float)
+        whole = images.read_square(photo, size, images.ImageConfig(reduced_jpeg=False))
+        assert 0 < np.square(fast - whole).mean() < 4, "more than 42 dB"
+    # Never fewer pixels than twice those needed, and other formats are untouched.
+    assert images.ImageConfig().min_side(100, share=0.5) == 400
+    images.write_image(photo.with_suffix(".png"), _scene())
+    assert images.read_image(photo.with_suffix(".png"), min_side=10).shape == (300, 400, 3)
+    assert images.jpeg_short_side(photo) == 300
+    assert images.jpeg_short_side(photo.with_suffix(".png")) == 0
+
+
+def test_a_reduced_jpeg_is_still_turned(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(_scene()).save(tmp_path / "x.jpg", exif=exif)
+    assert images.read_image(tmp_path / "x.jpg", min_side=75).shape == (100, 75, 3)
+
+
+def test_a_decompression_bomb_is_one_line(tmp_path):
+    def chunk(name, data):
+        body = name + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    def png(side):
+        header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+        data = chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+        (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+        return tmp_path / "bomb.png"
+
+    with pytest.raises(images.ImageError, match=r"bomb\.png has more than 178956970 pixels"):
+        images.read_image(png(50_000))
+    assert images.jpeg_short_side(png(50_000)) == 0
+    small = images.ImageConfig(max_pixels=1_000_000)
+    with pytest.raises(images.ImageError, match=r"2000x2000 pixels, more than 1000000; make"):
+        images.read_square(png(2_000), 16, small)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"resize": "fit"}, {"background": (0, 0, 256)}, {"max_pixels": 0}, {"max_pixels": 10**9}],
+)
+def test_bad_image_settings_name_their_key(values):
+    with pytest.raises(ValueError, match=rf"images\.{next(iter(values))}="):
+        images.ImageConfig(**values)

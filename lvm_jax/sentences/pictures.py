@@ -2,33 +2,43 @@
 
 import collections
 import threading
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
-from lvm_jax.sentences.spec import ImageRef, read_picture
+from lvm_jax.sentences.spec import ImageRef, Reader, read_picture
 
 
 class PictureCache:
     """Decoded pictures, the latest used ones, up to a number of bytes; threads share it.
 
     One picture serves many squares, and every image of a pair.
+
+    Args:
+        max_bytes: of pictures.
+        read: gives a picture that is not here yet.
+        key: references of one key share a picture; by default those of one file and frame.
     """
 
-    def __init__(self, max_bytes: int):
+    def __init__(
+        self,
+        max_bytes: int,
+        read: Reader = read_picture,
+        key: Callable[[ImageRef], Hashable] = lambda ref: (ref.path, ref.frame),
+    ):
         self._max_bytes, self._bytes = max_bytes, 0
-        self._pictures: collections.OrderedDict[tuple[str, int], np.ndarray] = (
-            collections.OrderedDict()
-        )
+        self._read, self._key = read, key
+        self._pictures: collections.OrderedDict[Hashable, np.ndarray] = collections.OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, ref: ImageRef) -> np.ndarray:
         """As `spec.read_picture`."""
-        key = ref.path, ref.frame
+        key = self._key(ref)
         with self._lock:
             if key in self._pictures:
                 self._pictures.move_to_end(key)
                 return self._pictures[key]
-        picture = read_picture(ref)
+        picture = self._read(ref)
         with self._lock:
             if key not in self._pictures:
                 self._pictures[key] = picture

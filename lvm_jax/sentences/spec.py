@@ -120,13 +120,18 @@ def load(ref: ImageRef, size: int, read: Reader = read_picture) -> np.ndarray:
     return derived(ref, load_square(ref, size, read))
 
 
-def load_square(ref: ImageRef, size: int, read: Reader = read_picture) -> np.ndarray:
+def load_square(
+    ref: ImageRef,
+    size: int,
+    read: Reader = read_picture,
+    resize: Callable[[np.ndarray, int], np.ndarray] = images.resize_crop,
+) -> np.ndarray:
     """The square of a reference before anything is derived from it; see `load`."""
     picture = read(ref)
     if ref.crop is not None:
         left, top, side = ref.crop.box(*picture.shape[:2])
         picture = picture[top : top + side, left : left + side]
-    picture = images.resize_crop(np.ascontiguousarray(picture), size)
+    picture = resize(np.ascontiguousarray(picture), size)
     return np.ascontiguousarray(picture[:, ::-1]) if ref.flip else picture
 
 
