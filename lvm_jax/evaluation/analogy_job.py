@@ -277,8 +277,8 @@ def _facts(experiment, model, tokenizer, resolved, timings, model_lines) -> dict
 
 
 def _describe(task: Source) -> str:
-    pictures = ", ".join(picture.key for picture in task.pictures[:6])
-    more = len(task.pictures) - 6
+    pictures = ", ".join(picture.key for picture in task.items[:6])
+    more = len(task.items) - 6
     return f"{task.images_per_sentence // 2} pairs from {pictures}" + (
         f" and {more} more" if more > 0 else ""
     )

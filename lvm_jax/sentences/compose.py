@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lvm_jax import configs
-from lvm_jax.sentences.sources import KINDS, Source
+from lvm_jax.sentences.kinds import KINDS
+from lvm_jax.sentences.sources import Source
 from lvm_jax.sentences.spec import Sentence
 
 
@@ -20,7 +21,7 @@ class CorpusConfig:
     """What a corpus is made of.
 
     Attributes:
-        sources: see `sources.KINDS`.
+        sources: see `kinds.KINDS`.
         seed: every draw depends on it.
         epochs: passes over the sources, each with other squares and other partners.
     """
@@ -107,7 +108,10 @@ class Sentences(Sequence[Sentence]):
 
     @property
     def num_images(self) -> int:
-        """Images in all sentences together, repeated ones counted each time."""
+        """Images in all sentences together, repeated ones counted each time.
+
+        Where the sentences of a source differ in length, at most so many; see `preview.count`.
+        """
         return self.config.epochs * sum(
             source.num_sentences() * source.images_per_sentence for source in self.config.sources
         )
@@ -116,9 +120,8 @@ class Sentences(Sequence[Sentence]):
         """Changes with the config and with the names and sizes of the files; 64 hex digits."""
         digest = hashlib.sha256(json.dumps(configs.to_dict(self.config), sort_keys=True).encode())
         for source in self.config.sources:
-            for picture in source.pictures:
-                for path in filter(None, (picture.path, picture.annotation)):
-                    digest.update(f"{path}:{os.path.getsize(path)};".encode())
+            for path in source.files:
+                digest.update(f"{path}:{os.path.getsize(path)};".encode())
         return digest.hexdigest()
 
 

@@ -9,7 +9,7 @@ from lvm_jax.evaluation import analogies, image_metrics, perplexity, scores
 from lvm_jax.evaluation.analogies import AnalogyConfig
 from lvm_jax.evaluation.tasks import SentenceTask
 from lvm_jax.generate import images
-from lvm_jax.sentences.sources import ColorizationPairs, EdgePairs
+from lvm_jax.sentences.pairs import ColorizationPairs, EdgePairs
 
 CONFIG = AnalogyConfig(
     seeds=(3, 4), num_examples=5, num_answered=2, num_candidates=2, num_shown=1, batch_size=4

@@ -5,7 +5,8 @@ import pytest
 
 from lvm_jax.evaluation.tasks import SentenceTask
 from lvm_jax.sentences import derive
-from lvm_jax.sentences.sources import ColorizationPairs, SingleImages
+from lvm_jax.sentences.pairs import ColorizationPairs
+from lvm_jax.sentences.sources import SingleImages
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import pytest
 
 from lvm_jax import images
 from lvm_jax.sentences import spec
-from lvm_jax.sentences.sources import KINDS, ColorizationPairs, SingleImages
+from lvm_jax.sentences.kinds import KINDS
+from lvm_jax.sentences.pairs import ColorizationPairs
+from lvm_jax.sentences.sources import SingleImages
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +111,7 @@ def test_crop_sizes_lie_in_the_range(folder):
 
 
 def test_include_and_exclude(folder):
-    keys = lambda **v: [p.key for p in make("single", folder, **v).pictures]
+    keys = lambda **v: [p.key for p in make("single", folder, **v).items]
     assert keys(include=("sub/*",)) == ["sub/c", "sub/d"]
     assert keys(exclude=("sub/*", "a")) == ["b", "e"]
     with pytest.raises(ValueError, match=r"single\.exclude: pattern 'zz\*' matches no image"):
@@ -124,20 +126,20 @@ def test_a_pair_without_partner_is_named(folder, tmp_path):
         (tmp_path / "masks" / f"{name}.png").write_bytes(b"")
     values = {"folder": str(folder / "images"), "annotation_folder": str(tmp_path / "masks")}
     with pytest.raises(ValueError) as caught:
-        _ = KINDS["annotation"](**values, name="depth").pictures
+        _ = KINDS["annotation"](**values, name="depth").items
     message = str(caught.value)
     assert "\n" not in message and "depth.exclude" in message
     for part in ("images/sub/c.png has no annotation", "masks/extra.png has no image"):
         assert part in message
     source = KINDS["annotation"](**values, exclude=("sub/*", "extra"))
-    assert [picture.key for picture in source.pictures] == ["a", "b", "e"]
+    assert [picture.key for picture in source.items] == ["a", "b", "e"]
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):
     for name in ("x.png", "x.jpg"):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(ValueError, match=r"x\.jpg and .*x\.png share the name 'x'"):
-        _ = SingleImages(folder=str(tmp_path)).pictures
+        _ = SingleImages(folder=str(tmp_path)).items
 
 
 @pytest.mark.parametrize(
