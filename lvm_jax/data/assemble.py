@@ -4,6 +4,8 @@ Legend: B rows of a batch, L the context, N = L + 1 ids of a row, P pieces (sent
 them) of the batch, X spans: the pieces and, after each row's pieces, its padding.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lvm_jax.data.records import ID_BYTES
@@ -13,8 +15,7 @@ from lvm_jax.vocabulary import Vocabulary
 
 def gather_ids(
     pieces: Pieces,
-    datas_P: list[bytes],
-    codes_P: np.ndarray,
+    datas_P: Sequence[bytes],
     vocabulary: Vocabulary,
     row_length: int,
 ) -> np.ndarray:
@@ -23,7 +24,6 @@ def gather_ids(
     Args:
         pieces: what the rows hold.
         datas_P: the record of each piece's sentence; its ids come last.
-        codes_P: int64 [P], code ids of each piece's sentence.
         vocabulary: gives BOS, EOS and PAD.
         row_length: N.
 
@@ -36,12 +36,15 @@ def gather_ids(
     )
     pads_P = np.zeros_like(pieces.takes)
     pads_P[np.cumsum(pieces.counts) - 1] = row_pads(pieces, row_length)
-    columns = (codes_P * ID_BYTES, pieces.skips * ID_BYTES, pieces.takes * ID_BYTES, pads_P)
+    # Bytes from the end of a record to the codes of the unit, and to what follows them.
+    begins_P = (pieces.totals - pieces.firsts) * ID_BYTES
+    rests_P = begins_P - pieces.codes * ID_BYTES
+    columns = (begins_P, rests_P, pieces.skips * ID_BYTES, pieces.takes * ID_BYTES, pads_P)
     parts: list[bytes | memoryview] = []
     # One turn for each sentence; the ids are copied once, by the join.
-    for data, codes, skip, take, padding in zip(datas_P, *(c.tolist() for c in columns)):
-        body = memoryview(data)[len(data) - codes :]
-        if skip == 0 and take == codes + 2 * ID_BYTES:
+    for data, begin, rest, skip, take, padding in zip(datas_P, *(c.tolist() for c in columns)):
+        body = memoryview(data)[len(data) - begin : len(data) - rest]
+        if skip == 0 and take == len(body) + 2 * ID_BYTES:
             parts += (bos, body, eos)
         else:
             parts.append(b"".join((bos, body, eos))[skip : skip + take])

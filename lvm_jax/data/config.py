@@ -1,6 +1,7 @@
 """Which data a training reads and how rows are made of it."""
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -35,7 +36,7 @@ class MixtureSource:
         if not self.name or "/" in self.name:
             raise ValueError(f"config.data.mixture: name={self.name!r} must be text without '/'")
         steps = [step for step, _ in self.weights]
-        if not steps or steps[0] != 0 or any(a >= b for a, b in zip(steps, steps[1:])):
+        if not steps or steps[0] != 0 or any(a >= b for a, b in itertools.pairwise(steps)):
             raise ValueError(
                 f"{key}.weight={self.weight} must be a number, or pairs (step, weight) of growing "
                 "steps that begin with step 0"
@@ -103,7 +104,7 @@ class DataConfig:
 
     shards: str = ""
     mixture: tuple[MixtureSource, ...] = ()
-    split: Split = Split()
+    split: Split = dataclasses.field(default_factory=Split)
     context: int = 4096
     packing: Packing = "sentence"
     long_sentences: LongSentences = "refuse"
@@ -119,9 +120,7 @@ class DataConfig:
             raise ValueError(f"config.data.context={self.context} must be at least 1")
         for key, least in (("num_threads", 0), ("num_workers", 0), ("prefetch", 1)):
             if getattr(self, key) < least:
-                raise ValueError(
-                    f"config.data.{key}={getattr(self, key)} must be at least {least}"
-                )
+                raise ValueError(f"config.data.{key}={getattr(self, key)} must be at least {least}")
         if not self.shards and not self.mixture:
             raise ValueError(
                 "config.data has neither shards nor a mixture; set config.data.shards=DIR, or "
@@ -162,7 +161,7 @@ def named_mixture(values: Mapping[str, Any], name: str) -> dict[str, Any]:
         ValueError: a mixture that is neither, or empty; names it as `name`.
     """
     values = dict(values)
-    mixture = values.get("mixture", None)
+    mixture = values.get("mixture")
     if isinstance(mixture, Mapping):
         if not all(isinstance(source, Mapping) for source in mixture.values()):
             raise ValueError(f"{name}.mixture={mixture!r} must be a mapping of name to source")

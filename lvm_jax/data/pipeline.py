@@ -6,6 +6,7 @@ same rows. Reading, packing and shuffling happen in worker threads, whole batche
 Legend: B rows of a batch, L the context, N = L + 1 ids of a row.
 """
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -15,23 +16,36 @@ from typing import Any
 import grain
 import numpy as np
 
-from lvm_jax.data import assemble, mixture
+from lvm_jax.data import assemble, mixture, selection
+from lvm_jax.data import config as config_lib
 from lvm_jax.data import rows as rows_lib
 from lvm_jax.data.config import DataConfig
 from lvm_jax.data.shards import Shards
+from lvm_jax.sentences.draws import hash_key
 
 Batch = dict[str, np.ndarray]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part:
+    """One source of a pipeline: its name, its open shards, its rows and the seed of their order."""
+
+    name: str
+    shards: Shards
+    plan: rows_lib.RowPlan
+    seed: int
+
+
 class Pipeline:
-    """The batches of a data set.
+    """The batches of a data set or of a mixture of several.
+
+    It may be pickled: a copy in another process opens the same files and gives the same batches.
 
     Attributes:
         config, seed, global_batch: as given.
-        shards: the open data set.
-        plan: its rows.
-        rows_per_epoch: rows of the plan.
-        vocabulary, tokenizer_fingerprint, manifest: of the shards.
+        parts: the sources.
+        rows_per_epoch: rows of all sources together.
+        vocabulary, tokenizer_fingerprint, tokens_per_image: of the shards, alike in all sources.
 
     Args:
         config: which data.
@@ -48,31 +62,67 @@ class Pipeline:
         self, config: DataConfig, *, seed: int, global_batch: int, allow_repeats: bool = False
     ):
         self.config, self.seed, self.global_batch = config, seed, global_batch
-        self.shards = Shards(config.shards)
-        self.vocabulary = self.shards.vocabulary
-        self.tokenizer_fingerprint = self.shards.tokenizer_fingerprint
-        self.manifest = self.shards.manifest
-        self.plan = rows_lib.load_plan(
-            self.shards, config.context, config.packing, config.shuffle, config.plan_cache
-        )
-        self.rows_per_epoch = self.plan.num_rows
+        self._allow_repeats = allow_repeats
         if global_batch < 1:
             raise ValueError(f"config.batch_size={global_batch} must be at least 1")
-        if global_batch > self.rows_per_epoch and not allow_repeats:
+        self.parts = _open_parts(config, seed)
+        shards = self.parts[0].shards
+        self.vocabulary = shards.vocabulary
+        self.tokenizer_fingerprint = shards.tokenizer_fingerprint
+        self.tokens_per_image = shards.tokens_per_image
+        weights = [source.weights for source in config.mixture] or [((0, 1.0),)]
+        self._schedule = mixture.Schedule(weights, global_batch) if len(weights) > 1 else None
+        self.rows_per_epoch = sum(part.plan.num_rows for part in self.parts)
+        if not allow_repeats:
+            self._check_rows()
+
+    def __reduce__(self):
+        return _reopen, (self.config, self.seed, self.global_batch, self._allow_repeats)
+
+    def _check_rows(self) -> None:
+        """No batch may hold a row twice."""
+        batch, context = self.global_batch, self.config.context
+        if batch > self.rows_per_epoch:
+            where = f"config.data.shards={self.config.shards}" if self.config.shards else "the data"
             raise ValueError(
-                f"config.batch_size={global_batch} exceeds the {self.rows_per_epoch} rows that "
-                f"config.data.shards={config.shards} gives at config.data.context="
-                f"{config.context}; use at most {self.rows_per_epoch}"
+                f"config.batch_size={batch} exceeds the {self.rows_per_epoch} rows that {where} "
+                f"gives at config.data.context={context}; use at most {self.rows_per_epoch}"
             )
+        for source, part in zip(self.config.mixture, self.parts):
+            for step, _ in source.weights:
+                weights = [config_lib.weight_at(s, step) for s in self.config.mixture]
+                taken = int(config_lib.weight_at(source, step) / sum(weights) * batch)
+                if taken > part.plan.num_rows:
+                    raise ValueError(
+                        f"config.data.mixture.{part.name} gives {part.plan.num_rows} rows at "
+                        f"config.data.context={context}, but its weight takes {taken} of the "
+                        f"config.batch_size={batch} rows of a batch; lower its weight or the batch"
+                    )
 
     def dependencies(self) -> dict[str, Any]:
         """What the rows of every step depend on, by name; tells what changed between two runs."""
+        config, found = self.config, {}
+        if config.mixture:
+            for source, part in zip(config.mixture, self.parts):
+                found[source.name] = {
+                    "shards": part.shards.fingerprint,
+                    "weight": [list(pair) for pair in source.weights],
+                    "kinds": list(source.kinds),
+                    "sources": list(source.sources),
+                }
+            found = {"mixture": found}
+            if self._schedule and self._schedule.num_phases > 1:
+                found["batch_size"] = self.global_batch  # weights change at a step, not at a row
+        else:
+            found["shards"] = self.parts[0].shards.fingerprint
         return {
-            "shards": self.shards.fingerprint,
+            **found,
             "tokenizer": self.tokenizer_fingerprint,
-            "context": self.config.context,
-            "packing": self.config.packing,
-            "shuffle": self.config.shuffle,
+            "context": config.context,
+            "packing": config.packing,
+            "long_sentences": config.long_sentences,
+            "split": selection.of_source(None, config.split).as_key(),
+            "shuffle": config.shuffle,
             "row_plan_version": rows_lib.VERSION,
             "seed": self.seed,
         }
@@ -82,6 +132,34 @@ class Pipeline:
         """Changes whenever `dependencies` do; 64 hex digits."""
         text = json.dumps(self.dependencies(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def epochs(self, step: int) -> dict[str, float]:
+        """How often each source was seen before a step; 1.5 is once and a half."""
+        number = step * self.global_batch
+        counts = [number] if self._schedule is None else self._schedule.counts_before(number)
+        return {
+            part.name: float(count) / part.plan.num_rows for part, count in zip(self.parts, counts)
+        }
+
+    def rows_of(self, step: int, rows: slice | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Which rows make the batch of a step.
+
+        Returns:
+            sources, rows: int64 [B], places in `parts` and in the plan of that part.
+        """
+        first = step * self.global_batch
+        numbers_B = np.arange(first, first + self.global_batch, dtype=np.int64)
+        numbers_B = numbers_B if rows is None else numbers_B[rows]
+        sources_B, places_B = np.zeros_like(numbers_B), numbers_B
+        if self._schedule is not None:
+            sources_B, places_B = self._schedule.locate(numbers_B)
+        rows_B = np.empty_like(places_B)
+        for source in np.unique(sources_B).tolist():
+            part, chosen = self.parts[source], sources_B == source
+            rows_B[chosen] = mixture.rows_at(
+                places_B[chosen], part.plan.num_rows, part.seed, self.config.shuffle
+            )
+        return sources_B, rows_B
 
     def batch(self, step: int, rows: slice | None = None) -> Batch:
         """The batch of a step.
@@ -98,50 +176,107 @@ class Pipeline:
             weights: float32 [B, L], 1 where the target belongs to the sentence of the input, 0 at
                 seams and on padding.
         """
-        numbers_B = mixture.rows_of_step(
-            step, self.global_batch, self.rows_per_epoch, self.seed, self.config.shuffle
-        )
-        return self.batch_of(numbers_B if rows is None else numbers_B[rows])
-
-    def batch_of(self, numbers_B: np.ndarray) -> Batch:
-        """The batch that these rows of the plan make; see `batch`."""
-        shards, config = self.shards, self.config
-        pieces = self.plan.pieces(numbers_B, shards.num_images, shards.tokens_per_image)
-        ids_BN = assemble.gather_ids(
-            pieces,
-            shards.read_bytes(pieces.sentences),
-            shards.num_images[pieces.sentences].astype(np.int64) * shards.tokens_per_image,
-            self.vocabulary,
-            config.context + 1,
-        )
-        layout = assemble.LAYOUTS[config.packing]
+        sources_B, rows_B = self.rows_of(step, rows)
+        pieces, datas, places = [], [], []
+        for source in np.unique(sources_B).tolist():
+            part, chosen = self.parts[source], np.flatnonzero(sources_B == source)
+            found = part.plan.pieces(rows_B[chosen], part.shards.num_images, self.tokens_per_image)
+            pieces.append(found)
+            datas += part.shards.read_bytes(found.sentences)
+            places.append(chosen)
+        joined = pieces[0]
+        if len(pieces) > 1:
+            joined, order = rows_lib.join_pieces(pieces, np.concatenate(places))
+            datas = [datas[place] for place in order.tolist()]
+        context = self.config.context
+        ids_BN = assemble.gather_ids(joined, datas, self.vocabulary, context + 1)
         return {
             "inputs": ids_BN[:, :-1].astype(np.int32),
             "targets": ids_BN[:, 1:].astype(np.int32),
-            **layout(pieces, config.context),
+            **assemble.LAYOUTS[self.config.packing](joined, context),
         }
 
     def iterate(
         self, start_step: int = 0, rows: slice | None = None, stop_step: int | None = None
     ) -> Iterator[Batch]:
-        """The batches from a step on, made ahead by worker threads.
+        """The batches from a step on, made ahead by worker threads or processes.
 
         Args:
             start_step: the first step.
             rows: which rows of each global batch, such as `process_rows` gives; None means all.
             stop_step: the step before which to stop; None goes on for ever.
         """
+        config = self.config
         last = sys.maxsize if stop_step is None else stop_step
-        steps = grain.MapDataset.range(start_step, last)
         options = grain.ReadOptions(
-            num_threads=self.config.num_threads,
-            prefetch_buffer_size=self.config.prefetch if self.config.num_threads else 0,
+            num_threads=config.num_threads,
+            prefetch_buffer_size=config.prefetch if config.num_threads else 0,
         )
-        batches = iter(steps.map(lambda step: self.batch(step, rows)).to_iter_dataset(options))
+        steps = grain.MapDataset.range(start_step, last)
+        dataset = steps.map(_MakeBatch(self, rows)).to_iter_dataset(options)
+        if config.num_workers:
+            dataset = dataset.mp_prefetch(
+                grain.MultiprocessingOptions(
+                    num_workers=config.num_workers, per_worker_buffer_size=config.prefetch
+                )
+            )
+        batches = iter(dataset)
         try:
             yield from batches
         finally:
             batches.close()  # ends the threads
+
+
+@dataclasses.dataclass(frozen=True)
+class _MakeBatch:
+    """`Pipeline.batch` as something that worker processes can be given."""
+
+    pipeline: Pipeline
+    rows: slice | None
+
+    def __call__(self, step: int) -> Batch:
+        return self.pipeline.batch(step, self.rows)
+
+
+def _reopen(config: DataConfig, seed: int, global_batch: int, allow_repeats: bool) -> Pipeline:
+    return Pipeline(config, seed=seed, global_batch=global_batch, allow_repeats=allow_repeats)
+
+
+def _open_parts(config: DataConfig, seed: int) -> tuple[Part, ...]:
+    """Opens every source; each directory once."""
+    opened: dict[str, Shards] = {}
+    parts = []
+    for source in config.mixture or (None,):
+        directory = config.shards if source is None else source.shards or config.shards
+        if directory not in opened:
+            opened[directory] = Shards(directory)
+        request = rows_lib.PlanRequest(
+            context=config.context,
+            packing=config.packing,
+            shuffle=config.shuffle,
+            long_sentences=config.long_sentences,
+            selection=selection.of_source(source, config.split),
+        )
+        parts.append(
+            Part(
+                name=config_lib.SHARDS if source is None else source.name,
+                shards=opened[directory],
+                plan=rows_lib.load_plan(opened[directory], request, config.plan_cache),
+                # Each source has its own order; one alone has that of the seed itself.
+                seed=seed if source is None else hash_key("source", seed, source.name),
+            )
+        )
+    first = parts[0].shards
+    for part in parts[1:]:
+        for field in ("vocabulary", "tokens_per_image", "tokenizer_fingerprint"):
+            one, other = getattr(first, field), getattr(part.shards, field)
+            if one != other:
+                raise ValueError(
+                    f"config.data.mixture: {parts[0].name} ({first.directory}) and {part.name} "
+                    f"({part.shards.directory}) cannot be mixed: {field} is {one} and {other}; "
+                    "build both with one tokenizer"
+                )
+    return tuple(parts)
 
 
 def process_rows(global_batch: int, process: int, num_processes: int) -> slice:

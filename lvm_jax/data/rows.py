@@ -7,7 +7,11 @@ images, EOS; one that fills a row exactly drops EOS (16 images of 256 ids at con
 end to end, cut every `context` ids; neighbouring rows share one id, so that every id but the first
 is a target exactly once.
 
-Legend: R rows, S sentences, P pieces (a sentence or a part of one) of some rows.
+A sentence that is longer than a row may be split at image borders; each part is packed as a
+sentence of its own, with BOS and EOS.
+
+Legend: R rows, S sentences of the directory, U units (sentences or their parts) that are packed, P
+pieces (a unit or a part of one) of some rows.
 """
 
 import dataclasses
@@ -17,16 +21,20 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import logging
 
-from lvm_jax.data.config import Packing
+from lvm_jax.data.config import LongSentences, Packing
 from lvm_jax.data.mixture import permute
+from lvm_jax.data.selection import Selection, select
 from lvm_jax.data.shards import Shards
 
-VERSION = 1
+VERSION = 2
 _MOST_CANDIDATES = 256
+_PART = 1 << 16  # units handled together: small arrays stay in the processor's cache
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,14 +44,40 @@ class Pieces:
     Attributes:
         counts: int64 [rows], pieces of each row.
         sentences: int64 [P].
-        skips: int64 [P], ids of the sentence that lie before the piece.
+        totals: int64 [P], codes of the whole sentence.
+        firsts: int64 [P], codes of the sentence that lie before the unit.
+        codes: int64 [P], codes of the unit.
+        skips: int64 [P], ids of the unit (BOS, codes, EOS) that lie before the piece.
         takes: int64 [P], ids of the piece.
     """
 
     counts: np.ndarray
     sentences: np.ndarray
+    totals: np.ndarray
+    firsts: np.ndarray
+    codes: np.ndarray
     skips: np.ndarray
     takes: np.ndarray
+
+
+def join_pieces(parts: Sequence[Pieces], places: np.ndarray) -> tuple[Pieces, np.ndarray]:
+    """The rows of several sources as those of one batch.
+
+    Args:
+        parts: of each source, in any order of rows.
+        places: int64 [rows], where in the batch each row goes.
+
+    Returns:
+        The pieces in the order of the batch, and where each was before: int64 [P].
+    """
+    counts = np.concatenate([part.counts for part in parts])
+    order = np.argsort(places)
+    moved = ranges((np.cumsum(counts) - counts)[order], counts[order])
+    fields = [field.name for field in dataclasses.fields(Pieces) if field.name != "counts"]
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts])[moved] for name in fields
+    }
+    return Pieces(counts=counts[order], **joined), moved
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,15 +87,19 @@ class RowPlan:
     Attributes:
         packing: "sentence" or "stream".
         context: ids per row less one.
-        order: uint32 [S], every sentence once, in the order in which rows use them.
-        ends: int64. For "sentence" [R]: places in `order` where rows end. For "stream" [S]: ids up
-            to the end of each sentence in that order.
+        order: uint32 [U], the sentence of every unit, in the order in which rows use them.
+        ends: int64. For "sentence" [R]: places in `order` where rows end. For "stream" [U]: ids up
+            to the end of each unit in that order.
+        firsts, images: uint16 [U], the first image of each unit and its images; None where units
+            are whole sentences.
     """
 
     packing: Packing
     context: int
     order: np.ndarray
     ends: np.ndarray
+    firsts: np.ndarray | None = None
+    images: np.ndarray | None = None
 
     @property
     def num_rows(self) -> int:
@@ -86,25 +124,41 @@ class RowPlan:
             stops = np.minimum(starts + self.context + 1, int(self.ends[-1]))
             first = np.searchsorted(self.ends, starts, side="right")
             counts = np.searchsorted(self.ends, stops - 1, side="right") - first + 1
-        places = _ranges(first, counts)
+        places = ranges(first, counts)
         sentences = self.order[places].astype(np.int64)
-        lengths = sentence_lengths(
-            num_images[sentences], tokens_per_image, self.context, self.packing
-        )
+        totals = num_images[sentences].astype(np.int64) * tokens_per_image
+        firsts, codes = np.zeros_like(totals), totals
+        if self.firsts is not None:
+            firsts, codes = (
+                array[places].astype(np.int64) * tokens_per_image
+                for array in (self.firsts, self.images)
+            )
+        lengths = _lengths(codes, self.context, self.packing)
         if self.packing == "sentence":
             skips, takes = np.zeros_like(lengths), lengths
         else:
             begins = self.ends[places] - lengths
             skips = np.maximum(np.repeat(starts, counts) - begins, 0)
             takes = np.minimum(np.repeat(stops, counts) - begins, lengths) - skips
-        return Pieces(counts=counts, sentences=sentences, skips=skips, takes=takes)
+        return Pieces(
+            counts=counts,
+            sentences=sentences,
+            totals=totals,
+            firsts=firsts,
+            codes=codes,
+            skips=skips,
+            takes=takes,
+        )
 
 
 def sentence_lengths(
     num_images: np.ndarray, tokens_per_image: int, context: int, packing: Packing
 ) -> np.ndarray:
     """Ids of sentences, special ones included: int64 of the shape of `num_images`."""
-    codes = np.asarray(num_images, np.int64) * tokens_per_image
+    return _lengths(np.asarray(num_images, np.int64) * tokens_per_image, context, packing)
+
+
+def _lengths(codes: np.ndarray, context: int, packing: Packing) -> np.ndarray:
     if packing == "stream":
         return codes + 2
     return np.where(codes == context, codes + 1, codes + 2)
@@ -116,6 +170,8 @@ def plan_rows(
     context: int,
     packing: Packing = "sentence",
     shuffle: bool = True,
+    long_sentences: LongSentences = "refuse",
+    selected: np.ndarray | None = None,
 ) -> RowPlan:
     """Plans the rows of a data set; the same for ever for the same arguments.
 
@@ -126,61 +182,141 @@ def plan_rows(
         packing: see the top of the file.
         shuffle: mixes the sentences before they are packed, so that a row holds sentences of all
             sources; otherwise sentences keep the order of the shards as far as packing allows.
+        long_sentences: what "sentence" packing does with one that is longer than a row.
+        selected: the sentences to use, sorted uint32; None means all.
 
     Raises:
         ValueError: a sentence is longer than a row; names it and the context it needs.
     """
-    size = len(num_images)
+    if selected is not None:
+        num_images = num_images[selected]
     if packing == "stream":
-        order = _shuffled_range(size, 0) if shuffle else np.arange(size, dtype=np.uint32)
-        ends = np.cumsum(
-            sentence_lengths(num_images[order], tokens_per_image, context, packing), dtype=np.int64
-        )
-        return RowPlan(packing=packing, context=context, order=order, ends=ends)
+        return _plan_stream(num_images, tokens_per_image, context, shuffle, selected)
+    most = context // tokens_per_image
     longest = int(np.argmax(num_images))
-    if int(num_images[longest]) * tokens_per_image > context:
-        needed = int(num_images[longest]) * tokens_per_image
+    if int(num_images[longest]) <= most:
+        order, ends = _pack(num_images, tokens_per_image, context, shuffle)
+        if selected is not None:
+            _map(order, selected)
+        return RowPlan(packing=packing, context=context, order=order, ends=ends)
+    if long_sentences == "refuse" or not most:
+        number = longest if selected is None else int(selected[longest])
+        rather = "config.data.long_sentences='split', which cuts at image borders"
         raise ValueError(
-            f"config.data.context={context} is too small: sentence {longest} has "
-            f"{num_images[longest]} images of {tokens_per_image} ids; use at least {needed}, or "
-            "config.data.packing='stream', which cuts sentences"
+            f"config.data.context={context} is too small: sentence {number} has "
+            f"{num_images[longest]} images of {tokens_per_image} ids; use at least "
+            f"{int(num_images[longest]) * tokens_per_image}" + (f", or {rather}" if most else "")
         )
-    order, ends = _pack(num_images, tokens_per_image, context, shuffle)
-    return RowPlan(packing=packing, context=context, order=order, ends=ends)
+    parts = -(-num_images.astype(np.int32) // most)
+    sentences = np.repeat(np.arange(len(num_images), dtype=np.uint32), parts)
+    firsts = (ranges(np.zeros(len(parts), np.int64), parts) * most).astype(np.uint16)
+    images = np.minimum(num_images[sentences] - firsts, most).astype(np.uint16)
+    order, ends = _pack(images, tokens_per_image, context, shuffle)
+    firsts, images = firsts[order], images[order]
+    _map(order, sentences if selected is None else selected[sentences])
+    return RowPlan(
+        packing=packing, context=context, order=order, ends=ends, firsts=firsts, images=images
+    )
+
+
+def _plan_stream(
+    num_images: np.ndarray,
+    tokens_per_image: int,
+    context: int,
+    shuffle: bool,
+    selected: np.ndarray | None,
+) -> RowPlan:
+    size = len(num_images)
+    order, ends = np.empty(size, np.uint32), np.empty(size, np.int64)
+    total = 0
+    for start in range(0, size, _PART):
+        places = np.arange(start, min(start + _PART, size))
+        chosen = permute(places, size, 0, -1) if shuffle else places
+        order[places] = chosen if selected is None else selected[chosen]
+        lengths = sentence_lengths(num_images[chosen], tokens_per_image, context, "stream")
+        ends[places] = np.cumsum(lengths) + total
+        total = int(ends[places[-1]])
+    return RowPlan(packing="stream", context=context, order=order, ends=ends)
 
 
 def _pack(
     num_images: np.ndarray, tokens_per_image: int, context: int, shuffle: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Best-fit-decreasing over lengths instead of sentences.
+    """Best-fit-decreasing over lengths instead of units.
 
-    Sentences have few different lengths, so the rows repeat few patterns ("two of 8 images and one
-    of 4"). The best pattern for the lengths that are left is used as often as they last; the work
-    grows with the number of patterns, not of sentences.
+    Units have few different lengths, so the rows repeat few patterns ("two of 8 images and one of
+    4"). The best pattern for the lengths that are left is used as often as they last; the work
+    grows with the number of patterns, not of units.
+
+    Returns:
+        uint32 [U], the units in the order of the rows, and int64 [R], where each row ends in it.
     """
-    by_length = np.argsort(num_images, kind="stable").astype(np.uint32)
-    counts = np.bincount(num_images)
-    stops = np.cumsum(counts)
-    used = stops - counts
-    if shuffle:
-        for images in np.flatnonzero(counts):
-            group = slice(used[images], stops[images])
-            by_length[group] = by_length[group][_shuffled_range(counts[images], int(images))]
+    counts = _count(num_images)
+    patterns = _patterns(counts, tokens_per_image, context)
+    by_length = _sorted_by(num_images, counts)
+    begins = np.cumsum(counts) - counts
+    used = np.zeros_like(counts)
+    order = np.empty(len(num_images), np.uint32)
+    ends = np.empty(sum(repeats for repeats, _ in patterns), np.int64)
+    unit = row = 0
+    for repeats, pattern in patterns:
+        width = sum(times for _, times in pattern)
+        rows = order[unit : unit + repeats * width].reshape(repeats, width)
+        column = 0
+        for images, times in pattern:
+            # The units of this length that come next, `times` of them in each row.
+            each = max(1, _PART // times)
+            for start in range(0, repeats, each):
+                stop = min(start + each, repeats)
+                places = np.arange(start * times, stop * times) + used[images]
+                if shuffle:
+                    places = permute(places, int(counts[images]), 0, -1 - images)
+                found = by_length[begins[images] + places]
+                rows[start:stop, column : column + times] = found.reshape(-1, times)
+            used[images] += repeats * times
+            column += times
+        ends[row : row + repeats] = np.arange(unit + width, unit + repeats * width + 1, width)
+        unit += repeats * width
+        row += repeats
+    return order, ends
+
+
+def _count(num_images: np.ndarray) -> np.ndarray:
+    """How many units have 0, 1, ... images: int64."""
+    counts = np.zeros(int(num_images.max()) + 1, np.int64)
+    for start in range(0, len(num_images), 1 << 22):  # bincount makes int64 of what it gets
+        counts += np.bincount(num_images[start : start + (1 << 22)], minlength=len(counts))
+    return counts
+
+
+def _sorted_by(num_images: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The units by length, those of a length in their own order: uint32 [U]."""
+    by_length = np.empty(len(num_images), np.uint32)
+    ends = np.cumsum(counts) - counts
+    step = 1 << 20
+    for start in range(0, len(num_images), step):
+        part = np.asarray(num_images[start : start + step])
+        order = np.argsort(part, kind="stable")
+        here = np.bincount(part, minlength=len(counts))
+        # A stretch of equal lengths goes behind those of the parts before.
+        by_length[ranges(ends, here)] = order + start
+        ends += here
+    return by_length
+
+
+def _patterns(
+    counts: np.ndarray, tokens_per_image: int, context: int
+) -> list[tuple[int, list[tuple[int, int]]]]:
+    """(rows, (images, times) pairs of such a row), until no unit is left."""
     lengths = sentence_lengths(np.arange(len(counts)), tokens_per_image, context, "sentence")
-    left = counts.copy()
-    order, ends = [], []
+    left, patterns = counts.copy(), []
     while left.any():
         pattern = _best_pattern(lengths, left, context + 1, tokens_per_image)
         repeats = min(int(left[images]) // times for images, times in pattern)
-        columns = []
         for images, times in pattern:
-            start, taken = used[images], repeats * times
-            columns.append(by_length[start : start + taken].reshape(repeats, times))
-            used[images] += taken
-            left[images] -= taken
-        order.append(np.concatenate(columns, axis=1).ravel())
-        ends.append(np.full(repeats, sum(times for _, times in pattern), np.int64))
-    return np.concatenate(order), np.cumsum(np.concatenate(ends))
+            left[images] -= repeats * times
+        patterns.append((repeats, pattern))
+    return patterns
 
 
 def _best_pattern(
@@ -216,63 +352,82 @@ def _best_pattern(
     return list(pattern.items())
 
 
-def load_plan(
-    shards: Shards, context: int, packing: Packing, shuffle: bool, cache: str = ""
-) -> RowPlan:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlanRequest:
+    """What rows are wanted of a data set; see `plan_rows` and `selection.Selection`."""
+
+    context: int
+    packing: Packing = "sentence"
+    shuffle: bool = True
+    long_sentences: LongSentences = "refuse"
+    selection: Selection = dataclasses.field(default_factory=Selection)
+
+    def key(self, shards: Shards) -> str:
+        """Changes with everything that the rows depend on; 64 hex digits."""
+        parts: list[Any] = [VERSION, shards.fingerprint, self.context, self.packing, self.shuffle]
+        parts += [self.long_sentences, self.selection.as_key()]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def load_plan(shards: Shards, request: PlanRequest, cache: str = "") -> RowPlan:
     """The plan of a data set, from the cache if it is there.
 
     Args:
         shards: the data set.
-        context: ids per row less one.
-        packing: see the top of the file.
-        shuffle: see `plan_rows`.
+        request: what rows.
         cache: directory for plans; "" keeps them beside the shards. One that cannot be written
             costs planning again at every start.
     """
-    key = plan_key(shards, context, packing, shuffle)
-    directory = pathlib.Path(cache or shards.directory / "rows") / f"{packing}-{context}-{key[:16]}"
-    plan = _read_plan(directory, key, context, packing)
+    key = request.key(shards)
+    name = f"{request.packing}-{request.context}-{key[:16]}"
+    directory = pathlib.Path(cache or shards.directory / "rows") / name
+    plan = _read_plan(directory, key, request)
     if plan is not None:
         return plan
-    plan = plan_rows(shards.num_images, shards.tokens_per_image, context, packing, shuffle)
+    plan = plan_rows(
+        shards.num_images,
+        shards.tokens_per_image,
+        request.context,
+        request.packing,
+        request.shuffle,
+        request.long_sentences,
+        select(shards, request.selection),
+    )
     logging.info("planned %d rows of %d sentences: %s", plan.num_rows, len(shards), directory)
     try:
-        _write_plan(directory, key, plan)
+        _write_plan(directory, key, plan, request)
     except OSError as error:
         logging.warning("the row plan is not kept: cannot write %s: %s", directory, error.strerror)
         return plan
-    return _read_plan(directory, key, context, packing) or plan
+    return _read_plan(directory, key, request) or plan
 
 
-def plan_key(shards: Shards, context: int, packing: Packing, shuffle: bool) -> str:
-    """Changes with everything that the rows depend on; 64 hex digits."""
-    parts = (VERSION, shards.fingerprint, context, packing, shuffle)
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def _read_plan(directory: pathlib.Path, key: str, context: int, packing: Packing) -> RowPlan | None:
+def _read_plan(directory: pathlib.Path, key: str, request: PlanRequest) -> RowPlan | None:
     try:
-        if json.loads((directory / "plan.json").read_text())["key"] != key:
+        about = json.loads((directory / "plan.json").read_text())
+        if about["key"] != key:
             return None
-        order, ends = (
-            np.load(directory / name, mmap_mode="r").view(np.ndarray)
-            for name in ("order.npy", "ends.npy")
-        )
+        arrays = {
+            name: np.load(directory / f"{name}.npy", mmap_mode="r").view(np.ndarray)
+            for name in about["arrays"]
+        }
     except (OSError, ValueError, KeyError):
         return None
-    return RowPlan(packing=packing, context=context, order=order, ends=ends)
+    return RowPlan(packing=request.packing, context=request.context, **arrays)
 
 
-def _write_plan(directory: pathlib.Path, key: str, plan: RowPlan) -> None:
+def _write_plan(directory: pathlib.Path, key: str, plan: RowPlan, request: PlanRequest) -> None:
+    names = ("order", "ends") + (("firsts", "images") if plan.firsts is not None else ())
     directory.parent.mkdir(parents=True, exist_ok=True)
     # Several processes may plan at once: each writes its own copy, and the first to finish wins.
     partial = pathlib.Path(tempfile.mkdtemp(prefix=directory.name + ".", dir=directory.parent))
     try:
         partial.chmod(0o755)
-        np.save(partial / "order.npy", plan.order)
-        np.save(partial / "ends.npy", plan.ends)
-        (partial / "plan.json").write_text(json.dumps({"key": key, "num_rows": plan.num_rows}))
-        if directory.exists() and _read_plan(directory, key, plan.context, plan.packing) is None:
+        for name in names:
+            np.save(partial / f"{name}.npy", getattr(plan, name))
+        about = {"key": key, "num_rows": plan.num_rows, "arrays": names}
+        (partial / "plan.json").write_text(json.dumps(about))
+        if directory.exists() and _read_plan(directory, key, request) is None:
             shutil.rmtree(directory)
         try:
             os.rename(partial, directory)
@@ -283,17 +438,14 @@ def _write_plan(directory: pathlib.Path, key: str, plan: RowPlan) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """start, start + 1, ... `count` times, for every pair; concatenated."""
     before = np.cumsum(counts) - counts
     return np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
 
 
-def _shuffled_range(size: int, salt: int) -> np.ndarray:
-    """A fixed permutation of range(size): uint32 [size]; made in parts to bound memory."""
-    order = np.empty(size, np.uint32)
-    step = 1 << 20
-    for start in range(0, size, step):
-        stop = min(start + step, size)
-        order[start:stop] = permute(np.arange(start, stop), size, 0, -1 - salt)
-    return order
+def _map(places: np.ndarray, values: np.ndarray) -> None:
+    """places[i] = values[places[i]], in parts to bound memory."""
+    for start in range(0, len(places), _PART):
+        part = slice(start, start + _PART)
+        places[part] = values[places[part]]

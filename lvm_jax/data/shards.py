@@ -3,12 +3,14 @@
     shard-00000.array_record ...   records (see `records`)
     num_images.npy                 uint16 [S], images of each sentence
     kinds.npy, sources.npy         uint16 [S], places in the manifest's lists of names
+    keys.npy                       uint32 [S], hashes of the keys, for held-out splits
     manifest.json                  what the files must be; written last, so its presence means whole
 
 Legend: S sentences of the directory, N images of a sentence, T ids per image.
 """
 
 import collections
+import functools
 import hashlib
 import json
 import os
@@ -22,11 +24,13 @@ import numpy as np
 from lvm_jax import configs
 from lvm_jax.data import records
 from lvm_jax.data.records import Record
+from lvm_jax.sentences.draws import hash_key
 from lvm_jax.vocabulary import Vocabulary
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 INDEX_FILES = ("num_images.npy", "kinds.npy", "sources.npy")
+KEYS = "keys.npy"
 _MAX_OPEN_FILES = 256
 
 
@@ -83,6 +87,20 @@ class Shards:
             )
         return array
 
+    @functools.cached_property
+    def key_hashes(self) -> np.ndarray:
+        """uint32 [S], memory-mapped; `hash_of_key` of each sentence's key.
+
+        Raises:
+            ValueError: shards of a version that did not keep them.
+        """
+        if KEYS not in [entry["file"] for entry in self.manifest["index"]]:
+            raise ValueError(
+                f"{self.directory} was built without {KEYS}, which config.data.split.share needs; "
+                "build the shards again, or set split.keys"
+            )
+        return self._map_index(KEYS)
+
     def read_bytes(self, indices: np.ndarray) -> list[bytes]:
         """The raw records of sentences, in the order asked for.
 
@@ -135,6 +153,11 @@ class Shards:
         Raises:
             ValueError: names both fingerprints.
         """
+        if not self.tokenizer_fingerprint:
+            raise ValueError(
+                f"{self.directory} was imported without saying which tokenizer made its ids; "
+                f"import it again with --tokenizer_fingerprint={fingerprint} if it was this one"
+            )
         if fingerprint != self.tokenizer_fingerprint:
             raise ValueError(
                 f"{self.directory} was made by tokenizer {self.tokenizer_fingerprint[:16]}, not by "
@@ -164,6 +187,11 @@ class Shards:
                     self._file(shard).read([position])
                 raise ValueError(f"{path} does not match its checksum; build this shard again")
             progress(entry["bytes"])
+
+
+def hash_of_key(key: str) -> int:
+    """32 bits that depend on a sentence's key alone; the same for ever."""
+    return hash_key("sentence", key) >> 32
 
 
 def read_manifest(directory: pathlib.Path) -> dict[str, Any]:

@@ -7,12 +7,14 @@ manifest comes last.
 Legend: S sentences of the directory, N images of a sentence, T ids per image.
 """
 
+import array
+import base64
 import hashlib
 import itertools
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -23,8 +25,10 @@ from lvm_jax.data.records import Record
 from lvm_jax.data.shards import (
     FORMAT,
     INDEX_FILES,
+    KEYS,
     MANIFEST,
     Shards,
+    hash_of_key,
     manifest_checksum,
     read_json,
 )
@@ -74,14 +78,27 @@ class ShardsWriter:
 
     def finished(self, number: int) -> bool:
         """Whether a shard was written whole by an earlier run."""
-        notes = self._notes(number)
-        if not notes.exists():
+        if not self._notes(number).exists():
             return False
-        path = self._path(number)
-        return path.exists() and path.stat().st_size == read_json(notes)["bytes"]
+        path, notes = self._path(number), self.read_notes(number)
+        return path.exists() and path.stat().st_size == notes["bytes"] and "columns" in notes
 
-    def write_shard(self, number: int, sentences: Iterable[Record]) -> None:
+    def read_notes(self, number: int) -> dict[str, Any]:
+        """The notes of a finished shard, with what was given to `write_shard` as "about"."""
+        return read_json(self._notes(number))
+
+    def write_shard(
+        self,
+        number: int,
+        sentences: Iterable[Record],
+        about: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
         """Writes one shard; it appears only when whole.
+
+        Args:
+            number: of the shard; processes may write different ones at the same time.
+            sentences: what is in it.
+            about: called when all sentences are written; kept in the notes until `finish`.
 
         Raises:
             ValueError: ids that are not codes, or images of another length.
@@ -89,13 +106,14 @@ class ShardsWriter:
         """
         path = self._path(number)
         writer = records.RecordFileWriter(path)
-        num_images, names = [], []
+        num_images, names, keys = array.array("H"), [], array.array("I")
         try:
             for record in sentences:
                 self._check(record)
                 writer.write(records.encode(record))
                 num_images.append(len(record.ids))
                 names.append((record.kind, record.source))
+                keys.append(hash_of_key(record.key))
             writer.close()
         except BaseException:
             writer.abandon()
@@ -104,8 +122,9 @@ class ShardsWriter:
             "build_key": self.build_key,
             "bytes": path.stat().st_size,
             "sha256": records.checksum(path),
-            "num_images": num_images,
+            "columns": {"num_images": _pack_column(num_images), "keys": _pack_column(keys)},
             "names": _run_lengths(names),
+            "about": about(),
         }
         write_json(self._notes(number), notes)
 
@@ -116,25 +135,31 @@ class ShardsWriter:
             num_shards: shards of the whole directory.
             about: more to keep in the manifest, such as the config.
         """
-        all_notes = [read_json(self._notes(number)) for number in range(num_shards)]
-        runs = [run for notes in all_notes for run in notes["names"]]
-        num_images = np.concatenate([np.array(n["num_images"], np.uint16) for n in all_notes])
+        runs, shards, columns = [], [], {"num_images": [], "keys": []}
+        for number in range(num_shards):
+            notes = self.read_notes(number)
+            runs += notes["names"]
+            for name, typecode in (("num_images", "<u2"), ("keys", "<u4")):
+                columns[name].append(_unpack_column(notes["columns"][name], typecode))
+            shards.append(
+                {
+                    "file": self._path(number).name,
+                    "num_records": len(columns["num_images"][-1]),
+                    "num_images": int(columns["num_images"][-1].sum(dtype=np.int64)),
+                    "bytes": notes["bytes"],
+                    "sha256": notes["sha256"],
+                }
+            )
+        num_images, keys = (np.concatenate(parts) for parts in columns.values())
         kinds, sources = sorted({run[0] for run in runs}), sorted({run[1] for run in runs})
         lengths = [run[2] for run in runs]
-        kind_ids = np.repeat([kinds.index(run[0]) for run in runs], lengths)
-        source_ids = np.repeat([sources.index(run[1]) for run in runs], lengths)
-        columns = zip(INDEX_FILES, (num_images, kind_ids, source_ids))
-        index = [_write_index(self.directory / name, column) for name, column in columns]
-        shards = [
-            {
-                "file": self._path(number).name,
-                "num_records": len(notes["num_images"]),
-                "num_images": sum(notes["num_images"]),
-                "bytes": notes["bytes"],
-                "sha256": notes["sha256"],
-            }
-            for number, notes in enumerate(all_notes)
-        ]
+        kind_ids = np.repeat(np.array([kinds.index(run[0]) for run in runs], np.uint16), lengths)
+        source_ids = np.repeat(
+            np.array([sources.index(run[1]) for run in runs], np.uint16), lengths
+        )
+        arrays = (num_images, kind_ids, source_ids, keys)
+        files = zip((*INDEX_FILES, KEYS), arrays)
+        index = [_write_index(self.directory / name, column) for name, column in files]
         manifest = {
             "format": FORMAT,
             "build_key": self.build_key,
@@ -239,7 +264,7 @@ def _write_index(path: pathlib.Path, column: np.ndarray) -> dict[str, Any]:
     partial = path.with_name(path.name + ".partial")
     try:
         with open(partial, "wb") as file:
-            np.save(file, np.asarray(column, np.uint16))
+            np.save(file, column)
         partial.replace(path)
     except OSError as error:
         raise records.write_error(path, error) from error
@@ -248,6 +273,15 @@ def _write_index(path: pathlib.Path, column: np.ndarray) -> dict[str, Any]:
         "bytes": path.stat().st_size,
         "sha256": records.checksum(path),
     }
+
+
+def _pack_column(column: array.array) -> str:
+    """Numbers as text that stays small in JSON and in memory."""
+    return base64.b64encode(np.array(column).tobytes()).decode()
+
+
+def _unpack_column(text: str, dtype: str) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(text), dtype)
 
 
 def _count(names: list[str], ids: np.ndarray, num_images: np.ndarray) -> dict[str, Any]:
@@ -260,7 +294,7 @@ def _count(names: list[str], ids: np.ndarray, num_images: np.ndarray) -> dict[st
 
 
 def _run_lengths(names: list[tuple[str, str]]) -> list[tuple[str, str, int]]:
-    return [(*name, len(list(group))) for name, group in itertools.groupby(names)]
+    return [(*name, sum(1 for _ in group)) for name, group in itertools.groupby(names)]
 
 
 def _batched(items: Iterable[Record], size: int) -> Iterator[list[Record]]:

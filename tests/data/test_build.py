@@ -81,6 +81,7 @@ def test_every_unique_image_is_tokenized_once(built, folder):
 def test_nothing_but_shards_is_left(built):
     names = sorted(snapshot(built[0]))
     assert [n for n in names if not n.startswith("shard-")] == [
+        "keys.npy",
         "kinds.npy",
         "manifest.json",
         "num_images.npy",

@@ -40,9 +40,11 @@ def test_packed_rows_are_exactly_the_sentences(directory):
     pipeline = open_pipeline(directory, shuffle=False, batch=1)
     records, seen = make_records(NUM_IMAGES), []
     for number in range(pipeline.rows_per_epoch):
-        start = pipeline.plan.ends[number - 1] if number else 0
+        start = pipeline.parts[0].plan.ends[number - 1] if number else 0
         ids, segments, positions = [], [], []
-        for place, index in enumerate(pipeline.plan.order[start : pipeline.plan.ends[number]], 1):
+        for place, index in enumerate(
+            pipeline.parts[0].plan.order[start : pipeline.parts[0].plan.ends[number]], 1
+        ):
             sentence = whole_ids(index, records)
             if len(sentence) == CONTEXT + 2:
                 sentence = sentence[:-1]
@@ -75,7 +77,7 @@ def test_packed_rows_are_exactly_the_sentences(directory):
 def test_stream_rows_are_the_stream(directory):
     pipeline = open_pipeline(directory, packing="stream", shuffle=False, batch=1)
     records = make_records(NUM_IMAGES)
-    stream = [id for index in pipeline.plan.order for id in whole_ids(index, records)]
+    stream = [id for index in pipeline.parts[0].plan.order for id in whole_ids(index, records)]
     batches = [pipeline.batch(step) for step in range(pipeline.rows_per_epoch)]
     inputs = np.concatenate([batch["inputs"][0] for batch in batches])
     targets = np.concatenate([batch["targets"][0] for batch in batches])
@@ -225,4 +227,4 @@ def test_damage_met_while_training_is_named(directory, tmp_path):
     pipeline = open_pipeline(str(tmp_path / "s"))
     with pytest.raises(ValueError, match=r"shard-00001\.array_record, record \d"):
         list(pipeline.iterate(0, stop_step=10))
-    assert pipeline.shards.tokens_per_image == TOKENS
+    assert pipeline.tokens_per_image == TOKENS

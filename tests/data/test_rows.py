@@ -1,5 +1,6 @@
 """Row plans: every sentence once, no row too long, little padding, kept on disk."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,8 +8,11 @@ import pytest
 from data_sets import TOKENS, make_shards
 
 from lvm_jax.data import rows
+from lvm_jax.data.config import Split
+from lvm_jax.data.selection import Selection
 
 MIXED = np.random.default_rng(0).choice([1, 2, 3, 5, 8, 16], 4000, p=[0.4, 0.2, 0.1, 0.1, 0.1, 0.1])
+REQUEST = rows.PlanRequest(context=64)
 
 
 def slots(plan):
@@ -106,33 +110,38 @@ def test_ten_million_sentences_plan_quickly():
 
 def test_plans_are_kept_and_mapped(tmp_path, monkeypatch):
     shards = make_shards(tmp_path / "s", [1, 4, 2, 16] * 5)
-    first = rows.load_plan(shards, 64, "sentence", True)
+    first = rows.load_plan(shards, REQUEST)
     made = []
     monkeypatch.setattr(rows, "plan_rows", lambda *a: made.append(a))
-    again = rows.load_plan(shards, 64, "sentence", True)
+    again = rows.load_plan(shards, REQUEST)
     assert not made and isinstance(again.order.base, np.memmap)
     np.testing.assert_array_equal(first.order, again.order)
     np.testing.assert_array_equal(first.ends, again.ends)
-    keys = {
-        rows.plan_key(shards, *key)
-        for key in ((64, "sentence", True), (65, "sentence", True), (64, "stream", True))
-    }
-    keys.add(rows.plan_key(shards, 64, "sentence", False))
-    assert len(keys) == 4
+    changes = (
+        {"context": 65},
+        {"packing": "stream"},
+        {"shuffle": False},
+        {"long_sentences": "split"},
+        {"selection": Selection(kinds=("pairs",))},
+        {"selection": Selection(split=Split(part="train", share=0.5))},
+        {"selection": Selection(split=Split(part="held_out", share=0.5))},
+    )
+    keys = {dataclasses.replace(REQUEST, **change).key(shards) for change in ({}, *changes)}
+    assert len(keys) == len(changes) + 1
     assert len(list((tmp_path / "s" / "rows").iterdir())) == 1
 
 
 def test_damaged_and_unwritable_caches_cost_only_time(tmp_path):
     shards = make_shards(tmp_path / "s", [1, 4, 2, 16] * 5)
-    first = rows.load_plan(shards, 64, "sentence", True)
+    first = rows.load_plan(shards, REQUEST)
     (directory,) = (tmp_path / "s" / "rows").iterdir()
     (directory / "order.npy").write_bytes((directory / "order.npy").read_bytes()[:-3])
-    again = rows.load_plan(shards, 64, "sentence", True)
+    again = rows.load_plan(shards, REQUEST)
     np.testing.assert_array_equal(first.order, again.order)
     (directory / "plan.json").write_text(json.dumps({"key": "another"}))
-    again = rows.load_plan(shards, 64, "sentence", True)
+    again = rows.load_plan(shards, REQUEST)
     np.testing.assert_array_equal(first.order, again.order)
     (tmp_path / "file").write_text("")
-    again = rows.load_plan(shards, 64, "sentence", True, cache=str(tmp_path / "file"))
+    again = rows.load_plan(shards, REQUEST, cache=str(tmp_path / "file"))
     np.testing.assert_array_equal(first.order, again.order)
     assert shards.tokens_per_image == TOKENS
