@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from lvm_jax.tokenizer.config import VQGANConfig
+from lvm_jax.tokenizer.functional import Conv
 
 NORM_EPSILON = 1e-6
 
@@ -21,7 +22,7 @@ def conv(
     even sizes.
     """
     side = (0, 1) if stride == 2 else (kernel // 2, kernel // 2)
-    return nnx.Conv(
+    return Conv(
         in_dim,
         out_dim,
         (kernel, kernel),
@@ -78,7 +79,9 @@ class Attention(nnx.Module):
         q_BNC, k_BMC, v_BMC = (
             layer(h_BHWC).reshape(shape_BNC) for layer in (self.q, self.k, self.v)
         )
-        scores_BNM = jnp.einsum("BNC,BMC->BNM", q_BNC, k_BMC) * h_BHWC.shape[-1] ** -0.5
+        # A softmax in fp32, whatever the convolutions compute in.
+        scores_BNM = jnp.einsum("BNC,BMC->BNM", q_BNC, k_BMC, preferred_element_type=jnp.float32)
+        scores_BNM = scores_BNM * h_BHWC.shape[-1] ** -0.5
         h_BNC = jnp.einsum("BNM,BMC->BNC", jax.nn.softmax(scores_BNM, axis=-1), v_BMC)
         return x_BHWC + self.proj(h_BNC.reshape(x_BHWC.shape))
 

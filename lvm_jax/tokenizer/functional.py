@@ -4,7 +4,7 @@ Split once; everything after is plain JAX on the dict.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -40,6 +40,31 @@ class Functional:
         """The module with these parameters; make it where it is used, under `jax.jit`."""
         structure = jax.tree.structure(self._state)
         return nnx.merge(self._graph, jax.tree.unflatten(structure, jax.tree.leaves(params)))
+
+
+class Conv(nnx.Conv):
+    """A convolution that computes in the dtype of its kernel: see `cast_convolutions`."""
+
+    def __call__(self, x_BHWC: jax.Array) -> jax.Array:
+        return super().__call__(x_BHWC.astype(self.kernel.dtype))
+
+
+def cast_convolutions(params: Params, dtype: jnp.dtype, keep: Sequence[str] = ()) -> Params:
+    """Parameters for mixed precision: convolutions in `dtype`, norms and all else as they are.
+
+    Args:
+        params: of a module whose convolutions are `Conv`s.
+        dtype: of kernels and their biases, and so of what these layers compute.
+        keep: names of layers that stay as they are.
+    """
+    if "kernel" in params:
+        return {name: leaf.astype(dtype) for name, leaf in params.items()}
+    return {
+        name: cast_convolutions(value, dtype, keep)
+        if isinstance(value, Mapping) and name not in keep
+        else value
+        for name, value in params.items()
+    }
 
 
 def _leaves_with_path(tree: Params) -> list[tuple[tuple[Any, ...], Any]]:

@@ -1,4 +1,4 @@
-"""Vectors <-> codes: nearest lookup, straight-through gradients, and keeping codes alive.
+"""Vectors <-> codes: nearest lookup, gradients past the choice, and keeping codes alive.
 
 Everything is a pure function of arrays. Letters: N vectors, K codes, D code dimension.
 """
@@ -6,7 +6,8 @@ Everything is a pure function of arrays. Letters: N vectors, K codes, D code dim
 import jax
 import jax.numpy as jnp
 
-# Scores held at once by `nearest`: 2**22 floats are 16 MiB, whatever the batch and the codebook.
+# Scores held at once by `nearest` and `entropy_loss`: 2**22 floats are 16 MiB, whatever the batch
+# and the codebook.
 _MAX_SCORES = 2**22
 
 
@@ -51,6 +52,29 @@ def straight_through(z: jax.Array, code: jax.Array) -> jax.Array:
     return z + jax.lax.stop_gradient(code - z)
 
 
+def rotation(z: jax.Array, code: jax.Array) -> jax.Array:
+    """The value of `code` with the gradient turned and scaled as `z` would be to become it.
+
+    Paper: Fifty et al. 2024, arXiv 2410.06424: the rotation in the plane of both vectors and the
+    ratio of their lengths are constants of the backward pass. The angle between a gradient and the
+    code becomes that between the encoder's gradient and its output.
+
+    Args:
+        z: float32 [..., D] vectors.
+        code: their codes.
+    """
+    fixed_z, fixed_code = jax.lax.stop_gradient((z, code))
+    from_unit, to_unit = normalize(fixed_z), normalize(fixed_code)
+    # Zero for opposite vectors, where a reflection does instead.
+    middle = normalize(from_unit + to_unit)
+    dot = lambda a, b: jnp.sum(a * b, axis=-1, keepdims=True)
+    turned = z - 2.0 * middle * dot(middle, z) + 2.0 * to_unit * dot(from_unit, z)
+    lengths = [jnp.sqrt(dot(x, x)) for x in (fixed_code, fixed_z)]
+    moved = turned * (lengths[0] / jnp.maximum(lengths[1], 1e-12))
+    # What is left is rounding: the decoder must see the very code.
+    return moved + jax.lax.stop_gradient(code - moved)
+
+
 def losses(z: jax.Array, code: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean squared distances between vectors and their codes, by which side they move.
 
@@ -60,6 +84,50 @@ def losses(z: jax.Array, code: jax.Array) -> tuple[jax.Array, jax.Array]:
     commitment = jnp.mean(jnp.square(z - jax.lax.stop_gradient(code)))
     codebook = jnp.mean(jnp.square(jax.lax.stop_gradient(z) - code))
     return commitment, codebook
+
+
+def entropy_loss(codebook_KD: jax.Array, z_ND: jax.Array, temperature: float) -> jax.Array:
+    """Low when each vector is sure of its code and all codes are used alike; at least -log K.
+
+    Entropy of each vector's soft choice, averaged, less the entropy of the average choice, in nats;
+    choices are softmaxes of negative squared distances. Choices are made chunk by chunk, in the
+    backward pass again, so that memory stays bounded for any number of vectors.
+
+    Args:
+        codebook_KD: float32 codes; they get a gradient too.
+        z_ND: float32 vectors.
+        temperature: of the softmax; small ones make choices hard.
+    """
+    num_codes, (num_vectors, dim) = codebook_KD.shape[0], z_ND.shape
+
+    @jax.checkpoint
+    def sums(codebook_KD: jax.Array, z_CD: jax.Array, weights_C: jax.Array):
+        dots_CK = jnp.einsum("CD,KD->CK", z_CD, codebook_KD, precision=jax.lax.Precision.HIGHEST)
+        # |z|^2 is the same for all codes, and a softmax does not see it.
+        affinity_CK = 2.0 * dots_CK - jnp.sum(codebook_KD * codebook_KD, axis=-1)
+        logs_CK = jax.nn.log_softmax(affinity_CK / temperature, axis=-1)
+        choices_CK = jnp.exp(logs_CK)
+        entropies_C = -jnp.sum(choices_CK * logs_CK, axis=-1)
+        return jnp.sum(entropies_C * weights_C), weights_C @ choices_CK
+
+    chunk = min(max(1, _MAX_SCORES // num_codes), num_vectors)
+    num_chunks = -(-num_vectors // chunk)
+    padding = num_chunks * chunk - num_vectors
+    z_ACD = jnp.pad(z_ND, ((0, padding), (0, 0))).reshape(num_chunks, chunk, dim)
+    weights_AC = (jnp.arange(num_chunks * chunk) < num_vectors).reshape(num_chunks, chunk)
+
+    def add(total, piece):
+        return jax.tree.map(jnp.add, total, sums(codebook_KD, *piece)), None
+
+    pieces = (z_ACD, weights_AC.astype(jnp.float32))
+    if num_chunks == 1:
+        entropy, choices_K = sums(codebook_KD, *(piece[0] for piece in pieces))
+    else:
+        zero = (jnp.zeros(()), jnp.zeros(num_codes))
+        (entropy, choices_K), _ = jax.lax.scan(add, zero, pieces)
+    p_K = choices_K / num_vectors
+    average_entropy = -jnp.sum(p_K * jnp.log(jnp.maximum(p_K, 1e-30)))
+    return entropy / num_vectors - average_entropy
 
 
 def histogram(ids: jax.Array, num_codes: int) -> jax.Array:
