@@ -42,10 +42,25 @@ class ImageError(ValueError):
 def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
     """Every image file below a folder, in an order that is the same on every machine.
 
-    Files are chosen by extension; hidden files and folders are left out; links are followed once.
-
     Raises:
         ValueError: the folder does not exist, is not a folder, or holds no image.
+    """
+    found = list_files(folder, EXTENSIONS)
+    if not found:
+        raise ValueError(
+            f"image folder {os.fspath(folder)} holds no images; known extensions: "
+            f"{' '.join(sorted(EXTENSIONS))}"
+        )
+    return found
+
+
+def list_files(folder: str | os.PathLike, extensions: frozenset[str]) -> list[pathlib.Path]:
+    """Every file below a folder with one of these extensions, in the order of `list_images`.
+
+    Hidden files and folders are left out; links are followed once.
+
+    Raises:
+        ValueError: the folder does not exist or is not a folder.
     """
     root = pathlib.Path(folder)
     if not root.is_dir():
@@ -62,12 +77,8 @@ def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
         found += [
             pathlib.Path(parent, name)
             for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
         ]
-    if not found:
-        raise ValueError(
-            f"image folder {root} holds no images; known extensions: {' '.join(sorted(EXTENSIONS))}"
-        )
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
@@ -144,7 +155,7 @@ def read_image(
             if min_side and image.format in _JPEG_FORMATS:
                 reduction = jpeg_reduction(min(width, height), min_side)
                 image.draft(image.mode, (width // reduction, height // reduction))
-            return np.asarray(_to_rgb(PIL.ImageOps.exif_transpose(image), background))
+            return np.asarray(to_rgb(PIL.ImageOps.exif_transpose(image), background))
     except ImageError:
         raise
     except PIL.Image.DecompressionBombError as error:
@@ -195,7 +206,12 @@ def read_square(
     return RESIZES[config.resize](picture, size)
 
 
-def _to_rgb(image: PIL.Image.Image, background: tuple[int, int, int]) -> PIL.Image.Image:
+def to_rgb(image: PIL.Image.Image, background: tuple[int, int, int] = WHITE) -> PIL.Image.Image:
+    """Any mode as 8-bit RGB, transparency laid over the background; see `read_image`.
+
+    Raises:
+        ValueError: numbers beyond 16 bits, or floats beyond [0, 1].
+    """
     if image.mode in _SHORT_16_BIT_MODES or image.mode == "I":
         values = np.asarray(image).astype(np.int64)
         if values.size and (values.min() < 0 or values.max() > 65535):
