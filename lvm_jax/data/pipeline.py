@@ -15,6 +15,7 @@ from typing import Any
 
 import grain
 import numpy as np
+from absl import flags
 
 from lvm_jax.data import assemble, mixture, selection
 from lvm_jax.data import config as config_lib
@@ -215,6 +216,8 @@ class Pipeline:
         steps = grain.MapDataset.range(start_step, last)
         dataset = steps.map(_MakeBatch(self, rows)).to_iter_dataset(options)
         if config.num_workers:
+            if not flags.FLAGS.is_parsed():  # grain asks its own flags when it starts processes
+                flags.FLAGS.mark_as_parsed()
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(
                     num_workers=config.num_workers, per_worker_buffer_size=config.prefetch

@@ -13,7 +13,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -31,7 +31,9 @@ def prepare_workdir(
     *,
     fixed: Sequence[str],
     data: Sequence[str] = (),
+    free: Sequence[str] = (),
     accept_changed_data: bool = False,
+    accept_key: str = "loop.accept_changed_data",
 ) -> None:
     """Makes a run's directory, or makes sure that it is this run's.
 
@@ -40,7 +42,10 @@ def prepare_workdir(
         resolved: the whole resolved config, JSON-serialisable.
         fixed: keys of `resolved` that cannot change during a run, such as "model".
         data: keys of `resolved` that identify its data, such as "data_fingerprint".
+        free: dotted keys inside `fixed` that may change all the same, such as "model.remat": they
+            say how something is computed, not what.
         accept_changed_data: go on with other data, with a warning.
+        accept_key: the config key that sets it, for the message.
 
     Raises:
         ValueError: the directory holds another run, its data changed, or it cannot be written.
@@ -56,49 +61,51 @@ def prepare_workdir(
     if has_checkpoints:
         previous = read_config(workdir)
         for key in fixed:
-            difference = _first_difference(previous.get(key), resolved.get(key), key)
+            difference = next(_differences(previous.get(key), resolved.get(key), key, free), None)
             if difference:
                 raise ValueError(
                     f"workdir {workdir} holds another run: its {difference} now; "
                     "choose another workdir or the config it was started with"
                 )
-        _check_data(workdir, previous, resolved, data, accept_changed_data)
-        _log_changes(previous, resolved, (*fixed, *data))
+        _check_data(workdir, previous, resolved, data, accept_changed_data, accept_key)
+        _log_changes(previous, resolved, data)
     if jax.process_index() == 0:
         _write_config(workdir, resolved)
 
 
-def _check_data(workdir, previous, resolved, keys, accept_changed_data) -> None:
-    for key in keys:
-        old, new = previous.get(key), resolved.get(key)
-        if old == new:
-            continue
-        change = f"{key} was {str(old)[:12]} and is {str(new)[:12]}"
-        if not accept_changed_data:
-            raise ValueError(
-                f"workdir {workdir}: the data changed since its last checkpoint ({change}); "
-                "restore the data, choose another workdir, or accept it with "
-                "loop.accept_changed_data=True"
-            )
+def _check_data(workdir, previous, resolved, keys, accept_changed_data, accept_key) -> None:
+    changes = [
+        change for key in keys for change in _differences(previous.get(key), resolved.get(key), key)
+    ]
+    if changes and not accept_changed_data:
+        raise ValueError(
+            f"workdir {workdir}: the data changed since its last checkpoint ({'; '.join(changes)});"
+            f" restore the data, choose another workdir, or accept it with {accept_key}=True"
+        )
+    for change in changes:
         logging.warning("going on with other data: %s", change)
 
 
 def _log_changes(previous, resolved, checked) -> None:
     for key in sorted((resolved.keys() | previous.keys()) - set(checked)):
-        difference = _first_difference(previous.get(key), resolved.get(key), key)
-        if difference:
-            logging.warning("the config changed since the last start: %s now", difference)
+        for change in _differences(previous.get(key), resolved.get(key), key):
+            logging.warning("the config changed since the last start: %s now", change)
 
 
-def _first_difference(old: Any, new: Any, name: str) -> str | None:
-    """How two JSON values differ first, such as "model.num_layers was 2 and is 3"."""
+def _differences(old: Any, new: Any, name: str, free: Sequence[str] = ()) -> Iterator[str]:
+    """How two JSON values differ, such as "model.num_layers was 2 and is 3"."""
+    if name in free:
+        return
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for key in sorted(old.keys() | new.keys()):
-            difference = _first_difference(old.get(key), new.get(key), f"{name}.{key}")
-            if difference:
-                return difference
-        return None
-    return None if old == new else f"{name} was {old!r} and is {new!r}"
+            yield from _differences(old.get(key), new.get(key), f"{name}.{key}", free)
+    elif old != new:
+        yield f"{name} was {_shorten(old)} and is {_shorten(new)}"
+
+
+def _shorten(value: Any) -> str:
+    text = str(value)  # a fingerprint says enough with its first digits
+    return text if len(text) <= 60 else f"{text[:16]}..."
 
 
 def _write_config(workdir: pathlib.Path, resolved: Mapping[str, Any]) -> None:

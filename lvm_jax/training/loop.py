@@ -118,6 +118,9 @@ def run(
     work: Work,
     fixed: Sequence[str] = ("model", "seed"),
     data: Sequence[str] = ("data_fingerprint",),
+    free: Sequence[str] = (),
+    accept_key: str = "loop.accept_changed_data",
+    data_metrics: Callable[[int], Mapping[str, float]] | None = None,
     evaluators: Mapping[str, Evaluator] | None = None,
     after_save: Callable[[int, State], None] | None = None,
     summary: Sequence[str] = (),
@@ -133,8 +136,9 @@ def run(
         train_step: jitted, donating the state; metrics are scalars, "loss" among them.
         batches: step -> iterator over the batches of that step and the following ones.
         work: see `Work`.
-        fixed, data: keys of `resolved` that identify the run and its data, see
+        fixed, data, free, accept_key: which keys of `resolved` identify the run and its data, see
             `checkpoints.prepare_workdir`.
+        data_metrics: step -> more values to log, such as the epochs of each source.
         evaluators: name -> `Evaluator`; its values are logged as eval/<name>/<key>.
         after_save: called with (step, state) whenever a checkpoint is saved.
         summary: more lines to log at the start, such as a sharding table.
@@ -155,16 +159,20 @@ def run(
         resolved,
         fixed=fixed,
         data=data,
+        free=free,
         accept_changed_data=config.accept_changed_data,
+        accept_key=accept_key,
     )
     done = checkpoints_lib.latest_step(workdir)
     if done is not None and done >= config.num_steps:
         _log("finished before: %s is at step %d; raise loop.num_steps to go on", workdir, done)
         return None
     with _explained(workdir), _StopSignal() as stop:
-        return _Run(
+        trained = _Run(
             config, workdir, resolved, train_step, work, evaluators or {}, after_save, stop
-        ).train(init_state, batches, summary)
+        )
+        trained.data_metrics = data_metrics or trained.data_metrics
+        return trained.train(init_state, batches, summary)
 
 
 class _Run:
@@ -178,6 +186,7 @@ class _Run:
             self.workdir, resolved, keep=config.keep_checkpoints
         )
         self.speed = _Speed(work)
+        self.data_metrics: Callable[[int], Mapping[str, float]] = lambda step: {}
 
     def train(self, init_state, batches, summary) -> State:
         """The loop. Its order matters and is the same for every training."""
@@ -286,7 +295,8 @@ class _Run:
         if step % self.config.log_every == 0 or step == self.config.num_steps:
             seen = {f"train/{self.work.unit}_seen": step * self.work.units_per_step}
             train = {f"train/{key}": value for key, value in values.items()}
-            self.writer.write(step, {**train, **seen, **self.speed.take_window()})
+            measured = {**self.speed.take_window(), **self.data_metrics(step)}
+            self.writer.write(step, {**train, **seen, **measured})
 
     def _finish(self, step: int, state: State) -> None:
         self._evaluate(step, state)

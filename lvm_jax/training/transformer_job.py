@@ -112,10 +112,11 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
     )
     source = _open_data(experiment.data, experiment, "data")
     experiment = _resolve(experiment, source)
+    accept_changed = experiment.loop.accept_changed_data or experiment.data.accept_changed
     arguments = (experiment.model, experiment.optimizer, mesh, experiment.rules)
     chunks = experiment.loss_chunks
     return loop.run(
-        experiment.loop,
+        dataclasses.replace(experiment.loop, accept_changed_data=accept_changed),
         workdir=workdir,
         resolved=resolved_config(experiment, source),
         init_state=next_token.make_init(*arguments, experiment.seed),
@@ -125,7 +126,13 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
         batches=lambda step: device_batches(source, step, experiment, mesh),
         work=_work(experiment),
         fixed=("kind", "model", "seed"),
-        data=("data_fingerprint", "tokenizer_fingerprint"),
+        data=("data_dependencies",),
+        # How a step is computed may change between two starts; what it computes may not.
+        free=("model.remat", "model.attention", "model.scan"),
+        accept_key="config.data.accept_changed",
+        data_metrics=lambda step: {
+            f"data/epochs/{name}": epochs for name, epochs in source.epochs(step).items()
+        },
         evaluators=_evaluators(experiment, mesh),
         summary=_summary(experiment, mesh),
     )
@@ -143,8 +150,8 @@ def _open_data(config: DataConfig, experiment: TransformerExperiment, key: str) 
         if getattr(wanted, field) != getattr(found, field):
             raise ValueError(
                 f"config.model.vocabulary.{field}={getattr(wanted, field)} but the shards of "
-                f"config.{key}.shards={config.shards} have {getattr(found, field)}; set the "
-                "model's to theirs"
+                f"config.{key} ({source.parts[0].shards.directory}) have "
+                f"{getattr(found, field)}; set the model's to theirs"
             )
     return source
 
@@ -156,11 +163,7 @@ def _resolve(experiment: TransformerExperiment, source: Pipeline) -> Transformer
         tokens_per_step=experiment.batch_size * experiment.data.context,
         examples_per_epoch=source.rows_per_epoch,
     )
-    loop_config = experiment.loop.resolve(rates)
-    rates = dataclasses.replace(rates, run_steps=loop_config.num_steps)
-    return dataclasses.replace(
-        experiment, loop=loop_config, optimizer=experiment.optimizer.resolve(rates)
-    )
+    return durations.resolve_experiment(experiment, rates, ["optimizer"])
 
 
 def resolved_config(experiment: TransformerExperiment, source: Pipeline) -> dict[str, Any]:
@@ -168,6 +171,7 @@ def resolved_config(experiment: TransformerExperiment, source: Pipeline) -> dict
     return {
         "kind": "transformer",
         **configs.to_dict(experiment),
+        "data_dependencies": source.dependencies(),
         "data_fingerprint": source.fingerprint,
         "tokenizer_fingerprint": source.tokenizer_fingerprint,
     }

@@ -129,6 +129,47 @@ def test_other_data_and_other_models_are_refused(finished, shards, tmp_path, wri
     assert (finished[0] / metrics.FILE).read_text() == before
 
 
+def test_what_changed_in_the_data_is_named_and_may_be_accepted(
+    finished, shards, tmp_path, write_toy_shards, caplog
+):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    other = write_toy_shards(tmp_path / "other", seed=1)
+    steps = {"loop": {"num_steps": 5}, "optimizer": {"decay_steps": 4}}
+    changed = {"shards": other, "shuffle": False}
+    with pytest.raises(ValueError, match="data changed") as error:
+        transformer_job.train(make_experiment(shards, data=changed, **steps), workdir)
+    for part in (
+        "data_dependencies.shards was",
+        "data_dependencies.shuffle was True and is False",
+        "accept it with config.data.accept_changed=True",
+    ):
+        assert part in str(error.value)
+    assert "context" not in str(error.value) and "\n" not in str(error.value)
+    accepted = make_experiment(shards, data={**changed, "accept_changed": True}, **steps)
+    assert int(transformer_job.train(accepted, workdir)["step"]) == 5
+    assert "going on with other data: data_dependencies.shards was" in caplog.text
+
+
+def test_how_a_step_is_computed_may_change_between_starts(finished, shards, tmp_path, caplog):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    other = make_experiment(
+        shards,
+        loop={"num_steps": 5},
+        optimizer={"decay_steps": 4},
+        model={"remat": "full", "attention": "xla", "scan": False},
+    )
+    assert int(transformer_job.train(other, workdir)["step"]) == 5
+    for text in ("model.remat was", "model.attention was auto and is xla", "model.scan was True"):
+        assert text in caplog.text
+
+
+def test_epochs_of_every_source_are_logged(finished, shards):
+    lines = metrics.read_metrics(finished[0])
+    source = transformer_job.Pipeline(make_experiment(shards).data, seed=0, global_batch=8)
+    epochs = [line["data/epochs/shards"] for line in lines if "train/loss" in line]
+    assert epochs == pytest.approx([8 * s / source.rows_per_epoch for s in (1, 2, 3, 4)])
+
+
 def test_experiments_survive_json(shards):
     experiment = make_experiment(shards)
     assert configs.build(type(experiment), configs.to_dict(experiment)) == experiment
