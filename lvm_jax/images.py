@@ -22,7 +22,7 @@ EXTENSIONS = frozenset(
     + [".tif", ".tiff", ".webp"]
 )
 # What Pillow's decoders raise on files that are cut short, garbled or not images at all.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 _SHORT_16_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 # Pillow refuses to open more, as it may be a small file that unpacks to fill the memory.
 MOST_PIXELS = 178_956_970
@@ -168,7 +168,7 @@ def read_image(
         raise ImageError(
             f"cannot read image {os.fspath(path)}: not an image; remove or replace the file"
         ) from error
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(
             f"cannot read image {os.fspath(path)}: {reason}; remove or replace the file"
@@ -187,7 +187,7 @@ def jpeg_short_side(path: str | os.PathLike) -> int:
     try:
         with PIL.Image.open(path) as image:
             return min(image.size) if image.format in _JPEG_FORMATS else 0
-    except (*_DECODE_ERRORS, PIL.Image.DecompressionBombError):
+    except (*DECODE_ERRORS, PIL.Image.DecompressionBombError):
         return 0  # whoever reads the picture says what is wrong with it
 
 

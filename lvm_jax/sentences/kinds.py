@@ -1,6 +1,6 @@
 """Every kind of source by the name that a config gives it."""
 
-from lvm_jax.sentences import pairs
+from lvm_jax.sentences import clips, groups, pairs
 from lvm_jax.sentences.sources import SingleImages, Source
 
 KINDS: dict[str, type[Source]] = {
@@ -9,4 +9,9 @@ KINDS: dict[str, type[Source]] = {
     "colorization": pairs.ColorizationPairs,
     "inpainting": pairs.InpaintingPairs,
     "edges": pairs.EdgePairs,
+    "video": clips.Videos,
+    "annotated_video": clips.AnnotatedVideos,
+    "multiview": clips.MultiView,
+    "category": groups.CategoryGroups,
+    "multi_annotation": groups.MultiAnnotation,
 }

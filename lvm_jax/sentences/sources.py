@@ -103,8 +103,8 @@ class Source:
     def sentence(self, seed: int, epoch: int, index: int) -> Sentence:
         """The sentence at `index` of an epoch; the same for ever for the same arguments."""
         draws = Draws(seed, epoch, index, self.name)
-        taken = self._taken(seed, epoch, index)
         theme = self._theme(draws)
+        taken = self._shown(self._taken(seed, epoch, index), theme)
         shared = self._square(draws) if self.same_crop else None
         row: list[ImageRef] = []
         for item in taken:
@@ -125,6 +125,11 @@ class Source:
     def _theme(self, draws: Draws) -> Any:
         """What is drawn once for a whole sentence."""
         del draws
+
+    def _shown(self, taken: Sequence[Any], theme: Any) -> Sequence[Any]:
+        """Those of the items taken that the sentence shows."""
+        del theme
+        return taken
 
     def _square(self, draws: Draws) -> tuple[Crop | None, bool]:
         crop = None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lvm_jax import images
-from lvm_jax.sentences import derive
+from lvm_jax.sentences import derive, frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +92,8 @@ def read_picture(ref: ImageRef) -> np.ndarray:
     Raises:
         images.ImageError: the file cannot be read.
     """
-    assert ref.frame < 0, ref
+    if ref.frame >= 0:
+        return frames.read_frame(ref.path, ref.frame)
     return images.read_image(ref.path)
 
 
