@@ -4,9 +4,17 @@ r"""Turns pictures into shards: sources -> visual sentences -> ids -> ArrayRecor
       --tokenizer=runs/quickstart/tokenizer/tokenizer --out=runs/quickstart/shards
 
 The experiment has a section `corpus` (sources, seed, epochs) and may have a section `shards`
-(shard_megabytes, batch_size, num_threads, ...). Interrupted, the same command goes on where it
-stopped; finished, it says so.
+(shard_megabytes, max_rejects, batch_size, num_threads, images.resize, images.background, ...).
+Interrupted, the same command goes on where it stopped; finished, it says so.
+
+Several processes, also on machines that share a disk, each take a slice and together write the same
+bytes as one; the last one finishes the directory:
+
+  python tools/build_shards.py ... --slice=0/2 &
+  python tools/build_shards.py ... --slice=1/2
 """
+
+import time
 
 import cli
 import tqdm
@@ -20,6 +28,9 @@ TOKENIZER = flags.DEFINE_string(
     required=True,
 )
 OUT = flags.DEFINE_string("out", None, "Directory for the shards.", required=True)
+SLICE = flags.DEFINE_string(
+    "slice", "0/1", "I/N: makes every N-th shard from shard I on; N processes make them all."
+)
 
 
 def main() -> None:
@@ -30,8 +41,10 @@ def main() -> None:
     # wait for it.
     from lvm_jax import configs
     from lvm_jax.data import build
+    from lvm_jax.data.slices import Slice
     from lvm_jax.sentences import compose
 
+    part = Slice.parse(SLICE.value)
     corpus = compose.build_corpus(values["corpus"], "config.corpus")
     config = configs.build(build.BuildConfig, values.get("shards", {}), "config.shards")
     compose.sentences(corpus)
@@ -39,23 +52,51 @@ def main() -> None:
     from lvm_jax.tokenizer import codec
 
     tokenizer = codec.load_tokenizer(TOKENIZER.value)
-    with tqdm.tqdm(unit=" sentences", desc="shards", dynamic_ncols=True) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        shards = build.build_shards(corpus, tokenizer, OUT.value, config, progress)
-    manifest = shards.manifest
+    with _Bar(tokenizer.tokens_per_image) as bar:
+        shards = build.build_shards(corpus, tokenizer, OUT.value, config, bar.show, part)
+    if shards is None:
+        return
+    manifest, about = shards.manifest, shards.manifest["about"]
+    if about["rejected_images"]:
+        logging.warning(
+            "%s: %d images cannot be read, so %d sentences are left out; see rejects.jsonl there",
+            *(OUT.value, about["rejected_images"], about["rejected_sentences"]),
+        )
     logging.info(
         "%s: %d sentences, %d images (%d unique), %d tokens in %d shards",
         OUT.value,
         len(shards),
         manifest["num_images"],
-        manifest["about"]["unique_images"],
+        about["unique_images"],
         manifest["num_images"] * shards.tokens_per_image,
         len(manifest["shards"]),
     )
+
+
+class _Bar:
+    """Sentences done, time left, and what the tokenizer does in a second."""
+
+    def __init__(self, tokens_per_image: int):
+        self._tokens_per_image = tokens_per_image
+        self._bar = tqdm.tqdm(unit=" sentences", desc="shards", dynamic_ncols=True)
+        self._begun = time.monotonic()
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
+
+    def show(self, progress) -> None:
+        """Takes a `build.Progress`."""
+        if self._bar.total is None:
+            # What an earlier run did says nothing about the time left.
+            self._bar.initial = self._bar.n = progress.before
+        self._bar.total = progress.total
+        rate = progress.num_tokenized / max(time.monotonic() - self._begun, 1e-3)
+        ids = f"{rate * self._tokens_per_image:.0f} ids/s"
+        self._bar.set_postfix_str(f"{rate:.1f} images/s, {ids}", refresh=False)
+        self._bar.update(progress.done - self._bar.n)
 
 
 if __name__ == "__main__":

@@ -1,63 +1,65 @@
 """Corpus + tokenizer -> shards; every unique image is tokenized once, and nothing is lost.
 
+One process builds all of the shards or one slice of them. While shards are missing, the directory
+also holds, for each slice, the ids of images so far (`tokens-*.partial`) and, for each finished
+shard, its notes, the digests of its images and what it rejects. Whoever finishes the last shard
+turns these into index, manifest and `rejects.jsonl`, and removes them.
+
 Legend: B images of a call of the tokenizer, N images of a sentence, T ids per image.
 """
 
-import collections
-import contextlib
 import dataclasses
+import functools
 import hashlib
-import itertools
 import json
 import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent import futures
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from lvm_jax import configs
-from lvm_jax.data import token_cache
-from lvm_jax.data.records import ID_BYTES, Record
-from lvm_jax.data.shards import Shards
+from lvm_jax import images as images_lib
+from lvm_jax.data import rejects, slices
+from lvm_jax.data.records import ID_BYTES, Record, write_error
+from lvm_jax.data.rejects import Rejects
+from lvm_jax.data.shards import INDEX_FILES, KEYS, MANIFEST, Shards
 from lvm_jax.data.shards_writer import ShardsWriter
-from lvm_jax.sentences import compose, spec
+from lvm_jax.data.slices import Slice
+from lvm_jax.data.tokenize import ImageTokenizer, Tokenize
+from lvm_jax.sentences import compose
 from lvm_jax.sentences.compose import CorpusConfig
-from lvm_jax.sentences.pictures import PictureCache
 from lvm_jax.vocabulary import Vocabulary
 
-VERSION = 1
-_PICTURE_CACHE_BYTES = 512 * 2**20
-# Sentences are held back until this many batches of new images have come together, or this many
-# sentences, so that the tokenizer seldom sees a part of a batch.
-_BATCHES_AT_ONCE = 8
-_MOST_SENTENCES_AT_ONCE = 512
-
-
-class ImageTokenizer(Protocol):
-    """What building needs of a tokenizer; `lvm_jax.tokenizer.codec.Tokenizer` has it."""
-
-    fingerprint: str
-    image_size: int
-    tokens_per_image: int
-    num_codes: int
-
-    def encode(self, images: np.ndarray) -> np.ndarray:
-        """uint8 [B, H, W, 3] -> int32 [B, T]."""
-        ...
+# 2: large JPEG pictures are decoded at a part of their size.
+VERSION = 2
+# What an unfinished directory holds beside shards; other programs may keep files here too.
+_TEMPORARY = (
+    "tokens-*",
+    "images-*",
+    "rejects-*",
+    "writing-*",
+    "shard-*",
+    *INDEX_FILES,
+    KEYS,
+    MANIFEST,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuildConfig:
-    """How shards are made; only the first three change what is in them.
+    """How shards are made; `max_rejects` and what follows it do not change what is in them.
 
     Attributes:
         shard_megabytes: about how large a shard becomes.
-        sentences_per_shard: exactly how many sentences it has; 0 leaves it to `shard_megabytes`.
+        sentences_per_shard: exactly how many sentences it takes; 0 leaves it to `shard_megabytes`.
         num_special: special ids of the vocabulary.
+        images: how files become square pictures.
+        max_rejects: pictures that may be unreadable. They are listed in `rejects.jsonl`, and the
+            sentences that need them are left out; one more than this ends the build.
         batch_size: images per call of the tokenizer.
         num_threads: threads that read and derive images.
     """
@@ -65,6 +67,8 @@ class BuildConfig:
     shard_megabytes: int = 256
     sentences_per_shard: int = 0
     num_special: int = 100
+    images: images_lib.ImageConfig = dataclasses.field(default_factory=images_lib.ImageConfig)
+    max_rejects: int = 0
     batch_size: int = 32
     num_threads: int = 4
 
@@ -72,10 +76,26 @@ class BuildConfig:
         for name in ("shard_megabytes", "batch_size", "num_threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"config.shards.{name}={getattr(self, name)} must be at least 1")
-        if self.sentences_per_shard < 0:
-            raise ValueError(
-                f"config.shards.sentences_per_shard={self.sentences_per_shard} must not be negative"
-            )
+        for name in ("sentences_per_shard", "max_rejects"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"config.shards.{name}={getattr(self, name)} must not be negative")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a process is.
+
+    Attributes:
+        before: sentences of its slice that earlier runs finished.
+        done: the same and those of this run.
+        total: sentences of its slice.
+        num_tokenized: images that this run has tokenized.
+    """
+
+    before: int
+    done: int
+    total: int
+    num_tokenized: int
 
 
 def build_shards(
@@ -83,25 +103,31 @@ def build_shards(
     tokenizer: ImageTokenizer,
     out: str | os.PathLike,
     config: BuildConfig | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Shards:
+    progress: Callable[[Progress], None] = lambda progress: None,
+    part: Slice | None = None,
+) -> Shards | None:
     """Tokenizes a corpus into a directory of shards, or goes on where an earlier run stopped.
+
+    Several processes may share the work, each with a slice, also on machines that share a disk;
+    together they write the same bytes as one. An image is tokenized once in each slice that needs
+    it.
 
     Args:
         corpus: the sentences.
         tokenizer: makes the ids.
         out: the directory.
         config: how.
-        progress: called with (sentences done, sentences in all).
+        progress: called now and then.
+        part: what this process makes; all by default.
 
     Returns:
-        The finished shards.
+        The finished shards, or None if other slices have still to finish.
 
     Raises:
         ValueError: what the user can fix: a source, an image, or `out`.
         RuntimeError: the disk became full; a new run goes on.
     """
-    config = config or BuildConfig()
+    config, part, out = config or BuildConfig(), part or Slice(), pathlib.Path(out)
     sentences = compose.sentences(corpus)
     per_shard = config.sentences_per_shard or _sentences_per_shard(sentences, tokenizer, config)
     writer = ShardsWriter(
@@ -111,113 +137,120 @@ def build_shards(
         tokens_per_image=tokenizer.tokens_per_image,
         tokenizer_fingerprint=tokenizer.fingerprint,
     )
-    total = len(sentences)
+    parts = [
+        range(i, min(i + per_shard, len(sentences))) for i in range(0, len(sentences), per_shard)
+    ]
+    mine = range(len(parts))[part.index :: part.count]
+    missing = [number for number in mine if not writer.finished(number)]
+    total = sum(len(parts[number]) for number in mine)
+    done = total - sum(len(parts[number]) for number in missing)
+    # Asked last: finishing takes away what shards are known by, after the manifest is there.
     if writer.complete:
-        logging.info("%s: all %d sentences are there already, nothing to do", out, total)
-        progress(total, total)
+        logging.info("%s: all %d sentences are there already, nothing to do", out, len(sentences))
+        progress(Progress(before=total, done=total, total=total, num_tokenized=0))
+        if _temporary(out):
+            with slices.finishing(out):
+                _clean(out)
         return Shards(out)
-    starts = range(0, total, per_shard)
-    done = [number for number in range(len(starts)) if writer.finished(number)]
-    if done:
-        logging.info("%s: %d of %d shards are there already, going on", out, len(done), len(starts))
-    _require_space(pathlib.Path(out), sentences, tokenizer)
-    cache_path = pathlib.Path(out) / f"tokens-{tokenizer.fingerprint[:16]}.partial"
-    cache = token_cache.TokenCache(cache_path, tokenizer.tokens_per_image)
-    with contextlib.closing(cache), futures.ThreadPoolExecutor(config.num_threads) as pool:
+    if len(missing) < len(mine):
+        logging.info(
+            "%s: %d of %d shards are there already, going on",
+            *(out, len(mine) - len(missing), len(mine)),
+        )
+    if not mine:
+        logging.warning(
+            "%s has %d shards, so slice %s has nothing to do; config.shards.shard_megabytes or "
+            "sentences_per_shard makes more",
+            *(out, len(parts), part),
+        )
+    _require_space(out, sentences, tokenizer)
+    made_by = json.dumps([VERSION, tokenizer.fingerprint, configs.to_dict(config.images)])
+    with slices.open_cache(out, part, made_by, tokenizer.tokens_per_image) as cache:
         if len(cache):
             logging.info("%s: %d images are tokenized already", out, len(cache))
-        tokenize = _Tokenize(tokenizer, cache, pool, config.batch_size)
-        for number, start in enumerate(starts):
-            stop = min(start + per_shard, total)
-            if number not in done:
-                part = range(start, stop)
-                report = lambda index: progress(index, total)
-                writer.write_shard(number, _tokenized(sentences, part, tokenize, report))
-            progress(stop, total)
-        about = {"corpus": configs.to_dict(corpus), "image_size": tokenizer.image_size}
-        writer.finish(len(starts), {**about, "unique_images": len(cache)})
-    cache.remove()
+        rejected = Rejects(out, config.max_rejects)
+        threads = {"batch_size": config.batch_size, "num_threads": config.num_threads}
+        with Tokenize(tokenizer, cache, rejected, config.images, **threads) as tokenize:
+            state = Progress(before=done, done=done, total=total, num_tokenized=0)
+
+            def report(num_sentences: int) -> None:
+                nonlocal state
+                count, tokenized = state.done + num_sentences, tokenize.num_tokenized
+                state = dataclasses.replace(state, done=count, num_tokenized=tokenized)
+                progress(state)
+
+            report(0)
+            for number in missing:
+                digests: set[bytes] = set()
+                records = tokenize.records(sentences, parts[number], digests, report)
+                closing = functools.partial(_write_beside, out, number, digests, rejected)
+                writer.write_shard(number, _then(records, closing))
+    about = {"corpus": configs.to_dict(corpus), "image_size": tokenizer.image_size}
+    about["images"] = configs.to_dict(config.images)
+    return _finish(out, writer, parts, about, config.max_rejects)
+
+
+def _then(records: Iterator[Record], closing: Callable[[], None]) -> Iterator[Record]:
+    """The same records, and a call before whoever takes them learns that there are no more."""
+    yield from records
+    closing()
+
+
+def _write_beside(out: pathlib.Path, number: int, digests: set[bytes], rejected: Rejects) -> None:
+    """What a shard adds to the whole directory; it must be there before the shard is."""
+    path = out / f"images-{number:05d}.partial"
+    writing = path.with_name(f"writing-{path.name}")
+    try:
+        writing.write_bytes(b"".join(sorted(digests)))
+        writing.replace(path)
+    except OSError as error:
+        raise write_error(path, error) from error
+    rejected.write_part(number)
+
+
+def _finish(
+    out: pathlib.Path,
+    writer: ShardsWriter,
+    parts: list[range],
+    about: dict[str, Any],
+    max_rejects: int,
+) -> Shards | None:
+    """Writes what stands over all shards, if all are there and no other process did it."""
+    with slices.finishing(out):
+        if not writer.complete:
+            missing = [number for number in range(len(parts)) if not writer.finished(number)]
+            if missing:
+                logging.info(
+                    "%s: this slice is done; %d of %d shards are still missing, and whoever makes "
+                    "the last one finishes the directory",
+                    *(out, len(missing), len(parts)),
+                )
+                return None
+            about |= {"unique_images": _count_unique(out), **rejects.finish(out, max_rejects)}
+            if about["rejected_sentences"] == parts[-1].stop:
+                raise ValueError(
+                    f"{out}: every sentence needs an image that cannot be read; see "
+                    f"{out / rejects.FILE}"
+                )
+            writer.finish(len(parts), about)
+        _clean(out)
     return Shards(out)
 
 
-def _tokenized(
-    sentences: compose.Sentences, part: range, tokenize: "_Tokenize", report: Callable[[int], None]
-) -> Iterator[Record]:
-    """The records of some sentences; the tokenizer is called for many sentences at once."""
-    waiting: list[spec.Sentence] = []
-    for index in part:
-        waiting.append(sentences[index])
-        tokenize.want(waiting[-1])
-        if tokenize.ready or len(waiting) == _MOST_SENTENCES_AT_ONCE or index == part[-1]:
-            tokenize.run()
-            for sentence in waiting:
-                yield tokenize.record(sentence)
-            waiting.clear()
-            report(index + 1)
+def _clean(out: pathlib.Path) -> None:
+    """Removes what only an unfinished directory needs."""
+    for path in _temporary(out):
+        path.unlink(missing_ok=True)
 
 
-class _Tokenize:
-    """Collects images that are not in the cache, and tokenizes them in whole batches."""
-
-    def __init__(
-        self,
-        tokenizer: ImageTokenizer,
-        cache: token_cache.TokenCache,
-        pool: futures.Executor,
-        batch_size: int,
-    ):
-        self._tokenizer, self._cache, self._pool = tokenizer, cache, pool
-        self._batch_size = batch_size
-        self._wanted: dict[bytes, spec.ImageRef] = {}
-        self._read = PictureCache(_PICTURE_CACHE_BYTES).read
-
-    @property
-    def ready(self) -> bool:
-        return len(self._wanted) >= self._batch_size * _BATCHES_AT_ONCE
-
-    def want(self, sentence: spec.Sentence) -> None:
-        for ref in sentence.images:
-            key = token_cache.digest(ref.key)
-            if key not in self._cache:
-                self._wanted[key] = ref
-
-    def run(self) -> None:
-        # By file and square, so that a picture with many squares is decoded once and the images of
-        # a pair, which show one square, are made together.
-        wanted = sorted(self._wanted.items(), key=lambda item: _square_of(item[1]))
-        groups = [list(group) for _, group in itertools.groupby(wanted, lambda i: _square_of(i[1]))]
-        loading = collections.deque(self._pool.submit(self._load, group) for group in groups)
-        keys: list[bytes] = []
-        pixels: list[np.ndarray] = []
-        try:
-            for group in groups:
-                keys += [key for key, _ in group]
-                pixels += loading.popleft().result()
-                while len(keys) >= self._batch_size or (keys and not loading):
-                    self._encode(keys[: self._batch_size], pixels[: self._batch_size])
-                    del keys[: self._batch_size], pixels[: self._batch_size]
-        finally:
-            for future in loading:
-                future.cancel()
-        self._wanted.clear()
-
-    def _load(self, group: list[tuple[bytes, spec.ImageRef]]) -> list[np.ndarray]:
-        square = spec.load_square(group[0][1], self._tokenizer.image_size, self._read)
-        return [spec.derived(ref, square) for _, ref in group]
-
-    def _encode(self, keys: list[bytes], pixels: list[np.ndarray]) -> None:
-        ids_BT = np.asarray(self._tokenizer.encode(np.stack(pixels)))
-        # Checked before they become uint16, where a negative id would look like a code.
-        assert ids_BT.min() >= 0 and ids_BT.max() < self._tokenizer.num_codes, ids_BT
-        self._cache.add(keys, ids_BT)
-
-    def record(self, sentence: spec.Sentence) -> Record:
-        ids = self._cache.get([token_cache.digest(ref.key) for ref in sentence.images])
-        return Record(kind=sentence.kind, source=sentence.source, key=sentence.key, ids=ids)
+def _temporary(out: pathlib.Path) -> list[pathlib.Path]:
+    partial = [path for name in _TEMPORARY for path in out.glob(f"{name}.partial")]
+    return partial + list(out.glob("shard-*.json"))
 
 
-def _square_of(ref: spec.ImageRef) -> tuple[str, int, str, bool]:
-    return ref.path, ref.frame, repr(ref.crop), ref.flip
+def _count_unique(out: pathlib.Path) -> int:
+    data = b"".join(path.read_bytes() for path in sorted(out.glob("images-*.partial")))
+    return len(np.unique(np.frombuffer(data, [("high", "<u8"), ("low", "<u8")])))
 
 
 def _sentence_bytes(sentences: compose.Sentences, tokenizer: ImageTokenizer) -> int:
@@ -236,7 +269,7 @@ def _build_key(
 ) -> str:
     """Changes with everything that the shards depend on; 64 hex digits."""
     parts: list[Any] = [VERSION, sentences.fingerprint(), tokenizer.fingerprint]
-    parts += [tokenizer.image_size, config.num_special, per_shard]
+    parts += [tokenizer.image_size, config.num_special, per_shard, configs.to_dict(config.images)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 

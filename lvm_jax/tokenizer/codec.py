@@ -12,9 +12,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int
 
 from lvm_jax import configs, trees
+from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.tokenizer import vqgan
 from lvm_jax.tokenizer.config import VQGANConfig
 
@@ -22,7 +25,7 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT_VERSION = 1
 
-# Pixels per jitted call: small on a CPU, where a lone image pays for a whole chunk.
+# Pixels per device and jitted call: small on a CPU, where a lone image pays for a whole chunk.
 _CHUNK_PIXELS = {"cpu": 2**17}
 _CHUNK_PIXELS_ACCELERATOR = 2**21
 
@@ -30,24 +33,55 @@ _CHUNK_PIXELS_ACCELERATOR = 2**21
 class Tokenizer:
     """Images <-> ids with fixed weights.
 
-    Everything runs in float32 with the highest matmul precision and in chunks of one fixed shape
-    (the last one padded), so that the ids of an image do not depend on what else is in its batch.
+    Everything runs in float32 with the highest matmul precision. Every device works on chunks of
+    one fixed shape (the last one padded) and exchanges nothing with the others, so that the ids of
+    an image depend neither on what else is in its batch nor on the number of devices. The processes
+    of a run work apart too: each encodes its own images with its own devices.
 
     Args:
         config: the geometry.
         params: as `vqgan.init_params` gives them.
-        chunk_size: images per jitted call; by default chosen from the image size and the platform.
+        chunk_size: images per device and jitted call; by default chosen from the image size and the
+            platform.
+        mesh: devices to work on, whatever its axes are called. By default all accelerators of this
+            process, or one CPU device: more of those would share the same cores.
+
+    Raises:
+        ValueError: parameters that do not fit, or a mesh with devices of other processes.
     """
 
-    def __init__(self, config: VQGANConfig, params: vqgan.Params, *, chunk_size: int | None = None):
+    def __init__(
+        self,
+        config: VQGANConfig,
+        params: vqgan.Params,
+        *,
+        chunk_size: int | None = None,
+        mesh: Mesh | None = None,
+    ):
         check_params(config, params, "the tokenizer's parameters")
         self.config = config
         self.params = jax.tree.map(jnp.asarray, params)
         self.fingerprint = fingerprint(config, params)
-        pixels = _CHUNK_PIXELS.get(jax.default_backend(), _CHUNK_PIXELS_ACCELERATOR)
+        self.mesh = _local_mesh() if mesh is None else mesh
+        foreign = [d for d in self.mesh.devices.flat if d.process_index != jax.process_index()]
+        if foreign:
+            raise ValueError(
+                f"the tokenizer's mesh has {len(foreign)} devices of other processes; give a mesh "
+                "over jax.local_devices() and let every process encode its own images"
+            )
+        platform = self.mesh.devices.flat[0].platform
+        pixels = _CHUNK_PIXELS.get(platform, _CHUNK_PIXELS_ACCELERATOR)
         self.chunk_size = chunk_size or max(1, pixels // config.image_size**2)
-        self._encode = jax.jit(self._encode_chunk)
-        self._decode = jax.jit(self._decode_chunk)
+        self._params = jax.device_put(self.params, NamedSharding(self.mesh, P()))
+        self._batch = NamedSharding(self.mesh, P(self.mesh.axis_names))
+        self._encode = self._on_every_device(self._encode_chunk)
+        self._decode = self._on_every_device(self._decode_chunk)
+
+    def _on_every_device(self, function: Any) -> Any:
+        # Each device runs the same program on its own images. There is nothing to check about what
+        # differs between devices: all of it does, but for the parameters.
+        specs = {"in_specs": (P(), self._batch.spec), "out_specs": self._batch.spec}
+        return jax.jit(jax.shard_map(function, mesh=self.mesh, check_vma=False, **specs))
 
     @property
     def image_size(self) -> int:
@@ -117,11 +151,13 @@ class Tokenizer:
     def _in_chunks(self, function: Any, inputs: np.ndarray, empty: np.ndarray) -> np.ndarray:
         outputs = [empty]
         pending = None
-        for start in range(0, len(inputs), self.chunk_size):
-            chunk = inputs[start : start + self.chunk_size]
-            padding = [(0, self.chunk_size - len(chunk))] + [(0, 0)] * (inputs.ndim - 1)
-            result = function(self.params, np.pad(chunk, padding))
-            # Read one chunk late, so that the device has the next one while the host copies.
+        step = self.chunk_size * self.mesh.size
+        for start in range(0, len(inputs), step):
+            chunk = inputs[start : start + step]
+            if len(chunk) < step:
+                chunk = np.pad(chunk, [(0, step - len(chunk))] + [(0, 0)] * (inputs.ndim - 1))
+            result = function(self._params, jax.device_put(chunk, self._batch))
+            # Read one chunk late, so that the devices have the next one while the host copies.
             if pending is not None:
                 outputs.append(np.asarray(pending))
             pending = result
@@ -139,6 +175,13 @@ class Tokenizer:
     def _decode_chunk(self, params: vqgan.Params, ids_BT: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):
             return jnp.clip(vqgan.decode_ids(self.config, params, ids_BT), 0.0, 1.0)
+
+
+def _local_mesh() -> Mesh:
+    devices = jax.local_devices()
+    if devices[0].platform == "cpu":
+        devices = devices[:1]
+    return make_mesh(MeshConfig(), devices)
 
 
 def fingerprint(config: VQGANConfig, params: vqgan.Params) -> str:
@@ -195,8 +238,12 @@ def save_tokenizer(
         raise ValueError(f"cannot write tokenizer {directory}: {error}") from error
 
 
-def load_tokenizer(directory: str | pathlib.Path) -> Tokenizer:
+def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -> Tokenizer:
     """Reads a directory written by `save_tokenizer`.
+
+    Args:
+        directory: the directory.
+        mesh: as for `Tokenizer`.
 
     Raises:
         ValueError: a file is missing, unreadable, of another version or altered; names the file.
@@ -222,7 +269,7 @@ def load_tokenizer(directory: str | pathlib.Path) -> Tokenizer:
     config = configs.build(VQGANConfig, settings, f"{config_file}: tokenizer")
     params = trees.load_safetensors(weights_file)
     check_params(config, params, str(weights_file))
-    tokenizer = Tokenizer(config, params)
+    tokenizer = Tokenizer(config, params, mesh=mesh)
     if tokenizer.fingerprint != stored:
         raise ValueError(
             f"{weights_file} or {config_file} was altered: its fingerprint is "

@@ -2,11 +2,13 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 
 import lvm_jax
 from lvm_jax import trees
+from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.tokenizer import codec, vqgan
 from lvm_jax.tokenizer.config import PRESETS
 
@@ -48,6 +50,28 @@ def test_ids_do_not_depend_on_the_batch(params):
 def test_ids_do_not_depend_on_the_chunk(params, tokenizer):
     other = codec.Tokenizer(CONFIG, params, chunk_size=3)
     np.testing.assert_array_equal(other.encode(PIXELS), tokenizer.encode(PIXELS))
+
+
+@pytest.mark.parametrize("sizes", [(8, 1, 1), (1, 2, 2)])
+def test_ids_do_not_depend_on_the_devices(params, sizes):
+    alone = codec.Tokenizer(CONFIG, params, chunk_size=3)
+    config = MeshConfig(**dict(zip(("data", "fsdp", "tensor"), sizes)))
+    devices = jax.local_devices()[: np.prod(sizes)]
+    many = codec.Tokenizer(CONFIG, params, chunk_size=3, mesh=make_mesh(config, devices))
+    ids = alone.encode(PIXELS)
+    # One image, a part of a round, and more than a round of all devices.
+    for stop in (1, 5, len(PIXELS)):
+        np.testing.assert_array_equal(many.encode(PIXELS[:stop]), ids[:stop])
+    np.testing.assert_array_equal(many.decode(ids), alone.decode(ids))
+    used = many._encode(many._params, PIXELS[np.zeros(3 * many.mesh.size, int)]).sharding.device_set
+    assert used == set(devices) and alone.mesh.size == 1
+
+
+def test_a_mesh_of_other_processes_is_refused(params, monkeypatch):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    mesh = make_mesh(MeshConfig(), jax.devices()[:2])
+    with pytest.raises(ValueError, match=r"has 2 devices of other processes; give a mesh over"):
+        codec.Tokenizer(CONFIG, params, mesh=mesh)
 
 
 def test_bytes_and_floats_are_the_same_image(tokenizer):
@@ -157,6 +181,13 @@ def test_weights_that_are_not_finite_are_refused(tmp_path, params):
     bad = {**params, "codebook": np.full((32, 4), np.nan, np.float32)}
     with pytest.raises(ValueError, match="not finite, first in codebook"):
         codec.save_tokenizer(tmp_path, CONFIG, bad)
+
+
+def test_stored_weights_that_are_not_finite_are_refused(directory, params):
+    bad = {**params, "codebook": np.full((32, 4), np.inf, np.float32)}
+    trees.save_safetensors(directory / "weights.safetensors", bad)
+    with pytest.raises(ValueError, match=r"weights\.safetensors hold .* not finite, .* codebook"):
+        codec.load_tokenizer(directory)
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path, params):

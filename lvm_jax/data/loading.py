@@ -1,0 +1,65 @@
+"""Image references -> pixels for the tokenizer, from many threads."""
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+
+from lvm_jax import images
+from lvm_jax.sentences import spec
+from lvm_jax.sentences.pictures import PictureCache
+from lvm_jax.sentences.spec import Crop, ImageRef
+
+_MOST_HEADERS = 2**16
+
+
+class SquareLoader:
+    """Reads the pictures of references as an `images.ImageConfig` says; threads share it.
+
+    What a reference becomes depends on it alone, not on what else is read, nor in what order.
+
+    Args:
+        config: how files become squares.
+        size: the tokenizer's resolution.
+        cache_bytes: of decoded pictures that are kept.
+    """
+
+    def __init__(self, config: images.ImageConfig, size: int, cache_bytes: int):
+        self._config, self._size = config, size
+        self._resize = images.RESIZES[config.resize]
+        self._short_side = functools.lru_cache(_MOST_HEADERS)(images.jpeg_short_side)
+        self._cache = PictureCache(cache_bytes, self._read, self._picture)
+
+    def load(self, refs: Sequence[ImageRef]) -> list[np.ndarray]:
+        """The pixels of references that show one square: uint8 [size, size, 3] each.
+
+        Raises:
+            images.ImageError: the picture cannot be read.
+        """
+        assert len({square_of(ref) for ref in refs}) == 1, refs
+        square = spec.load_square(refs[0], self._size, self._cache.read, self._resize)
+        return [spec.derived(ref, square) for ref in refs]
+
+    def _min_side(self, ref: ImageRef) -> int:
+        share = ref.crop.side / Crop.UNIT if ref.crop else 1.0
+        return self._config.min_side(self._size, share)
+
+    def _picture(self, ref: ImageRef) -> tuple[str, int, int]:
+        """References of one picture, decoded at one size, share it."""
+        if ref.frame >= 0 or not self._config.reduced_jpeg:
+            return ref.path, ref.frame, 1
+        short_side = self._short_side(ref.path)
+        return ref.path, ref.frame, images.jpeg_reduction(short_side, self._min_side(ref))
+
+    def _read(self, ref: ImageRef) -> np.ndarray:
+        if ref.frame >= 0:
+            return spec.read_picture(ref)
+        config, min_side = self._config, self._min_side(ref)
+        return images.read_image(
+            ref.path, config.max_pixels, background=config.background, min_side=min_side
+        )
+
+
+def square_of(ref: ImageRef) -> tuple[str, int, str, bool]:
+    """References of one value show the same square, before anything is derived from it."""
+    return ref.path, ref.frame, repr(ref.crop), ref.flip

@@ -1,0 +1,118 @@
+"""Pictures that cannot be read, and the sentences that are left out because of them.
+
+While shards are built, each has a part file; in the end they become `rejects.jsonl`, a line for
+each picture:
+
+    {"key": "a/b.png", "path": "a/b.png", "reason": "cannot read ...", "sentences": [...]}
+
+with {"index", "source", "key"} of every sentence that needed it. The key tells the frames of a
+video apart.
+"""
+
+import json
+import pathlib
+from typing import Any
+
+from lvm_jax import images
+from lvm_jax.data import records
+from lvm_jax.sentences.spec import ImageRef, Sentence
+
+FILE = "rejects.jsonl"
+_PARTS = "rejects-*.partial"
+
+
+class Rejects:
+    """Collects what is left out of the shards of a directory.
+
+    Args:
+        directory: of the shards; part files of finished shards count.
+        limit: pictures that may be missing, in the whole directory.
+    """
+
+    def __init__(self, directory: pathlib.Path, limit: int):
+        self._directory, self._limit = directory, limit
+        self._reasons: dict[str, str] = {}
+        self._sentences: dict[str, tuple[ImageRef, list[dict[str, Any]]]] = {}
+        self._known = {line["key"] for line in merged(directory)}
+
+    def __contains__(self, ref: ImageRef) -> bool:
+        return picture_key(ref) in self._reasons
+
+    def add(self, ref: ImageRef, error: images.ImageError) -> None:
+        """Notes a picture that cannot be read.
+
+        Raises:
+            images.ImageError: it is one more than the limit; names the picture.
+        """
+        self._reasons[picture_key(ref)] = str(error)
+        self._known.add(picture_key(ref))
+        if len(self._known) > self._limit:
+            raise _too_many(len(self._known), self._limit, str(error)) from error
+
+    def drop(self, index: int, sentence: Sentence) -> bool:
+        """Whether a sentence needs a picture that cannot be read; notes it if so."""
+        bad = {picture_key(ref): ref for ref in sentence.images if ref in self}
+        for key, ref in bad.items():
+            about = {"index": index, "source": sentence.source, "key": sentence.key}
+            self._sentences.setdefault(key, (ref, []))[1].append(about)
+        return bool(bad)
+
+    def write_part(self, number: int) -> None:
+        """Writes what was dropped since the last call as the part file of a shard."""
+        path = self._directory / f"rejects-{number:05d}.partial"
+        lines = [
+            {"key": key, "path": ref.path, "reason": self._reasons[key], "sentences": dropped}
+            for key, (ref, dropped) in self._sentences.items()
+        ]
+        self._sentences.clear()
+        if lines or path.exists():
+            _write_lines(path, lines)
+
+
+def picture_key(ref: ImageRef) -> str:
+    """Names the file, and the frame of a video."""
+    return f"{ref.path}#{ref.frame}" if ref.frame >= 0 else ref.path
+
+
+def merged(directory: pathlib.Path) -> list[dict[str, Any]]:
+    """The lines of all part files, in the order of the shards; one line for each picture."""
+    lines: dict[str, dict[str, Any]] = {}
+    for path in sorted(directory.glob(_PARTS)):
+        for line in map(json.loads, path.read_text().splitlines()):
+            known = lines.setdefault(line["key"], line)
+            if known is not line:
+                known["sentences"] += line["sentences"]
+    return list(lines.values())
+
+
+def finish(directory: pathlib.Path, limit: int) -> dict[str, int]:
+    """Writes `rejects.jsonl`, if there is anything to write, and counts.
+
+    Raises:
+        images.ImageError: more pictures than the limit; slices each counted only what they saw.
+    """
+    lines = merged(directory)
+    if len(lines) > limit:
+        raise _too_many(len(lines), limit, lines[-1]["reason"])
+    if lines:
+        _write_lines(directory / FILE, lines)
+    dropped = {sentence["index"] for line in lines for sentence in line["sentences"]}
+    return {"rejected_images": len(lines), "rejected_sentences": len(dropped)}
+
+
+def _too_many(count: int, limit: int, reason: str) -> images.ImageError:
+    if not limit:
+        return images.ImageError(f"{reason}, or raise config.shards.max_rejects=0")
+    return images.ImageError(
+        f"{count} images cannot be read, more than config.shards.max_rejects={limit}; {reason}"
+    )
+
+
+def _write_lines(path: pathlib.Path, lines: list[dict[str, Any]]) -> None:
+    # The name must not match that of the parts.
+    writing = path.with_name(f"writing-{path.name}")
+    try:
+        writing.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        writing.replace(path)
+    except OSError as error:
+        raise records.write_error(path, error) from error
