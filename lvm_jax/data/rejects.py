@@ -51,6 +51,8 @@ class Rejects:
 
     def drop(self, index: int, sentence: Sentence) -> bool:
         """Whether a sentence needs a picture that cannot be read; notes it if so."""
+        if not self._reasons:
+            return False
         bad = {picture_key(ref): ref for ref in sentence.images if ref in self}
         for key, ref in bad.items():
             about = {"index": index, "source": sentence.source, "key": sentence.key}
