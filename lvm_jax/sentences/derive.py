@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import skimage.filters
 
+from lvm_jax.sentences import degrade
 from lvm_jax.sentences.draws import Draws, shuffled
 
 HOLES = ("square", "patches")
@@ -91,4 +92,10 @@ DERIVATIONS: dict[str, Callable[..., np.ndarray]] = {
     "gray": gray,
     "inpaint_hole": inpaint_hole,
     "edges": edges,
+    "blur": degrade.blur,
+    "noise": degrade.noise,
+    "low_light": degrade.low_light,
+    "rain": degrade.rain,
+    "rotate": degrade.rotate,
+    "downscale": degrade.downscale,
 }

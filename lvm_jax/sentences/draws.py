@@ -30,10 +30,15 @@ def hash_key(*parts: int | str) -> int:
     return int.from_bytes(digest[:8], "little")
 
 
+def bit_stream(size: int, *key: int | str) -> np.ndarray:
+    """Random bits that depend on the key alone: uint64 [size]."""
+    counters = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(_STEP)
+    return mix(counters + np.uint64(hash_key(*key)))
+
+
 def shuffled(size: int, *key: int | str) -> np.ndarray:
     """A permutation of range(size) that depends on the key alone: int64 [size]."""
-    counters = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(_STEP)
-    return np.argsort(mix(counters + np.uint64(hash_key(*key))), kind="stable")
+    return np.argsort(bit_stream(size, *key), kind="stable")
 
 
 class Draws:

@@ -1,6 +1,6 @@
 """Every kind of source by the name that a config gives it."""
 
-from lvm_jax.sentences import clips, groups, pairs
+from lvm_jax.sentences import clips, groups, pairs, restoration
 from lvm_jax.sentences.sources import SingleImages, Source
 
 KINDS: dict[str, type[Source]] = {
@@ -9,6 +9,12 @@ KINDS: dict[str, type[Source]] = {
     "colorization": pairs.ColorizationPairs,
     "inpainting": pairs.InpaintingPairs,
     "edges": pairs.EdgePairs,
+    "blur": restoration.BlurPairs,
+    "noise": restoration.NoisePairs,
+    "low_light": restoration.LowLightPairs,
+    "rain": restoration.RainPairs,
+    "rotation": restoration.RotationPairs,
+    "downscaling": restoration.DownscalingPairs,
     "video": clips.Videos,
     "annotated_video": clips.AnnotatedVideos,
     "multiview": clips.MultiView,

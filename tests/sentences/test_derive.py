@@ -14,6 +14,12 @@ PARAMETERS = {
     "gray": {},
     "inpaint_hole": {"seed": 3, "mask_ratio": 0.3},
     "edges": {"sigma": 1.0, "gain": 4.0},
+    "blur": {"sigma": 1.5},
+    "noise": {"seed": 3, "deviation": 20.0},
+    "low_light": {"seed": 3, "stops": 3.0, "deviation": 2.0},
+    "rain": {"seed": 3, "density": 0.05, "angle": 20},
+    "rotate": {"degrees": 90},
+    "downscale": {"factor": 3.0},
 }
 
 
