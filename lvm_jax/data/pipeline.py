@@ -225,9 +225,11 @@ class Pipeline:
             )
         batches = iter(dataset)
         try:
-            yield from batches
+            for batch in batches:
+                # What processes send lies in memory that goes away with them.
+                yield {k: np.array(v) for k, v in batch.items()} if config.num_workers else batch
         finally:
-            batches.close()  # ends the threads
+            batches.close()  # ends threads and processes
 
 
 @dataclasses.dataclass(frozen=True)

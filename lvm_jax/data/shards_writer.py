@@ -253,7 +253,7 @@ def _require_writable(directory: pathlib.Path) -> None:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"0")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # several processes may probe at once
     except OSError as error:
         raise ValueError(
             f"cannot write to --out={directory}: {error.strerror}; choose another place"

@@ -1,0 +1,372 @@
+"""LVM's own format -> shards and back: lines {"tokens": base64 of little-endian int32 ids}.
+
+A file is cut into stretches of equal bytes, each of which makes one shard. What is in a shard so
+depends on the file alone: it is the same for any number of processes, and an interrupted import
+goes on after the shards that are finished. Ids are taken as they are; no tokenizer is needed.
+
+Legend: N images of a line, T ids per image.
+"""
+
+import base64
+import binascii
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from lvm_jax.data import records
+from lvm_jax.data.records import Record
+from lvm_jax.data.shards import Shards
+from lvm_jax.data.shards_writer import ShardsWriter
+from lvm_jax.vocabulary import Vocabulary
+
+VERSION = 1
+KIND = "jsonl"
+REJECTS = "rejects.jsonl"
+# An id takes 4 bytes as int32 and 16/3 in base64, but 2 in a shard.
+_TEXT_BYTES_PER_SHARD_BYTE = 8 / 3
+_LONGEST_LINE = 64 * 2**20
+_EXPORTED_TOGETHER = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImportConfig:
+    """How lines become sentences; `num_workers` alone does not change what is made.
+
+    Attributes:
+        tokens_per_image: T; lines must hold a multiple of it.
+        num_codes: size of the codebook that the ids are from.
+        num_special: special ids of the vocabulary.
+        tokenizer_fingerprint: of the tokenizer that made the ids; "" when it is not known.
+        max_bad_lines: bad lines to leave out and list before the import is refused.
+        shard_megabytes: about how large a shard becomes.
+        num_workers: processes.
+    """
+
+    tokens_per_image: int = 256
+    num_codes: int = 8192
+    num_special: int = 100
+    tokenizer_fingerprint: str = ""
+    max_bad_lines: int = 0
+    shard_megabytes: float = 256
+    num_workers: int = 1
+
+    def __post_init__(self):
+        for name in ("tokens_per_image", "num_workers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"--{name}={getattr(self, name)} must be at least 1")
+        if self.max_bad_lines < 0 or self.shard_megabytes <= 0:
+            raise ValueError(
+                f"--max_bad_lines={self.max_bad_lines} must not be negative and "
+                f"shard_megabytes={self.shard_megabytes} must be positive"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stretch:
+    """The lines that begin in bytes start..stop-1 of a file; they make shard `number`."""
+
+    number: int
+    path: str
+    start: int
+    stop: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Result:
+    stretch: _Stretch
+    rejects: list[dict[str, Any]]
+    refused: bool
+
+
+def import_jsonl(
+    paths: Sequence[str | os.PathLike],
+    out: str | os.PathLike,
+    config: ImportConfig | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Shards:
+    """Makes shards of LVM's JSON lines, or goes on where an earlier run stopped.
+
+    Args:
+        paths: the files; their lines become sentences in this order.
+        out: the directory.
+        config: how.
+        progress: called with (bytes done, bytes in all).
+
+    Returns:
+        The finished shards. OUT/rejects.jsonl lists the bad lines, where there are any.
+
+    Raises:
+        ValueError: a missing file, more bad lines than allowed, or no good one; named.
+        RuntimeError: the disk became full or a process died; a new run goes on.
+    """
+    config = config or ImportConfig()
+    paths = [pathlib.Path(path) for path in paths]
+    stretches = _stretches(paths, config)
+    arguments = (os.fspath(out), _build_key(paths, config), config)
+    writer = _open_writer(*arguments)
+    if writer.complete:
+        logging.info("%s: everything is there already, nothing to do", out)
+        return Shards(out)
+    waiting = [stretch for stretch in stretches if not writer.finished(stretch.number)]
+    if len(waiting) < len(stretches):
+        done = len(stretches) - len(waiting)
+        logging.info("%s: %d of %d shards are there already", out, done, len(stretches))
+    total = sum(stretch.stop - stretch.start for stretch in stretches)
+    done = total - sum(stretch.stop - stretch.start for stretch in waiting)
+    finished = set(range(len(stretches))) - {stretch.number for stretch in waiting}
+    rejects = {n: writer.read_notes(n)["about"]["rejects"] for n in finished}
+    for result in _run(waiting, arguments):
+        rejects[result.stretch.number] = result.rejects
+        if result.refused or sum(map(len, rejects.values())) > config.max_bad_lines:
+            _refuse(writer, config, stretches, rejects)
+        done += result.stretch.stop - result.stretch.start
+        progress(done, total)
+    _refuse_empty(writer, stretches)
+    lines = _write_rejects(writer, stretches, rejects)
+    writer.finish(
+        len(stretches),
+        {
+            "jsonl": [{"file": path.name, "bytes": path.stat().st_size} for path in paths],
+            "lines": lines,
+            "bad_lines": sum(map(len, rejects.values())),
+        },
+    )
+    return Shards(out)
+
+
+def parse_line(line: bytes, tokens_per_image: int, num_codes: int) -> np.ndarray:
+    """The ids of a line: uint16 [N, T].
+
+    Raises:
+        ValueError: says what is wrong with it.
+    """
+    try:
+        text = json.loads(line)["tokens"]
+        data = base64.b64decode(text, validate=True)
+    except (ValueError, TypeError, KeyError, binascii.Error) as error:
+        reason = "no key 'tokens'" if isinstance(error, KeyError) else error
+        raise ValueError(f'not of the form {{"tokens": base64}}: {reason}') from error
+    if len(data) % 4:
+        raise ValueError(f"{len(data)} bytes are not whole int32 ids")
+    ids = np.frombuffer(data, "<i4")
+    if not len(ids) or len(ids) % tokens_per_image:
+        raise ValueError(f"{len(ids)} ids are not a multiple of {tokens_per_image} per image")
+    if ids.min() < 0 or ids.max() >= num_codes:
+        raise ValueError(f"ids {ids.min()}..{ids.max()} are not codes 0..{num_codes - 1}")
+    if len(ids) // tokens_per_image > 0xFFFF:
+        raise ValueError(f"{len(ids)} ids are more than {0xFFFF} images")
+    return ids.astype("<u2").reshape(-1, tokens_per_image)
+
+
+def export_jsonl(
+    shards: Shards,
+    path: str | os.PathLike,
+    progress: Callable[[int], None] = lambda sentences: None,
+) -> None:
+    """Writes shards as LVM's JSON lines; the inverse of `import_jsonl`, to the byte.
+
+    Args:
+        shards: the sentences.
+        path: the file, which appears only when whole.
+        progress: called with the number of sentences that were written.
+
+    Raises:
+        RuntimeError: the file cannot be written.
+    """
+    path = pathlib.Path(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            for start in range(0, len(shards), _EXPORTED_TOGETHER):
+                part = np.arange(start, min(start + _EXPORTED_TOGETHER, len(shards)))
+                file.write(b"".join(_line(ids) for ids in shards.read(part)))
+                progress(len(part))
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise records.write_error(path, error) from error
+
+
+def _line(ids: np.ndarray) -> bytes:
+    return b'{"tokens": "%s"}\n' % base64.b64encode(ids.astype("<i4").tobytes())
+
+
+def _stretches(paths: Sequence[pathlib.Path], config: ImportConfig) -> list[_Stretch]:
+    names = [path.name for path in paths]
+    for path in paths:
+        if not path.is_file():
+            raise ValueError(f"--import_jsonl={path} does not exist or is no file")
+        if names.count(path.name) > 1:
+            raise ValueError(f"--import_jsonl: two files are called {path.name}; rename one")
+    step = max(1, int(config.shard_megabytes * 2**20 * _TEXT_BYTES_PER_SHARD_BYTE))
+    parts = [
+        (str(path), start, min(start + step, path.stat().st_size))
+        for path in paths
+        for start in range(0, path.stat().st_size, step)
+    ]
+    if not parts:
+        raise ValueError(f"--import_jsonl={', '.join(map(str, paths))} holds no line")
+    return [_Stretch(number, *part) for number, part in enumerate(parts)]
+
+
+def _build_key(paths: Sequence[pathlib.Path], config: ImportConfig) -> str:
+    """Changes with what the shards depend on: names and sizes stand for the files' content."""
+    about = dataclasses.asdict(config)
+    del about["num_workers"], about["max_bad_lines"]
+    files = [(path.name, path.stat().st_size) for path in paths]
+    text = json.dumps([VERSION, KIND, files, about], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _open_writer(out: str, build_key: str, config: ImportConfig) -> ShardsWriter:
+    return ShardsWriter(
+        out,
+        build_key=build_key,
+        vocabulary=Vocabulary(num_codes=config.num_codes, num_special=config.num_special),
+        tokens_per_image=config.tokens_per_image,
+        tokenizer_fingerprint=config.tokenizer_fingerprint,
+    )
+
+
+def _run(stretches: Sequence[_Stretch], arguments: tuple) -> Iterator[_Result]:
+    """The results of stretches, in their order."""
+    config = arguments[2]
+    if config.num_workers == 1 or len(stretches) < 2:
+        _start_worker(*arguments)
+        yield from map(_import_stretch, stretches)
+        return
+    pool = concurrent.futures.ProcessPoolExecutor(
+        min(config.num_workers, len(stretches)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=arguments,
+    )
+    try:
+        yield from pool.map(_import_stretch, stretches)
+    except concurrent.futures.process.BrokenProcessPool as error:
+        raise RuntimeError(
+            "a process of the import died, perhaps for want of memory; the same command goes on, "
+            "with fewer --num_workers if need be"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_worker: dict[str, Any] = {}  # what this process imports with
+
+
+def _start_worker(out: str, build_key: str, config: ImportConfig) -> None:
+    _worker.update(writer=_open_writer(out, build_key, config), config=config)
+
+
+class _TooManyBadLinesError(Exception):
+    """Ends a stretch whose shard would be thrown away."""
+
+
+def _import_stretch(stretch: _Stretch) -> _Result:
+    config, rejects, num_lines = _worker["config"], [], 0
+    name = pathlib.Path(stretch.path).name
+
+    def sentences() -> Iterator[Record]:
+        nonlocal num_lines
+        for offset, line in _lines(stretch):
+            try:
+                if line is None:
+                    raise ValueError(f"a line longer than {_LONGEST_LINE} bytes")
+                ids = parse_line(line, config.tokens_per_image, config.num_codes)
+            except ValueError as error:
+                rejects.append({"line": num_lines, "offset": offset, "reason": str(error)})
+                if len(rejects) > config.max_bad_lines:
+                    raise _TooManyBadLinesError from error
+            else:
+                source = name.removesuffix(".jsonl")
+                yield Record(kind=KIND, source=source, key=f"{name}@{offset}", ids=ids)
+            num_lines += 1
+
+    try:
+        _worker["writer"].write_shard(
+            stretch.number, sentences(), lambda: {"lines": num_lines, "rejects": rejects}
+        )
+    except _TooManyBadLinesError:
+        return _Result(stretch=stretch, rejects=rejects, refused=True)
+    return _Result(stretch=stretch, rejects=rejects, refused=False)
+
+
+def _lines(stretch: _Stretch) -> Iterator[tuple[int, bytes | None]]:
+    """(offset, line) of the lines that begin in a stretch; None is a line that is too long."""
+    with open(stretch.path, "rb", buffering=1 << 20) as file:
+        if stretch.start:
+            # The line that holds the byte before belongs to the stretch before.
+            file.seek(stretch.start - 1)
+            _skip_line(file)
+        while (offset := file.tell()) < stretch.stop:
+            line = file.readline(_LONGEST_LINE)
+            if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
+                _skip_line(file)
+                yield offset, None
+            else:
+                yield offset, line
+
+
+def _skip_line(file) -> None:
+    while (part := file.readline(_LONGEST_LINE)) and not part.endswith(b"\n"):
+        pass
+
+
+def _refuse(writer, config, stretches, rejects) -> None:
+    _write_rejects(writer, stretches, rejects)
+    number = min(number for number, found in rejects.items() if found)
+    first, path = rejects[number][0], stretches[number].path
+    raise ValueError(
+        f"{path}, byte {first['offset']}: {first['reason']}; more than --max_bad_lines="
+        f"{config.max_bad_lines} lines are bad, the first of them in {writer.directory / REJECTS}; "
+        "mend the file or raise --max_bad_lines"
+    )
+
+
+def _refuse_empty(writer: ShardsWriter, stretches: Sequence[_Stretch]) -> None:
+    for stretch in stretches:
+        if writer.read_notes(stretch.number)["names"]:
+            return
+    raise ValueError(f"{stretches[0].path} holds no good line; see {writer.directory / REJECTS}")
+
+
+def _write_rejects(writer: ShardsWriter, stretches: Sequence[_Stretch], rejects) -> int:
+    """Lists the bad lines, numbered from 1 as far as all before them were counted.
+
+    Returns:
+        How many lines the files hold.
+    """
+    found, before, total, path = [], 0, 0, ""
+    for stretch in stretches:
+        if stretch.path != path:
+            path, before = stretch.path, 0
+        for reject in rejects.get(stretch.number, ()):
+            line = None if before is None else before + reject["line"] + 1
+            about = {"file": pathlib.Path(path).name, "line": line, "offset": reject["offset"]}
+            found.append({**about, "reason": reject["reason"]})
+        if before is None or not writer.finished(stretch.number):
+            before = None
+            continue
+        lines = writer.read_notes(stretch.number)["about"]["lines"]
+        before, total = before + lines, total + lines
+    target = writer.directory / REJECTS
+    if not found:
+        target.unlink(missing_ok=True)
+        return total
+    partial = target.with_name(target.name + ".partial")
+    try:
+        partial.write_text("".join(json.dumps(reject) + "\n" for reject in found))
+        partial.replace(target)
+    except OSError as error:
+        raise records.write_error(target, error) from error
+    return total

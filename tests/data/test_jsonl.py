@@ -1,0 +1,170 @@
+"""JSON lines in and out to the byte, the same for any number of processes, bad lines named."""
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from lvm_jax.data import jsonl
+from lvm_jax.data.jsonl import ImportConfig, export_jsonl, import_jsonl
+from lvm_jax.data.shards import Shards
+
+TOKENS = 4
+SMALL = {"tokens_per_image": TOKENS, "num_codes": 61, "num_special": 3}
+
+
+def line(ids):
+    text = base64.b64encode(np.asarray(ids, np.int32).tobytes()).decode()
+    return json.dumps({"tokens": text}) + "\n"
+
+
+def write_lines(path, count=50, seed=0):
+    rng = np.random.default_rng(seed)
+    lines = [line(rng.integers(0, 61, TOKENS * rng.integers(1, 9))) for _ in range(count)]
+    path.write_text("".join(lines))
+    return path
+
+
+def small(**values):
+    # About 400 bytes of text a shard: a few lines, and some lines cross the border.
+    return ImportConfig(**{**SMALL, "shard_megabytes": 150 / 2**20, **values})
+
+
+def snapshot(directory):
+    return {p.name: p.read_bytes() for p in directory.iterdir() if p.is_file()}
+
+
+def test_round_trip_is_exact_over_several_files(tmp_path):
+    files = [write_lines(tmp_path / f"{name}.jsonl", seed=i) for i, name in enumerate("ab")]
+    shards = import_jsonl(files, tmp_path / "out", small())
+    assert len(shards.manifest["shards"]) > 10 and len(shards) == 100
+    assert shards.manifest["about"]["lines"] == 100
+    assert shards.sources == ("a", "b") and shards.kinds == ("jsonl",)
+    export_jsonl(shards, tmp_path / "back.jsonl")
+    assert (tmp_path / "back.jsonl").read_bytes() == b"".join(f.read_bytes() for f in files)
+    for record in shards.read_records([0, 60, 99]):
+        name, _, offset = record.key.partition("@")
+        text = (tmp_path / name).read_bytes()[int(offset) :].partition(b"\n")[0]
+        ids = np.frombuffer(base64.b64decode(json.loads(text)["tokens"]), "<i4")
+        np.testing.assert_array_equal(record.ids.ravel(), ids)
+    shards.verify()
+
+
+def test_a_last_line_without_end_and_a_stretch_inside_one_line(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text((line(np.arange(40) % 61) + line([1, 2, 3, 4])).rstrip("\n"))
+    shards = import_jsonl([path], tmp_path / "out", small(shard_megabytes=20 / 2**20))
+    assert [entry["num_records"] for entry in shards.manifest["shards"]].count(0) > 2
+    assert [ids.ravel().tolist() for ids in shards.read([1, 0])] == [
+        [1, 2, 3, 4],
+        list(range(40)),
+    ]
+
+
+def test_any_number_of_processes_makes_the_same_bytes(tmp_path):
+    path = write_lines(tmp_path / "x.jsonl")
+    import_jsonl([path], tmp_path / "one", small())
+    import_jsonl([path], tmp_path / "three", small(num_workers=3))
+    assert snapshot(tmp_path / "one") == snapshot(tmp_path / "three")
+
+
+CHILD = """
+import sys
+from lvm_jax.data import jsonl
+path, out = sys.argv[1:]
+report = lambda done, total: print(done, flush=True)
+if __name__ == "__main__":
+    config = jsonl.ImportConfig(
+        tokens_per_image=4, num_codes=61, num_special=3, shard_megabytes=150 / 2**20
+    )
+    jsonl.import_jsonl([path], out, config, report)
+"""
+
+
+def test_a_killed_import_goes_on(tmp_path):
+    path = write_lines(tmp_path / "x.jsonl", 700)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(path), str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+    )
+    child.stdout.readline()
+    time.sleep(0.05)
+    os.kill(child.pid, signal.SIGKILL)
+    child.communicate()
+    left = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.array_record")}
+    assert left and not (tmp_path / "out" / "manifest.json").exists()
+    import_jsonl([path], tmp_path / "out", small())
+    again = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in left}
+    assert sum(again[name] != left[name] for name in left) <= 1, "finished shards are kept"
+    import_jsonl([path], tmp_path / "straight", small())
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "straight")
+    before = snapshot(tmp_path / "out")
+    import_jsonl([path], tmp_path / "out", small())
+    assert snapshot(tmp_path / "out") == before
+
+
+BAD = {
+    "{": "not of the form",
+    '{"token": ""}': "no key 'tokens'",
+    '["x"]': "not of the form",
+    '{"tokens": 3}': "not of the form",
+    '{"tokens": "a"}': "not of the form",
+    '{"tokens": "AAAA"}': "3 bytes are not whole int32",
+    line([1, 2, 3, 4, 5]).strip(): "5 ids are not a multiple of 4",
+    line([]).strip(): "0 ids are not a multiple",
+    line([1, 2, 3, 61]).strip(): r"ids 1\.\.61 are not codes 0\.\.60",
+    line([1, 2, 3, -1]).strip(): r"ids -1\.\.3 are not codes",
+    "": "not of the form",
+}
+
+
+def test_bad_lines_are_counted_and_listed(tmp_path):
+    good = write_lines(tmp_path / "good.jsonl").read_text().splitlines()
+    lines = [*good]
+    places = np.linspace(2, 45, len(BAD)).astype(int)
+    for place, bad in sorted(zip(places.tolist(), BAD), reverse=True):
+        lines.insert(place, bad)
+    path = tmp_path / "x.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match=r"x\.jsonl, byte \d+: .*--max_bad_lines=10") as error:
+        import_jsonl([path], tmp_path / "out", small(max_bad_lines=10))
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "out" / jsonl.REJECTS).exists()
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    shards = import_jsonl([path], tmp_path / "out", small(max_bad_lines=len(BAD)))
+    assert shards.manifest["about"]["bad_lines"] == len(BAD) and len(shards) == len(good)
+    rejects = (tmp_path / "out" / jsonl.REJECTS).read_text().splitlines()
+    for reject, reason in zip(map(json.loads, rejects), BAD.values(), strict=True):
+        assert re.search(reason, reject["reason"])
+        assert lines[reject["line"] - 1] in BAD
+        assert path.read_text()[reject["offset"] :].startswith(lines[reject["line"] - 1])
+    export_jsonl(shards, tmp_path / "back.jsonl")
+    assert (tmp_path / "back.jsonl").read_text().splitlines() == good
+
+
+def test_bad_input_is_one_line(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere\.jsonl does not exist"):
+        import_jsonl([tmp_path / "nowhere.jsonl"], tmp_path / "out")
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"empty\.jsonl holds no line"):
+        import_jsonl([tmp_path / "empty.jsonl"], tmp_path / "out")
+    (tmp_path / "bad.jsonl").write_text("x\n")
+    with pytest.raises(ValueError, match=r"bad\.jsonl holds no good line"):
+        import_jsonl([tmp_path / "bad.jsonl"], tmp_path / "out", small(max_bad_lines=1))
+    path = write_lines(tmp_path / "x.jsonl", 3)
+    shards = import_jsonl([path], tmp_path / "made", small())
+    with pytest.raises(ValueError, match="holds shards made from another config"):
+        import_jsonl([path], tmp_path / "made", small(num_codes=99))
+    with pytest.raises(ValueError, match=r"without saying which tokenizer .*_fingerprint=abc"):
+        Shards(tmp_path / "made").require_tokenizer("abc")
+    with pytest.raises(RuntimeError, match=r"cannot write .*nowhere/x\.jsonl"):
+        export_jsonl(shards, tmp_path / "nowhere" / "x.jsonl")
+    stated = import_jsonl([path], tmp_path / "stated", small(tokenizer_fingerprint="abc"))
+    stated.require_tokenizer("abc")
