@@ -12,6 +12,10 @@ bytes as one; the last one finishes the directory:
 
   python tools/build_shards.py ... --slice=0/2 &
   python tools/build_shards.py ... --slice=1/2
+
+A section `distributed`, as for train.py, makes the processes of a pod take a slice each. A picture
+that cannot be read ends the build, unless shards.max_rejects allows for some: these are listed in
+rejects.jsonl beside the shards, and the sentences that need them are left out.
 """
 
 import time
@@ -29,7 +33,10 @@ TOKENIZER = flags.DEFINE_string(
 )
 OUT = flags.DEFINE_string("out", None, "Directory for the shards.", required=True)
 SLICE = flags.DEFINE_string(
-    "slice", "0/1", "I/N: makes every N-th shard from shard I on; N processes make them all."
+    "slice",
+    None,
+    "I/N: makes every N-th shard from shard I on; N processes make them all. By default the "
+    "processes of a distributed run make a part each, and a single process makes everything.",
 )
 
 
@@ -39,18 +46,23 @@ def main() -> None:
         raise ValueError(f"--config={flags.FLAGS.config} has no section corpus; see --help")
     # Imported after the flags are known to be good, and jax after the corpus is: a typo should not
     # wait for it.
-    from lvm_jax import configs
+    from lvm_jax import configs, mesh
     from lvm_jax.data import build
     from lvm_jax.data.slices import Slice
     from lvm_jax.sentences import compose
 
-    part = Slice.parse(SLICE.value)
+    part = Slice.parse(SLICE.value) if SLICE.value is not None else None
+    run = configs.build(mesh.DistributedConfig, values.get("distributed", {}), "config.distributed")
     corpus = compose.build_corpus(values["corpus"], "config.corpus")
     config = configs.build(build.BuildConfig, values.get("shards", {}), "config.shards")
     compose.sentences(corpus)
 
+    import jax
+
     from lvm_jax.tokenizer import codec
 
+    mesh.initialize_distributed(run)
+    part = part or Slice(index=jax.process_index(), count=jax.process_count())
     tokenizer = codec.load_tokenizer(TOKENIZER.value)
     with _Bar(tokenizer.tokens_per_image) as bar:
         shards = build.build_shards(corpus, tokenizer, OUT.value, config, bar.show, part)

@@ -1,16 +1,23 @@
 """build_shards.py and inspect_shards.py as a user runs them."""
 
+import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
+from concurrent import futures
 
+import jax
 import numpy as np
 import pytest
 
 from lvm_jax import images
+from lvm_jax.data.build import BuildConfig, build_shards
 from lvm_jax.data.shards import Shards
+from lvm_jax.mesh import MeshConfig, make_mesh
+from lvm_jax.sentences import compose
 from lvm_jax.tokenizer import codec, config, vqgan
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -94,7 +101,44 @@ def test_inspect_shows_and_draws(built):
     assert images.read_image(picture).shape == (4 * 18 + 2, 4 * 18 + 2, 3)
 
 
+def test_processes_of_a_run_write_what_one_process_with_many_devices_writes(made):
+    """Two real processes, a slice and a device each; against one with eight devices."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    small = "--config.shards.sentences_per_shard=2"
+    together = ("--config.distributed.mode=explicit", "--config.distributed.num_processes=2")
+    together += (f"--config.distributed.coordinator_address={address}", small)
+    with futures.ThreadPoolExecutor(2) as pool:
+        ids = [f"--config.distributed.process_id={i}" for i in range(2)]
+        results = list(pool.map(lambda i: build(made, *together, i, out="together"), ids))
+    assert [result.returncode for result in results] == [0, 0], results
+    devices = make_mesh(MeshConfig(), jax.local_devices())
+    tokenizer = codec.load_tokenizer(made / "tokenizer", mesh=devices)
+    assert tokenizer.mesh.size == 8
+    single = {"kind": "single", "folder": str(made / "pictures"), "name": "one"}
+    pairs = {**single, "kind": "colorization", "crop": (0.5, 1.0), "pairs_per_sentence": 2}
+    corpus = compose.build_corpus({"sources": [single, {**pairs, "name": "colors"}], "seed": 1})
+    build_shards(corpus, tokenizer, made / "alone", BuildConfig(sentences_per_shard=2))
+    alone, both = (
+        {p.name: p.read_bytes() for p in (made / n).iterdir()} for n in ("alone", "together")
+    )
+    assert alone == both and len([name for name in alone if name.startswith("shard-")]) == 3
+
+
+def test_unreadable_pictures_within_the_limit(made, tmp_path):
+    shutil.copytree(made / "pictures", tmp_path / "pictures")
+    (tmp_path / "pictures" / "e.png").write_text("no picture")
+    one = f"--config.corpus.sources.one.folder={tmp_path / 'pictures'}"
+    result = build(made, one, "--config.shards.max_rejects=1", out="rejects")
+    assert result.returncode == 0, result.stderr
+    assert "1 images cannot be read, so 1 sentences are left out" in result.stderr
+    (line,) = map(json.loads, (made / "rejects" / "rejects.jsonl").read_text().splitlines())
+    assert line["path"].endswith("e.png") and line["sentences"][0]["key"] == "e"
+
+
 def test_bad_input_to_build(built):
+    fails(build(built, "--slice=2/2"), "--slice=2/2 must be I/N")
     fails(build(built, "--config.corpus.sources.one.kind=singel"), "kind='singel'", "'single'")
     fails(build(built, "--config.corpus.seed=2"), "made from another config", "--out")
     bad = built / "bad"

@@ -1,0 +1,112 @@
+"""Reconstructions: measured per image, in any batches, and the tool that shows them."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from lvm_jax import images
+from lvm_jax.evaluation import image_metrics, reconstruction
+from lvm_jax.tokenizer import codec
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for number in range(5):
+        small = rng.integers(0, 256, (3, 4, 3), dtype=np.uint8)
+        images.write_image(root / f"{number}.png", small.repeat(9, 0).repeat(9, 1))
+    return root
+
+
+def test_every_image_is_measured_whatever_the_batches(tokenizer, folder):
+    paths = images.list_images(folder)
+    seen = []
+    found = reconstruction.reconstruct(
+        tokenizer, paths, num_shown=3, batch_size=2, progress=seen.append
+    )
+    assert sum(seen) == len(found.paths) == 5 and len(found.shown) == 3
+    originals = np.stack([images.read_square(path, 16) for path in paths])
+    ids = tokenizer.encode(originals)
+    decoded = images.to_uint8(tokenizer.decode(ids))
+    psnr = image_metrics.psnr(image_metrics.mse(decoded, originals))
+    np.testing.assert_allclose(found.psnr, psnr)
+    np.testing.assert_allclose(found.ssim, image_metrics.ssim(decoded, originals), rtol=1e-5)
+    used, counts = np.unique(ids, return_counts=True)
+    assert found.usage == len(used) / tokenizer.num_codes
+    shares = counts / counts.sum()
+    np.testing.assert_allclose(np.log(found.perplexity), -(shares * np.log(shares)).sum())
+    np.testing.assert_array_equal(found.shown[2][0], originals[2])
+    np.testing.assert_array_equal(found.shown[2][1], decoded[2])
+    # Two pairs in the first row, one in the second; two pixels between pictures.
+    assert found.picture(columns=2).shape == (2 * 18 + 2, 4 * 18 + 2, 3)
+
+
+def test_the_resize_rule_reaches_the_pixels(tokenizer, folder):
+    config = images.ImageConfig(resize="squash")
+    path = folder / "0.png"
+    (pair,) = reconstruction.reconstruct(tokenizer, [path], config).shown
+    np.testing.assert_array_equal(pair[0], images.squash(images.read_image(path), 16))
+
+
+def test_a_file_that_is_no_image_is_named(tokenizer, folder, tmp_path):
+    (tmp_path / "x.txt").write_text("no picture")
+    with pytest.raises(images.ImageError, match=r"x\.txt: not an image"):
+        reconstruction.reconstruct(tokenizer, [folder / "0.png", tmp_path / "x.txt"])
+    with pytest.raises(ValueError, match="nothing to reconstruct"):
+        reconstruction.reconstruct(tokenizer, [])
+
+
+def test_nothing_lost_is_valid_json():
+    equal = reconstruction.Reconstructions(
+        paths=("a.png",),
+        psnr=np.array([np.inf]),
+        ssim=np.array([1.0]),
+        usage=1.0,
+        perplexity=2.0,
+        shown=(),
+    )
+    report = json.loads(json.dumps(equal.report(), allow_nan=False))
+    assert report["mean"] == {"psnr": None, "ssim": 1.0}
+
+
+def run(*arguments):
+    command = [sys.executable, "tools/reconstruct.py", *map(str, arguments)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def test_the_tool_writes_a_picture_and_numbers(tokenizer, folder, tmp_path):
+    codec.save_tokenizer(tmp_path / "tokenizer", tokenizer.config, tokenizer.params)
+    where = (f"--tokenizer={tmp_path / 'tokenizer'}", f"--out={tmp_path / 'out' / 'x.png'}")
+    # A pattern and a folder overlap; each file counts once.
+    done = run(*where, "--show=2", "--columns=1", "--images", f"{folder}/[01].png", folder)
+    assert done.returncode == 0, done.stderr
+    assert "mean of 5 images" in done.stdout and "codes in use" in done.stdout
+    assert images.read_image(tmp_path / "out" / "x.png").shape == (2 * 18 + 2, 2 * 18 + 2, 3)
+    report = json.loads((tmp_path / "out" / "x.json").read_text())
+    assert report["num_images"] == 5 and report["fingerprint"] == tokenizer.fingerprint
+    paths = images.list_images(folder)
+    expected = reconstruction.reconstruct(tokenizer, paths).report()
+    assert [row["path"] for row in report["images"]] == [str(path) for path in paths]
+    assert report["mean"]["psnr"] == pytest.approx(expected["mean"]["psnr"], rel=1e-5)
+
+
+def test_bad_input_to_the_tool_is_one_line(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    where = (f"--tokenizer={tmp_path / 'none'}", f"--out={tmp_path / 'x.png'}")
+    for images_given, message in (
+        ("nothing*.png", "--images: no file, folder or pattern nothing*.png"),
+        (tmp_path / "empty", "empty holds no images"),
+        (folder, "config.json is missing"),
+    ):
+        done = run(*where, "--images", images_given)
+        assert done.returncode == 2, done.stderr
+        assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1

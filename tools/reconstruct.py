@@ -1,0 +1,111 @@
+r"""Shows what a tokenizer keeps: originals beside their decodes, with PSNR, SSIM and codes in use.
+
+  python tools/reconstruct.py --tokenizer=DIR --images a.png photos/ "more/*.jpg" --out=FILE.png
+
+Images are files, folders or patterns. FILE.json beside the picture has the numbers of every image.
+"""
+
+import glob
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+
+import cli
+from absl import flags
+
+TOKENIZER = flags.DEFINE_string(
+    "tokenizer",
+    None,
+    "Directory that train_tokenizer.py or convert_tokenizer.py made.",
+    required=True,
+)
+IMAGES = flags.DEFINE_string(
+    "images", None, "Files, folders, patterns: --images a.png photos/ ...", required=True
+)
+OUT = flags.DEFINE_string(
+    "out", None, "Picture to write, and a JSON file beside it.", required=True
+)
+RESIZE = flags.DEFINE_enum(
+    "resize", "crop", ["crop", "squash"], "How images become square: central crop, or squashed."
+)
+MOST_PIXELS = flags.DEFINE_integer(
+    "max_pixels", None, "Larger images are refused before they are decoded.", 1
+)
+SHOW = flags.DEFINE_integer("show", 16, "Images in the picture; all are measured.", 1)
+COLUMNS = flags.DEFINE_integer("columns", 4, "Images in a row, each beside its decode.", 1)
+BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per call of the tokenizer.", 1)
+NUM_THREADS = flags.DEFINE_integer("num_threads", 4, "Threads that read images.", 1)
+
+
+def main(*more_images: str) -> None:
+    from lvm_jax import images as images_lib
+
+    out = pathlib.Path(OUT.value)
+    if out.suffix.lower() not in images_lib.EXTENSIONS:
+        raise ValueError(f"--out={out}: unknown extension {out.suffix!r}; use .png")
+    paths = _paths((IMAGES.value, *more_images))
+    most = {} if MOST_PIXELS.value is None else {"max_pixels": MOST_PIXELS.value}
+    config = images_lib.ImageConfig(resize=RESIZE.value, **most)
+
+    # Imported after the flags are known to be good: a typo should not wait for jax.
+    import tqdm
+
+    import lvm_jax
+    from lvm_jax.evaluation import reconstruction
+
+    tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
+    with tqdm.tqdm(total=len(paths), unit=" images", desc="reconstructing") as bar:
+        found = reconstruction.reconstruct(
+            tokenizer,
+            paths,
+            config,
+            num_shown=SHOW.value,
+            batch_size=BATCH_SIZE.value,
+            num_threads=NUM_THREADS.value,
+            progress=bar.update,
+        )
+    report = {"tokenizer": TOKENIZER.value, "fingerprint": tokenizer.fingerprint, **found.report()}
+    images_lib.write_image(out, found.picture(COLUMNS.value))
+    numbers = out.with_suffix(".json")
+    numbers.write_text(json.dumps(report, indent=1) + "\n")
+    for row in report["images"][: SHOW.value]:
+        print(f"{_spell(row)}  {row['path']}")
+    codebook = report["codebook"]
+    print(
+        f"{_spell(report['mean'])}  mean of {len(paths)} images; {codebook['usage']:.1%} of "
+        f"{tokenizer.num_codes} codes in use, perplexity {codebook['perplexity']:.1f}"
+    )
+    print(f"wrote {out} and {numbers}")
+
+
+def _spell(row: dict[str, float | None]) -> str:
+    psnr = "  inf" if row["psnr"] is None else f"{row['psnr']:5.2f}"
+    ssim = f"  SSIM {row['ssim']:.4f}" if "ssim" in row else ""
+    return f"PSNR {psnr} dB{ssim}"
+
+
+def _paths(given: Sequence[str]) -> list[str]:
+    """The files that names, folders and patterns stand for, each once, in order.
+
+    Raises:
+        ValueError: a name without a file.
+    """
+    from lvm_jax import images as images_lib
+
+    found: list[str] = []
+    for name in given:
+        if os.path.isdir(name):
+            found += [path.as_posix() for path in images_lib.list_images(name)]
+        elif os.path.exists(name):
+            found.append(name)
+        else:
+            matches = sorted(path for path in glob.glob(name) if os.path.isfile(path))
+            if not matches:
+                raise ValueError(f"--images: no file, folder or pattern {name}")
+            found += matches
+    return list(dict.fromkeys(found))
+
+
+if __name__ == "__main__":
+    cli.run(main, ["..."])
