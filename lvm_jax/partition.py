@@ -145,6 +145,37 @@ def shardings(
     return trees.unflatten(found)
 
 
+def split_largest(
+    mesh: Mesh, shapes: Mapping[str, Any], rules: Rules | None = None, min_elements: int = 1024
+) -> dict[str, Any]:
+    """A sharding for every leaf of a tree that is only stored split: convolutions have no one axis.
+
+    The largest dimension that divides is split over the axes of `Rules.embed`, the last of equal
+    ones; leaves without such a dimension and small ones are whole on every device.
+
+    Args:
+        mesh: see `mesh.make_mesh`.
+        shapes: nested dict of arrays or `jax.ShapeDtypeStruct`.
+        rules: say over which mesh axes parameters are split.
+        min_elements: leaves with fewer are not worth the traffic.
+
+    Returns:
+        The same nested dict with `NamedSharding` leaves.
+    """
+    rules = rules or Rules()
+    ways = math.prod(mesh.shape[axis] for axis in rules.mesh_axes("embed"))
+
+    def sharding(shape: Sequence[int]) -> NamedSharding:
+        dims = [(length, dim) for dim, length in enumerate(shape) if length % ways == 0]
+        if not dims or math.prod(shape) < min_elements:
+            return replicated(mesh)
+        axes: list[str | None] = [None] * len(shape)
+        axes[max(dims)[1]] = "embed"
+        return NamedSharding(mesh, rules.spec(axes))
+
+    return jax.tree.map(lambda leaf: sharding(leaf.shape), dict(shapes))
+
+
 def _indivisible(
     name: str,
     shape: Sequence[int],

@@ -8,18 +8,21 @@ Letters: B batch, H and W pixels, C channels, h and w the grid of patches.
 
 import dataclasses
 import functools
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from lvm_jax.tokenizer.blocks import group_norm
-from lvm_jax.tokenizer.functional import Functional, Params, draw_params
+from lvm_jax.tokenizer.functional import Conv, Functional, Params, draw_params
 
 _KERNEL = 4
 _MAX_MULTIPLIER = 8
 _LEAK = 0.2
+_BINOMIAL = np.array([1, 3, 3, 1], np.float32) / 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,18 +32,24 @@ class DiscriminatorConfig:
     Attributes:
         base_dim: channels of the first convolution; they double with each halving, up to 8 times.
         num_layers: halvings of the resolution.
+        downsample: "conv" halves by a 4x4 convolution of stride 2; "blur" by a 3x3 convolution and
+            a binomial blur before every second pixel is dropped, so that scores change little when
+            an image moves by a pixel (Zhang 2019).
         norm_groups: groups of the GroupNorm after each convolution but the first and the last; 0
             for no normalization.
     """
 
     base_dim: int = 64
     num_layers: int = 3
+    downsample: Literal["conv", "blur"] = "conv"
     norm_groups: int = 8
 
     def __post_init__(self):
         for name in ("base_dim", "num_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"discriminator.{name}={getattr(self, name)} must be positive")
+        if self.downsample not in ("conv", "blur"):
+            raise ValueError(f"discriminator.downsample={self.downsample!r} must be conv or blur")
         if self.norm_groups < 0 or (self.norm_groups and self.base_dim % self.norm_groups):
             raise ValueError(
                 f"discriminator.norm_groups={self.norm_groups} must divide "
@@ -51,16 +60,18 @@ class DiscriminatorConfig:
 class Discriminator(nnx.Module):
     def __init__(self, config: DiscriminatorConfig, *, rngs: nnx.Rngs):
         self.num_layers, self.has_norm = config.num_layers, config.norm_groups > 0
+        self.blurs = config.downsample == "blur"
         in_dim = 3
         # Halvings, then one convolution at the last resolution.
         for index in range(config.num_layers + 1):
             dim = config.base_dim * min(2**index, _MAX_MULTIPLIER)
-            stride = 2 if index < config.num_layers else 1
-            setattr(self, f"conv_{index}", _conv(in_dim, dim, stride, rngs))
+            halves = index < config.num_layers
+            kernel, stride = (3, 1) if halves and self.blurs else (_KERNEL, 2 if halves else 1)
+            setattr(self, f"conv_{index}", _conv(in_dim, dim, kernel, stride, rngs))
             if self.has_norm and index > 0:
                 setattr(self, f"norm_{index}", group_norm(dim, config.norm_groups, rngs=rngs))
             in_dim = dim
-        self.conv_out = _conv(in_dim, 1, 1, rngs)
+        self.conv_out = _conv(in_dim, 1, _KERNEL, 1, rngs)
 
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
         for index in range(self.num_layers + 1):
@@ -68,18 +79,39 @@ class Discriminator(nnx.Module):
             if self.has_norm and index > 0:
                 x_BHWC = getattr(self, f"norm_{index}")(x_BHWC)
             x_BHWC = nnx.leaky_relu(x_BHWC, _LEAK)
+            if self.blurs and index < self.num_layers:
+                x_BHWC = blur_pool(x_BHWC)
         return self.conv_out(x_BHWC)[..., 0]
 
 
-def _conv(in_dim: int, out_dim: int, stride: int, rngs: nnx.Rngs) -> nnx.Conv:
-    return nnx.Conv(
+def _conv(in_dim: int, out_dim: int, kernel: int, stride: int, rngs: nnx.Rngs) -> nnx.Conv:
+    return Conv(
         in_dim,
         out_dim,
-        (_KERNEL, _KERNEL),
+        (kernel, kernel),
         strides=(stride, stride),
         padding=((1, 1), (1, 1)),
         rngs=rngs,
     )
+
+
+def blur_pool(x_BHWC: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
+    """Halves the resolution after a binomial blur of 4x4 pixels; borders are repeated outwards.
+
+    An odd last row or column is dropped, as by a convolution of stride 2.
+    """
+    for axis in (1, 2):
+        length = x_BHWC.shape[axis] // 2 * 2
+        pads = [(0, 0)] * 4
+        pads[axis] = (1, 1)
+        cut = jax.lax.slice_in_dim(x_BHWC, 0, length, axis=axis)
+        padded = jnp.pad(cut, pads, mode="edge")
+        taps = (
+            jax.lax.slice_in_dim(padded, offset, offset + length - 1, stride=2, axis=axis)
+            for offset in range(len(_BINOMIAL))
+        )
+        x_BHWC = sum(float(weight) * tap for weight, tap in zip(_BINOMIAL, taps))
+    return x_BHWC
 
 
 @functools.cache
@@ -92,9 +124,14 @@ def min_image_size(config: DiscriminatorConfig) -> int:
     return 3 * 2**config.num_layers
 
 
+def abstract_params(config: DiscriminatorConfig) -> Params:
+    """The parameter tree with `jax.ShapeDtypeStruct` leaves; allocates nothing."""
+    return _functional(config).abstract
+
+
 def init_params(config: DiscriminatorConfig, seed: int) -> Params:
     """A plain nested dict of float32 arrays, a pure function of its arguments."""
-    return draw_params(_functional(config).abstract, seed)
+    return draw_params(abstract_params(config), seed)
 
 
 def scores(
@@ -108,13 +145,3 @@ def scores(
         images_BHWC: float32, [0, 1] for real images.
     """
     return _functional(config).bind(params)(2.0 * images_BHWC - 1.0)
-
-
-def hinge_loss(real_Bhw: Float[Array, "B h w"], fake_Bhw: Float[Array, "B h w"]) -> Array:
-    """What the discriminator minimises: real scores above 1, fake ones below -1; 2 at chance."""
-    return jnp.mean(nnx.relu(1.0 - real_Bhw)) + jnp.mean(nnx.relu(1.0 + fake_Bhw))
-
-
-def generator_loss(fake_Bhw: Float[Array, "B h w"]) -> Array:
-    """What the generator minimises: the negative mean score of its images."""
-    return -jnp.mean(fake_Bhw)

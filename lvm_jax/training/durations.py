@@ -3,7 +3,10 @@
 import dataclasses
 import math
 import re
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
+T = TypeVar("T", bound=Any)
 Duration = int | str
 """300 (steps), "300 steps", "1m examples", "50b tokens", "2.5 epochs" or "5%" of the run."""
 
@@ -68,3 +71,20 @@ def _steps_per_unit(unit: str, rates: Rates) -> float | None:
     if unit == "%" and rates.run_steps is not None:
         return rates.run_steps / 100
     return None
+
+
+def resolve_experiment(experiment: T, rates: Rates, optimizers: Sequence[str]) -> T:
+    """An experiment with every duration of its loop and its optimizers in steps.
+
+    Args:
+        experiment: a dataclass with a `loop` (`loop.LoopConfig`).
+        rates: what its step consumes; the run's length follows from its loop.
+        optimizers: names of its `optimizer.OptimizerConfig`s.
+
+    Raises:
+        ValueError: a duration that cannot be resolved; names its key.
+    """
+    loop_config = experiment.loop.resolve(rates)
+    rates = dataclasses.replace(rates, run_steps=loop_config.num_steps)
+    resolved = {name: getattr(experiment, name).resolve(rates) for name in optimizers}
+    return dataclasses.replace(experiment, loop=loop_config, **resolved)

