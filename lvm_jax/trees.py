@@ -83,12 +83,14 @@ def fingerprint(tree: Mapping[str, Any]) -> str:
     return digest.hexdigest()
 
 
-def save_safetensors(path: pathlib.Path, tree: Mapping[str, Any]) -> None:
+def save_safetensors(
+    path: pathlib.Path, tree: Mapping[str, Any], *, metadata: dict[str, str] | None = None
+) -> None:
     """Writes a tree of arrays; the file appears under its name only when whole."""
     path = pathlib.Path(path)
     partial = path.with_name(path.name + ".partial")
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in flatten(tree).items()}
-    safetensors.numpy.save_file(arrays, str(partial))
+    safetensors.numpy.save_file(arrays, str(partial), metadata)
     partial.replace(path)
 
 
