@@ -4,6 +4,7 @@
   python tools/benchmark.py decode                 # prompt in, ids out
   python tools/benchmark.py tokenize --tokenizer=openmuse_f16_8192
   python tools/benchmark.py data                   # the loader, from synthetic shards
+  python tools/benchmark.py images                 # JPEG files in, sentences of known ids in
   python tools/benchmark.py train --against=hf     # beside transformers' LlamaForCausalLM
   python tools/benchmark.py train --preset=300m --batch=8 --context=4096 --json=train.json
 
@@ -23,7 +24,7 @@ from typing import Any
 import cli
 from absl import flags
 
-SUITES = ("train", "decode", "tokenize", "data")
+SUITES = ("train", "decode", "tokenize", "data", "images")
 
 JSON = flags.DEFINE_string("json", None, "Also write the results to this file.")
 AGAINST = flags.DEFINE_enum(
@@ -61,7 +62,13 @@ def main(suite: str) -> None:
 
         hf.require()
     _check_json()
-    measure = {"train": _train, "decode": _decode, "tokenize": _tokenize, "data": _data}[suite]
+    measure = {
+        "train": _train,
+        "decode": _decode,
+        "tokenize": _tokenize,
+        "data": _data,
+        "images": _images,
+    }[suite]
     begun = time.time()
     rows = measure()
     report = {"suite": suite, **_machine(), "seconds": time.time() - begun, "results": rows}
@@ -137,6 +144,12 @@ def _data() -> list[dict[str, Any]]:
     from benchmark_suites import data
 
     return data.run(repeats=REPEATS.value)
+
+
+def _images() -> list[dict[str, Any]]:
+    from benchmark_suites import images
+
+    return images.run(warmup=WARMUP.value, repeats=REPEATS.value)
 
 
 def _machine() -> dict[str, Any]:

@@ -33,6 +33,16 @@ def test_a_suite_prints_a_table_and_writes_json(suite, flags, tmp_path):
     assert header[:2] == ["name", "tokens_per_second"] and "compile_seconds" in header
 
 
+def test_the_input_side_is_measured(tmp_path):
+    found = run("images", "--repeats=1", "--warmup=0", f"--json={tmp_path / 'out.json'}")
+    assert found.returncode == 0, found.stderr
+    rows = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert all(row["per_cpu_second"] > 0 for row in rows)
+    assert [row["name"] for row in rows if "images_per_second" not in row] == [
+        "shards from ids that exist"
+    ]
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
