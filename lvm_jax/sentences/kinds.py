@@ -1,6 +1,6 @@
 """Every kind of source by the name that a config gives it."""
 
-from lvm_jax.sentences import clips, groups, pairs, restoration
+from lvm_jax.sentences import clips, coco, groups, label_maps, pairs, restoration
 from lvm_jax.sentences.sources import SingleImages, Source
 
 KINDS: dict[str, type[Source]] = {
@@ -15,6 +15,10 @@ KINDS: dict[str, type[Source]] = {
     "rain": restoration.RainPairs,
     "rotation": restoration.RotationPairs,
     "downscaling": restoration.DownscalingPairs,
+    "boxes": coco.BoxPairs,
+    "keypoints": coco.KeypointPairs,
+    "segmentation": coco.SegmentationPairs,
+    "label_map": label_maps.LabelMapPairs,
     "video": clips.Videos,
     "annotated_video": clips.AnnotatedVideos,
     "multiview": clips.MultiView,

@@ -116,7 +116,7 @@ class LowLightPairs(RestorationPairs):
     limits = (0.0, 16.0)
 
     kind: Literal["low_light"] = "low_light"
-    stops: tuple[float, float] = (2.0, 5.0)
+    stops: tuple[float, float] = (1.5, 4.0)
     sensor_noise: float = 3.0
 
     def __post_init__(self):
@@ -143,7 +143,7 @@ class RainPairs(RestorationPairs):
     limits = (0.0, 1.0)
 
     kind: Literal["rain"] = "rain"
-    density: tuple[float, float] = (0.02, 0.1)
+    density: tuple[float, float] = (0.03, 0.15)
     steepest: int = 30
 
     def __post_init__(self):

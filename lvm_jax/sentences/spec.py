@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lvm_jax import images
-from lvm_jax.sentences import derive, frames
+from lvm_jax.sentences import derive, drawings, frames, palette
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +49,13 @@ class ImageRef:
         frame: which frame of a video, from 0; -1 for an image file.
         crop: the square that is used; None takes the central one.
         flip: mirrored left to right.
-        derivation: name in `derive.DERIVATIONS`; "" leaves the picture as it is.
+        derivation: name in `derive.DERIVATIONS` or `drawings.DRAWINGS`; "" leaves the picture as it
+            is.
         parameters: (name, value) pairs for the derivation.
+        shape: (height, width) that coordinates in the parameters refer to; the picture must have
+            this aspect ratio.
+        labels: (number of labels, ignored number) if the file is a label map, which is drawn in
+            colors and resized without mixing them; see `palette.read_labels`.
     """
 
     path: str
@@ -59,6 +64,8 @@ class ImageRef:
     flip: bool = False
     derivation: str = ""
     parameters: tuple[tuple[str, int | float | str], ...] = ()
+    shape: tuple[int, int] | None = None
+    labels: tuple[int, int] | None = None
 
     @property
     def key(self) -> str:
@@ -66,7 +73,13 @@ class ImageRef:
         crop = f"{self.crop.left},{self.crop.top},{self.crop.side}" if self.crop else "center"
         given = ",".join(f"{name}={value!r}" for name, value in self.parameters)
         frame = f"#{self.frame}" if self.frame >= 0 else ""
-        return f"{self.path}{frame}|{crop}|{'flip' if self.flip else ''}|{self.derivation}({given})"
+        more = "".join(
+            f"|{name}={value[0]},{value[1]}"
+            for name, value in (("shape", self.shape), ("labels", self.labels))
+            if value is not None
+        )
+        flip = "flip" if self.flip else ""
+        return f"{self.path}{frame}|{crop}|{flip}|{self.derivation}({given}){more}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +111,7 @@ def read_picture(ref: ImageRef) -> np.ndarray:
 
 
 Reader = Callable[[ImageRef], np.ndarray]
+Resize = Callable[[np.ndarray, int], np.ndarray]
 
 
 def load(ref: ImageRef, size: int, read: Reader = read_picture) -> np.ndarray:
@@ -125,10 +139,20 @@ def load_square(
     ref: ImageRef,
     size: int,
     read: Reader = read_picture,
-    resize: Callable[[np.ndarray, int], np.ndarray] = images.resize_crop,
+    resize: Resize = images.resize_crop,
 ) -> np.ndarray:
-    """The square of a reference before anything is derived from it; see `load`."""
+    """The square of a reference before anything is derived from it; see `load`.
+
+    Args:
+        ref, size, read: as for `load`.
+        resize: `images.resize_crop`, or `images.squash` for pictures without a crop.
+    """
+    if ref.labels is not None:
+        labels_HW = palette.read_labels(ref.path, *ref.labels)
+        view = _view(ref, labels_HW.shape, size, resize)
+        return palette.encode(view.sample(labels_HW), ref.labels[0])
     picture = read(ref)
+    _require_shape(ref, picture)
     if ref.crop is not None:
         left, top, side = ref.crop.box(*picture.shape[:2])
         picture = picture[top : top + side, left : left + side]
@@ -136,8 +160,45 @@ def load_square(
     return np.ascontiguousarray(picture[:, ::-1]) if ref.flip else picture
 
 
-def derived(ref: ImageRef, square: np.ndarray) -> np.ndarray:
-    """What a reference derives from its square: uint8 [size, size, 3] -> the same."""
+def derived(ref: ImageRef, square: np.ndarray, resize: Resize = images.resize_crop) -> np.ndarray:
+    """What a reference derives from its square: uint8 [size, size, 3] -> the same.
+
+    Args:
+        ref: which image.
+        square: what `load_square` gave for it.
+        resize: what `load_square` was given.
+    """
     if not ref.derivation:
         return square
+    if ref.derivation in drawings.DRAWINGS:
+        assert ref.shape is not None, ref
+        view = _view(ref, ref.shape, len(square), resize)
+        return drawings.DRAWINGS[ref.derivation](square, view, **dict(ref.parameters))
     return derive.DERIVATIONS[ref.derivation](square, **dict(ref.parameters))
+
+
+def _view(ref: ImageRef, shape: tuple[int, int], size: int, resize: Resize) -> drawings.View:
+    """The part of a picture of this (height, width) that a reference shows."""
+    height, width = shape
+    if ref.crop is not None:
+        left, top, side = ref.crop.box(height, width)
+        height = width = side
+    elif resize is images.squash:
+        left = top = 0
+    else:
+        side = min(height, width)
+        left, top = (width - side) / 2, (height - side) / 2
+        height = width = side
+    return drawings.View(left=left, top=top, width=width, height=height, flip=ref.flip, size=size)
+
+
+def _require_shape(ref: ImageRef, picture: np.ndarray) -> None:
+    if ref.shape is None:
+        return
+    height, width = picture.shape[:2]
+    # A picture that was made smaller while it was decoded is off by less than a pixel.
+    if abs(height * ref.shape[1] - width * ref.shape[0]) > sum(ref.shape):
+        raise images.ImageError(
+            f"image {ref.path} has {width}x{height} pixels, but its annotations are of one with "
+            f"{ref.shape[1]}x{ref.shape[0]}; correct them or replace the file"
+        )

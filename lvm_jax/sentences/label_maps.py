@@ -1,0 +1,59 @@
+"""Pairs of a picture and its label map, drawn in colors that can be turned into labels again."""
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+from lvm_jax.sentences import files, palette
+from lvm_jax.sentences.draws import Draws
+from lvm_jax.sentences.pairs import Pairs
+from lvm_jax.sentences.sources import Picture
+from lvm_jax.sentences.spec import Crop, ImageRef
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelMapPairs(Pairs):
+    """picture, its label map in colors, ...: two folders matched by relative name.
+
+    Label maps are gray or palette images whose numbers are the labels; 0 is black.
+
+    Attributes:
+        label_folder: the label maps.
+        num_labels: labels are 0..num_labels - 1.
+        ignored: a number that is drawn as 0, such as 255 for "void"; -1 for none.
+    """
+
+    kind: Literal["label_map"] = "label_map"
+    label_folder: str
+    num_labels: int
+    ignored: int = -1
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 2 <= self.num_labels <= palette.MOST_LABELS:
+            raise ValueError(
+                f"{self.name}.num_labels={self.num_labels} must lie in 2..{palette.MOST_LABELS}"
+            )
+
+    @functools.cached_property
+    def items(self) -> tuple[Picture, ...]:
+        """The pictures with their label maps, sorted by key.
+
+        Raises:
+            ValueError: what `Source.items` refuses, or files without a partner (named).
+        """
+        found, labels = files.by_stem(self.folder), files.by_stem(self.label_folder)
+        keys = self._select(found.keys() | labels.keys())
+        sides = {"image": (self.folder, found), "label map": (self.label_folder, labels)}
+        files.require_partners(self.name, keys, sides)
+        return tuple(Picture(key=key, path=found[key], annotation=labels[key]) for key in keys)
+
+    def _images(
+        self, item: Picture, crop: Crop | None, flip: bool, draws: Draws, theme: Any
+    ) -> list[ImageRef]:
+        del draws, theme
+        labels = self.num_labels, self.ignored
+        return [
+            ImageRef(path=item.path, crop=crop, flip=flip),
+            ImageRef(path=item.annotation, crop=crop, flip=flip, labels=labels),
+        ]
