@@ -38,7 +38,7 @@ class SquareLoader:
         """
         assert len({square_of(ref) for ref in refs}) == 1, refs
         square = spec.load_square(refs[0], self._size, self._cache.read, self._resize)
-        return [spec.derived(ref, square) for ref in refs]
+        return [spec.derived(ref, square, self._resize) for ref in refs]
 
     def _min_side(self, ref: ImageRef) -> int:
         share = ref.crop.side / Crop.UNIT if ref.crop else 1.0
