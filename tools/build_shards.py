@@ -16,32 +16,90 @@ bytes as one; the last one finishes the directory:
 A section `distributed`, as for train.py, makes the processes of a pod take a slice each. A picture
 that cannot be read ends the build, unless shards.max_rejects allows for some: these are listed in
 rejects.jsonl beside the shards, and the sentences that need them are left out.
+
+LVM's own files, lines {"tokens": base64 of int32 ids}, become shards without pictures:
+
+  python tools/build_shards.py --import_jsonl a.jsonl b.jsonl --out=DIR [--tokenizer=DIR]
 """
 
 import time
+from typing import Any
 
 import cli
 import tqdm
 from absl import flags, logging
 
-cli.define_config()
+cli.define_config(required=False)
 TOKENIZER = flags.DEFINE_string(
-    "tokenizer",
-    None,
-    "Directory that train_tokenizer.py or convert_tokenizer.py made.",
-    required=True,
+    "tokenizer", None, "Directory that train_tokenizer.py or convert_tokenizer.py made."
 )
-OUT = flags.DEFINE_string("out", None, "Directory for the shards.", required=True)
+OUT = flags.DEFINE_string("out", None, "Directory for the shards.")
 SLICE = flags.DEFINE_string(
     "slice",
     None,
     "I/N: makes every N-th shard from shard I on; N processes make them all. By default the "
     "processes of a distributed run make a part each, and a single process makes everything.",
 )
+IMPORT_JSONL = flags.DEFINE_string(
+    "import_jsonl", None, "LVM's JSON lines instead of pictures: --import_jsonl a.jsonl b.jsonl"
+)
+TOKENS_PER_IMAGE = flags.DEFINE_integer(
+    "tokens_per_image", 256, "import_jsonl without --tokenizer: ids of an image.", 1
+)
+NUM_CODES = flags.DEFINE_integer(
+    "num_codes", 8192, "import_jsonl without --tokenizer: size of its codebook.", 2
+)
+MAX_BAD_LINES = flags.DEFINE_integer(
+    "max_bad_lines", 0, "import_jsonl: lines that may be left out and listed in rejects.jsonl.", 0
+)
+NUM_WORKERS = flags.DEFINE_integer("num_workers", 1, "import_jsonl: processes.", 1)
 
 
-def main() -> None:
-    values = cli.load_config()
+def main(*more_files: str) -> None:
+    if IMPORT_JSONL.value is not None:
+        _require("out")
+        import_jsonl([IMPORT_JSONL.value, *more_files])
+        return
+    if more_files:
+        raise ValueError(f"unexpected argument {more_files[0]} (--help lists the flags)")
+    _require("config", "tokenizer", "out")
+    build_shards(cli.load_config())
+
+
+def _require(*names: str) -> None:
+    for name in names:
+        if flags.FLAGS[name].value is None:
+            raise ValueError(f"--{name} is required (--help lists the flags)")
+
+
+def import_jsonl(files: list[str]) -> None:
+    """LVM's JSON lines -> shards."""
+    if flags.FLAGS.config is not None:
+        raise ValueError("--import_jsonl takes no --config; drop one of them")
+    from lvm_jax.data import jsonl
+
+    made_by = {"tokens_per_image": TOKENS_PER_IMAGE.value, "num_codes": NUM_CODES.value}
+    if TOKENIZER.value is not None:
+        from lvm_jax.tokenizer import codec
+
+        tokenizer = codec.load_tokenizer(TOKENIZER.value)
+        made_by = {name: getattr(tokenizer, name) for name in made_by}
+        made_by["tokenizer_fingerprint"] = tokenizer.fingerprint
+    config = jsonl.ImportConfig(
+        max_bad_lines=MAX_BAD_LINES.value, num_workers=NUM_WORKERS.value, **made_by
+    )
+    with tqdm.tqdm(unit="B", unit_scale=True, desc="importing", dynamic_ncols=True) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        shards = jsonl.import_jsonl(files, OUT.value, config, progress)
+    _log_totals(shards)
+
+
+def build_shards(values: dict[str, Any]) -> None:
+    """Pictures -> shards."""
     if "corpus" not in values:
         raise ValueError(f"--config={flags.FLAGS.config} has no section corpus; see --help")
     # Imported after the flags are known to be good, and jax after the corpus is: a typo should not
@@ -68,20 +126,21 @@ def main() -> None:
         shards = build.build_shards(corpus, tokenizer, OUT.value, config, bar.show, part)
     if shards is None:
         return
-    manifest, about = shards.manifest, shards.manifest["about"]
+    about = shards.manifest["about"]
     if about["rejected_images"]:
         logging.warning(
             "%s: %d images cannot be read, so %d sentences are left out; see rejects.jsonl there",
             *(OUT.value, about["rejected_images"], about["rejected_sentences"]),
         )
+    _log_totals(shards, f" ({about['unique_images']} unique)")
+
+
+def _log_totals(shards, unique: str = "") -> None:
+    num_images = shards.manifest["num_images"]
     logging.info(
-        "%s: %d sentences, %d images (%d unique), %d tokens in %d shards",
-        OUT.value,
-        len(shards),
-        manifest["num_images"],
-        about["unique_images"],
-        manifest["num_images"] * shards.tokens_per_image,
-        len(manifest["shards"]),
+        "%s: %d sentences, %d images%s, %d tokens in %d shards",
+        *(OUT.value, len(shards), num_images, unique),
+        *(num_images * shards.tokens_per_image, len(shards.manifest["shards"])),
     )
 
 
@@ -112,4 +171,4 @@ class _Bar:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, ["..."])

@@ -30,15 +30,23 @@ class SquareLoader:
         self._short_side = functools.lru_cache(_MOST_HEADERS)(images.jpeg_short_side)
         self._cache = PictureCache(cache_bytes, self._read, self._picture)
 
-    def load(self, refs: Sequence[ImageRef]) -> list[np.ndarray]:
+    def load(self, refs: Sequence[ImageRef]) -> list[np.ndarray | images.ImageError]:
         """The pixels of references that show one square: uint8 [size, size, 3] each.
 
-        Raises:
-            images.ImageError: the picture cannot be read.
+        Where a reference cannot be shown, the error that says why stands in its place.
         """
         assert len({square_of(ref) for ref in refs}) == 1, refs
-        square = spec.load_square(refs[0], self._size, self._cache.read, self._resize)
-        return [spec.derived(ref, square, self._resize) for ref in refs]
+        try:
+            square = spec.load_square(refs[0], self._size, self._cache.read, self._resize)
+        except images.ImageError as error:
+            return [error] * len(refs)
+        return [self._derived(ref, square) for ref in refs]
+
+    def _derived(self, ref: ImageRef, square: np.ndarray) -> np.ndarray | images.ImageError:
+        try:
+            return spec.derived(ref, square, self._resize)
+        except images.ImageError as error:
+            return error
 
     def _min_side(self, ref: ImageRef) -> int:
         share = ref.crop.side / Crop.UNIT if ref.crop else 1.0
@@ -60,6 +68,9 @@ class SquareLoader:
         )
 
 
-def square_of(ref: ImageRef) -> tuple[str, int, str, bool]:
-    """References of one value show the same square, before anything is derived from it."""
-    return ref.path, ref.frame, repr(ref.crop), ref.flip
+def square_of(ref: ImageRef) -> tuple:
+    """References of one value show the same square, before anything is derived from it.
+
+    Values sort by file and frame.
+    """
+    return ref.path, ref.frame, repr(ref.crop), ref.flip, repr(ref.shape), repr(ref.labels)

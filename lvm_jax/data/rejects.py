@@ -11,6 +11,7 @@ video apart.
 
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from lvm_jax import images
@@ -31,44 +32,46 @@ class Rejects:
 
     def __init__(self, directory: pathlib.Path, limit: int):
         self._directory, self._limit = directory, limit
-        self._reasons: dict[str, str] = {}
-        self._sentences: dict[str, tuple[ImageRef, list[dict[str, Any]]]] = {}
+        self._reasons: dict[bytes, str] = {}
+        self._lines: dict[str, dict[str, Any]] = {}
         self._known = {line["key"] for line in merged(directory)}
 
-    def __contains__(self, ref: ImageRef) -> bool:
-        return picture_key(ref) in self._reasons
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._reasons
 
-    def add(self, ref: ImageRef, error: images.ImageError) -> None:
-        """Notes a picture that cannot be read.
+    def add(self, digest: bytes, ref: ImageRef, error: images.ImageError) -> None:
+        """Notes an image, known by its digest, that cannot be made from its picture.
 
         Raises:
-            images.ImageError: it is one more than the limit; names the picture.
+            images.ImageError: its picture is one more than the limit; names it.
         """
-        self._reasons[picture_key(ref)] = str(error)
+        self._reasons[digest] = str(error)
         self._known.add(picture_key(ref))
         if len(self._known) > self._limit:
             raise _too_many(len(self._known), self._limit, str(error)) from error
 
-    def drop(self, index: int, sentence: Sentence) -> bool:
-        """Whether a sentence needs a picture that cannot be read; notes it if so."""
+    def drop(self, index: int, sentence: Sentence, digests: Sequence[bytes]) -> bool:
+        """Whether a sentence needs an image that there is not; notes it if so."""
         if not self._reasons:
             return False
-        bad = {picture_key(ref): ref for ref in sentence.images if ref in self}
-        for key, ref in bad.items():
+        bad: dict[str, dict[str, Any]] = {}
+        for ref, digest in zip(sentence.images, digests):
+            if digest in self._reasons:
+                key = picture_key(ref)
+                reason = self._reasons[digest]
+                line = {"key": key, "path": ref.path, "reason": reason, "sentences": []}
+                bad[key] = self._lines.setdefault(key, line)
+        for line in bad.values():
             about = {"index": index, "source": sentence.source, "key": sentence.key}
-            self._sentences.setdefault(key, (ref, []))[1].append(about)
+            line["sentences"].append(about)
         return bool(bad)
 
     def write_part(self, number: int) -> None:
         """Writes what was dropped since the last call as the part file of a shard."""
         path = self._directory / f"rejects-{number:05d}.partial"
-        lines = [
-            {"key": key, "path": ref.path, "reason": self._reasons[key], "sentences": dropped}
-            for key, (ref, dropped) in self._sentences.items()
-        ]
-        self._sentences.clear()
-        if lines or path.exists():
-            _write_lines(path, lines)
+        if self._lines or path.exists():
+            _write_lines(path, list(self._lines.values()))
+        self._lines.clear()
 
 
 def picture_key(ref: ImageRef) -> str:

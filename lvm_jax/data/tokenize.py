@@ -124,7 +124,7 @@ class Tokenize:
             following = next(windows, None)
             self._encode(window)
             for index, sentence, keys in window.sentences:
-                if self._rejects.drop(index, sentence):
+                if self._rejects.drop(index, sentence, keys):
                     continue
                 digests.update(keys)
                 yield Record(
@@ -143,7 +143,7 @@ class Tokenize:
             keys = [self._digest(ref) for ref in sentence.images]
             waiting.append((index, sentence, keys))
             for key, ref in zip(keys, sentence.images):
-                if key not in self._cache and key not in self._loading:
+                if not (key in self._cache or key in self._loading or key in self._rejects):
                     wanted[key] = ref
             full = len(wanted) >= self._batch_size * _BATCHES_AT_ONCE
             if full or len(waiting) == _MOST_SENTENCES_AT_ONCE or index == part[-1]:
@@ -168,12 +168,13 @@ class Tokenize:
         pixels: list[np.ndarray] = []
         while window.loading:
             group, loaded = window.loading.popleft()
-            self._loading.difference_update(key for key, _ in group)
-            try:
-                pixels += loaded.result()
-                keys += [key for key, _ in group]
-            except images.ImageError as error:
-                self._rejects.add(group[0][1], error)
+            for (key, ref), image in zip(group, loaded.result()):
+                self._loading.discard(key)
+                if isinstance(image, images.ImageError):
+                    self._rejects.add(key, ref, image)
+                else:
+                    keys.append(key)
+                    pixels.append(image)
             while len(keys) >= self._batch_size or (keys and not window.loading):
                 self._send(keys[: self._batch_size], pixels[: self._batch_size])
                 del keys[: self._batch_size], pixels[: self._batch_size]

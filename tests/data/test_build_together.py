@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import PIL.Image
@@ -111,14 +112,16 @@ def test_slices_at_the_same_time_killed_and_resliced(built, folder, tmp_path):
     """Real processes: two slices at once, killed at random moments, then one process, then two."""
     moments = random.Random(0)
     for parts in (["0/2", "1/2"], ["0/1"], ["0/2", "1/2"]):
-        running = [start(folder, tmp_path, part, seconds=0.01) for part in parts]
+        # All of it would take 4 seconds.
+        running = [start(folder, tmp_path, part, seconds=0.1) for part in parts]
         for process in running:
-            for _ in range(moments.randrange(2, 5)):
-                process.stdout.readline()
+            process.stdout.readline()
+        time.sleep(moments.uniform(0.1, 0.6))
         for process in running:
             os.kill(process.pid, signal.SIGKILL)
             process.communicate()
         assert not (tmp_path / "manifest.json").exists(), "they were to be killed half-way"
+    assert sum(path.stat().st_size for path in tmp_path.glob("tokens-*")) > 0
     running = [start(folder, tmp_path, part) for part in ("0/2", "1/2")]
     for process in running:
         _, error = process.communicate(timeout=60)

@@ -1,5 +1,6 @@
 """build_shards.py and inspect_shards.py as a user runs them."""
 
+import base64
 import json
 import os
 import pathlib
@@ -137,7 +138,23 @@ def test_unreadable_pictures_within_the_limit(made, tmp_path):
     assert line["path"].endswith("e.png") and line["sentences"][0]["key"] == "e"
 
 
+def test_lvms_lines_become_shards(made):
+    ids = np.arange(2 * 16, dtype="<i4").reshape(2, 16) % 32
+    lines = [{"tokens": base64.b64encode(row.tobytes()).decode()} for row in (ids, ids[:1])]
+    for name, line in zip(("a.jsonl", "b.jsonl"), lines):
+        (made / name).write_text(json.dumps(line) + "\n")
+    files = ("--import_jsonl", made / "a.jsonl", made / "b.jsonl", f"--out={made / 'imported'}")
+    result = run("build_shards", *files, f"--tokenizer={made / 'tokenizer'}")
+    assert result.returncode == 0, result.stderr
+    assert "2 sentences, 3 images, 48 tokens" in result.stderr
+    shards = Shards(made / "imported")
+    shards.require_tokenizer(codec.load_tokenizer(made / "tokenizer").fingerprint)
+    np.testing.assert_array_equal(shards.read([0, 1])[0], ids)
+    fails(run("build_shards", "--import_jsonl=none.jsonl", "--out=x"), "none.jsonl")
+
+
 def test_bad_input_to_build(built):
+    fails(run("build_shards", "--tokenizer=x", "--out=y"), "--config is required")
     fails(build(built, "--slice=2/2"), "--slice=2/2 must be I/N")
     fails(build(built, "--config.corpus.sources.one.kind=singel"), "kind='singel'", "'single'")
     fails(build(built, "--config.corpus.seed=2"), "made from another config", "--out")

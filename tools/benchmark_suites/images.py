@@ -24,8 +24,8 @@ TOKENS_PER_IMAGE = 256
 
 def run(
     *,
-    num_files: int = 64,
-    num_sentences: int = 2000,
+    num_files: int = 32,
+    num_sentences: int = 1000,
     num_threads: int = 2,
     warmup: int = 1,
     repeats: int = 5,
