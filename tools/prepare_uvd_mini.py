@@ -17,14 +17,24 @@ from collections.abc import Callable, Sequence
 
 import cli
 from absl import flags, logging
-from uvd_mini import animations, attribution, earth, emoji, files, items, models3d, packages
+from uvd_mini import (
+    animations,
+    attribution,
+    earth,
+    edges,
+    emoji,
+    files,
+    items,
+    models3d,
+    packages,
+)
 from uvd_mini.packages import Package
 
 OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 SUBSET = flags.DEFINE_enum(
     "subset", "full", ["small", "full"], "full: everything. small: enough to try all tasks."
 )
-ONLY = flags.DEFINE_list("only", [], "Parts to make, of emoji,earth,models,anim,edges; all if empty.")
+ONLY = flags.DEFINE_list("only", [], "Parts to make: emoji,earth,models,anim,edges; empty for all.")
 WORKERS = flags.DEFINE_integer(
     "workers", 0, "Processes; 0 for one per core.", lower_bound=0, upper_bound=256
 )
@@ -52,9 +62,14 @@ def make_emoji(job: Job) -> list[str]:
     drawn = emoji.list_openmoji(job.open(packages.OPENMOJI), tones)
     solid = emoji.list_fluent(job.open(packages.FLUENT_3D), "emoji_3d", tones)
     flat = emoji.list_fluent(job.open(packages.FLUENT_FLAT), "emoji_flat", tones)
-    unseen = emoji.list_noto(job.open(packages.NOTO), {one.key for one in drawn + solid})
-    every = drawn + solid + flat + unseen
-    return items.run("emoji", emoji.make, job.out, every, emoji.is_done, job.workers)
+    # Flat and 3D are a pair: what only one of the two packages draws is left out.
+    both = {one.key for one in solid} & {one.key for one in flat}
+    solid, flat = ([one for one in each if one.key in both] for each in (solid, flat))
+    seen = drawn + solid + flat
+    problems = items.run("emoji", emoji.make, job.out, seen, emoji.is_done, job.workers)
+    keys = {one.key for one in drawn if emoji.is_done(job.out, one)}
+    unseen = emoji.list_noto(job.open(packages.NOTO), keys)
+    return problems + items.run("noto", emoji.make, job.out, unseen, emoji.is_done, job.workers)
 
 
 def make_animations(job: Job) -> list[str]:
@@ -72,6 +87,10 @@ def make_models(job: Job) -> list[str]:
     found = models3d.list_models(job.open(packages.FURNITURE), num_views, limit)
     models3d.write_credits(job.out, found)
     return items.run("models", models3d.make, job.out, found, models3d.is_done, job.workers)
+
+
+def make_edges(job: Job) -> list[str]:
+    return edges.make(job.out, job.open(packages.HED))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,6 +116,7 @@ PARTS = {
     "earth": Part(packages=(packages.BASEMAP,), modules=(), make=make_earth),
     "models": Part(packages=(packages.FURNITURE,), modules=("embreex",), make=make_models),
     "anim": Part(packages=(packages.FLUENT_ANIM,), modules=(), make=make_animations),
+    "edges": Part(packages=(packages.HED,), modules=("h5py", "jax"), make=make_edges),
 }
 
 
@@ -143,9 +163,7 @@ def check_modules(names: Sequence[str]) -> None:
     needed = {module for name in names for module in PARTS[name].modules}
     missing = sorted(name for name in needed if importlib.util.find_spec(name) is None)
     if missing:
-        raise ValueError(
-            f"the modules {', '.join(missing)} are missing: pip install -e '.[uvd]'"
-        )
+        raise ValueError(f"the modules {', '.join(missing)} are missing: pip install -e '.[uvd]'")
 
 
 def check_clients(names: Sequence[str], downloads: pathlib.Path) -> list[str]:

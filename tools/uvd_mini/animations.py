@@ -4,6 +4,7 @@ import dataclasses
 import pathlib
 
 from PIL import Image, ImageSequence
+
 from uvd_mini import emoji, files, items, splits
 
 

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 from PIL import Image
+
 from uvd_mini import files, items, splits
 
 # All maps are brought to this size; north is up, the left edge is 180 degrees west.
@@ -13,8 +14,9 @@ WIDTH, HEIGHT = 5400, 2700
 LAND_MASK = "lsmask_2.5min_f.bin"
 LAND_MASK_SHAPE = (4320, 8640)
 PICTURES = {"satellite": "bmng.jpg", "relief": "etopo1.jpg", "shading": "shadedrelief.jpg"}
-# A tile shows both land and something to tell it by.
 MIN_LAND = 0.05
+# Degrees of latitude; Antarctica is blank on two of the maps.
+SOUTH, NORTH = -60.0, 82.0
 # Training tiles overlap by half; held-out ones do not.
 STEP = {splits.TRAIN: files.SIZE // 2, splits.HELD_OUT: files.SIZE}
 
@@ -55,7 +57,7 @@ def list_tiles(land: np.ndarray, small: bool) -> list[tuple[str, int, int]]:
     found = []
     for split, step in STEP.items():
         step = files.SIZE if small else step
-        for y in range(0, HEIGHT - files.SIZE + 1, step):
+        for y in range(latitude_row(NORTH), latitude_row(SOUTH) - files.SIZE + 1, step):
             for x in range(0, WIDTH - files.SIZE + 1, step):
                 degrees = lambda pixel: pixel / WIDTH * 360 - 180
                 if splits.tile_split(degrees(x), degrees(x + files.SIZE)) != split:
@@ -64,6 +66,11 @@ def list_tiles(land: np.ndarray, small: bool) -> list[tuple[str, int, int]]:
                 if share >= MIN_LAND:
                     found.append((split, x, y))
     return found
+
+
+def latitude_row(degrees: float) -> int:
+    """The row of the maps at a latitude."""
+    return round((90 - degrees) / 180 * HEIGHT)
 
 
 def read_map(path: pathlib.Path) -> np.ndarray:

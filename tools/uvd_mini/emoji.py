@@ -8,6 +8,7 @@ import pathlib
 
 import numpy as np
 from PIL import Image
+
 from uvd_mini import files, items, splits
 
 # A sentence of a category shows different things of one kind: smaller folders are not written.
@@ -42,6 +43,8 @@ class Emoji:
             names += [f"{self.split}/emoji_mask/{self.key}.png"]
         if self.group:
             names += [f"{self.split}/emoji_groups/{self.group}/{self.key}.png"]
+        if self.folder == "emoji_noto":
+            names += [f"{self.split}/emoji_noto_source/{self.key}.png"]
         return tuple(names)
 
 
@@ -101,10 +104,10 @@ def is_flag(key: str) -> bool:
 
 
 def list_noto(package: pathlib.Path, keys: set[str]) -> list[Emoji]:
-    """The unseen style, for the held-out ones among `keys`, the emoji that other packages draw.
+    """The unseen style, for the held-out ones among the `keys` of OpenMoji.
 
-    Icon sets leave out the variation selector fe0f; keys here are those of the other packages, so
-    that a picture and its noto form pair up.
+    Icon sets leave out the variation selector fe0f; keys here are OpenMoji's, so that the drawing
+    and its noto form pair up.
     """
     icons = json.loads((package / "icons.json").read_text(encoding="utf-8"))
     names = json.loads((package / "chars.json").read_text(encoding="utf-8"))
@@ -125,7 +128,11 @@ def list_noto(package: pathlib.Path, keys: set[str]) -> list[Emoji]:
 
 
 def make(out: pathlib.Path, emoji: Emoji) -> None:
-    """Writes the files of one emoji."""
+    """Writes the files of one emoji; the unseen style comes after OpenMoji's drawings.
+
+    Raises:
+        items.ItemError: its source cannot be read.
+    """
     if emoji.source.startswith("<svg"):
         picture = draw_svg(emoji.source, emoji.key)
     elif emoji.source.endswith(".svg"):
@@ -136,6 +143,9 @@ def make(out: pathlib.Path, emoji: Emoji) -> None:
     files.write_png(out, emoji.outputs[0], picture)
     if emoji.group:
         files.link(out, emoji.outputs[0], emoji.outputs[-1])
+    if emoji.folder == "emoji_noto":
+        # The pair's other half, so that both folders hold the same keys.
+        files.link(out, f"{emoji.split}/emoji_color/{emoji.key}.png", emoji.outputs[-1])
 
 
 def is_done(out: pathlib.Path, emoji: Emoji) -> bool:

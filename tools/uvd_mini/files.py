@@ -1,7 +1,7 @@
 """Pictures written whole or not at all.
 
-A file is made under OUT/.partial and renamed into place, so that a kill at any moment leaves nothing
-half-written under a final name, and what exists need not be made again.
+A file is made under OUT/.partial and renamed into place, so that a kill at any moment leaves
+nothing half-written under a final name, and what exists need not be made again.
 """
 
 import errno

@@ -68,10 +68,10 @@ def run(
     return problems
 
 
-def progress(name: str, work: Iterable[Any], **options) -> Iterable[Any]:
+def progress(name: str, work: Iterable[Any], unit: str = "item", **options) -> Iterable[Any]:
     """A bar over the pieces of work; rare lines where the output is a file."""
     seconds = 0.2 if sys.stderr.isatty() else 10
-    return tqdm.tqdm(work, desc=name, unit="item", mininterval=seconds, **options)
+    return tqdm.tqdm(work, desc=name, unit=unit, mininterval=seconds, **options)
 
 
 def _run_in_processes(call: Callable, left: Sequence[Any], workers: int, bar: Callable) -> list:

@@ -1,17 +1,20 @@
 """3D models: turntable views with depth, normals, silhouette and materials."""
 
 import dataclasses
-import itertools
 import json
 import pathlib
 import re
 
 import numpy as np
+
+from lvm_jax.sentences import palette
 from uvd_mini import files, raycast, splits, wavefront
 from uvd_mini.wavefront import Mesh
 
 # Gray of the farthest and of the nearest depth of a model; nothing is 0.
 FAR, NEAR = 40, 255
+# Of the material segmentation: nothing, then materials by size.
+NUM_LABELS = 64
 ELEVATIONS = (8.0, 36.0)
 TERMS = {
     "BlendSwap-CC-0": "CC0",
@@ -129,11 +132,11 @@ def make(out: pathlib.Path, model: Model) -> None:
         camera = raycast.Camera(azimuth=view, elevation=model.elevation, distance=distance)
         seen = raycast.render(mesh, camera, files.SIZE, intersect)
         pictures = {
-            "color": seen.color_HW3,
-            "depth": draw_depth(seen.depth_HW, distance - 1, distance + 1),
-            "normal": draw_normals(seen.normal_HW3),
-            "mask": np.where(seen.material_HW >= 0, 255, 0).astype(np.uint8),
-            "segment": draw_materials(seen.material_HW, order),
+            "color": seen.color,
+            "depth": draw_depth(seen.depth, distance - 1, distance + 1),
+            "normal": draw_normals(seen.normal),
+            "mask": np.where(seen.material >= 0, 255, 0).astype(np.uint8),
+            "segment": draw_materials(seen.material, order),
         }
         for kind in model.kinds:
             files.write_png(out, model.output(kind, view), pictures[kind])
@@ -148,7 +151,7 @@ def is_done(out: pathlib.Path, model: Model) -> bool:
 def placed(mesh: Mesh, model: Model) -> Mesh:
     """A mesh turned, brought to its catalog proportions, and put into the ball of radius 1."""
     rotation = np.array(model.rotation, np.float32).reshape(3, 3)
-    corners = mesh.corners_T33 @ rotation.T
+    corners = mesh.corners @ rotation.T
     low, high = corners.min((0, 1)), corners.max((0, 1))
     scale = np.ones(3, np.float32)
     if model.extent:
@@ -160,16 +163,16 @@ def placed(mesh: Mesh, model: Model) -> Mesh:
     corners = (corners - (low + high) / 2) * scale
     radius = float(np.linalg.norm(corners, axis=-1).max())
     # Normals follow the inverse transpose.
-    normals = (mesh.normals_T33 @ rotation.T) / scale
+    normals = (mesh.normals @ rotation.T) / scale
     corners = (corners / radius).astype(np.float32)
-    return dataclasses.replace(mesh, corners_T33=corners, normals_T33=normals)
+    return dataclasses.replace(mesh, corners=corners, normals=normals)
 
 
 def by_area(mesh: Mesh) -> np.ndarray:
     """Rank of each material by its surface, largest first: int [materials]."""
-    first, second, third = np.moveaxis(mesh.corners_T33, 1, 0)
+    first, second, third = np.moveaxis(mesh.corners, 1, 0)
     area_T = np.linalg.norm(np.cross(second - first, third - first), axis=-1)
-    area = np.bincount(mesh.material_T, weights=area_T, minlength=len(mesh.materials))
+    area = np.bincount(mesh.material, weights=area_T, minlength=len(mesh.materials))
     return np.argsort(np.argsort(-area, kind="stable"), kind="stable")
 
 
@@ -186,30 +189,12 @@ def draw_normals(normal_HW3: np.ndarray) -> np.ndarray:
 
 
 def draw_materials(material_HW: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Materials as colors of the palette, nothing is black: uint8 [H, W, 3]."""
-    index = np.where(material_HW >= 0, rank[material_HW] + 1, 0)
-    return palette(len(rank) + 1)[index]
+    """Materials in the colors of label maps, nothing is black: uint8 [H, W, 3].
 
-
-def palette(size: int) -> np.ndarray:
-    """The first colors of an endless list: uint8 [size, 3], all different, the first black.
-
-    Every color of the cube's 4 x 4 x 4 lattice comes once, far ones first, so that a picture of
-    labels is read back by the nearest color.
-
-    Raises:
-        ValueError: more than the lattice has.
+    `palette.decode` gives the ranks, plus 1, back.
     """
-    lattice = np.array(list(itertools.product((0, 85, 170, 255), repeat=3)), np.int64)
-    if size > len(lattice):
-        raise ValueError(f"a palette has {len(lattice)} colors, {size} were asked for")
-    chosen = [0]
-    nearest = ((lattice - lattice[0]) ** 2).sum(-1)
-    for _ in range(size - 1):
-        best = int(nearest.argmax())
-        chosen.append(best)
-        nearest = np.minimum(nearest, ((lattice - lattice[best]) ** 2).sum(-1))
-    return lattice[chosen].astype(np.uint8)
+    label_HW = np.where(material_HW >= 0, rank[material_HW] + 1, 0)
+    return palette.encode(np.minimum(label_HW, NUM_LABELS - 1), NUM_LABELS)
 
 
 def write_credits(out: pathlib.Path, models: list[Model]) -> None:

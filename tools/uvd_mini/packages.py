@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Callable, Sequence
 
 from absl import logging
+
 from uvd_mini import files
 
 INSTALL = {

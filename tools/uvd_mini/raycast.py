@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+
 from uvd_mini.wavefront import Mesh
 
 # Toward the light, in camera space: from over the viewer's left shoulder.
@@ -18,8 +19,8 @@ MAX_LAYERS = 12
 # Cut-outs of a texture are holes for depth, normals and materials; glass is a surface.
 HOLE = 0.5
 
-# (origins_R3, directions_R3) -> (triangle_R, -1 for none; distance_R in directions; u_R; v_R), where
-# u and v weigh the second and the third corner.
+# (origins_R3, directions_R3) -> triangle_R (-1 for none), distance_R in directions, u_R and v_R:
+# the weights of the second and the third corner.
 Intersect = Callable[
     [np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 ]
@@ -45,9 +46,7 @@ class Camera:
     def axes(self) -> np.ndarray:
         """Rows right, up and back (toward the viewer) in the world: float32 [3, 3]."""
         turn, lift = np.radians(self.azimuth), np.radians(self.elevation)
-        back = np.array(
-            [np.sin(turn) * np.cos(lift), np.sin(lift), np.cos(turn) * np.cos(lift)]
-        )
+        back = np.array([np.sin(turn) * np.cos(lift), np.sin(lift), np.cos(turn) * np.cos(lift)])
         right = np.array([np.cos(turn), 0.0, -np.sin(turn)])
         return np.stack([right, np.cross(back, right), back]).astype(np.float32)
 
@@ -78,16 +77,17 @@ class View:
     """What a camera sees.
 
     Attributes:
-        color_HW3: uint8, on white.
-        depth_HW: float32 along the line of sight; 0 where there is nothing.
-        normal_HW3: float32 unit vectors (right, up, toward the viewer); 0 where there is nothing.
-        material_HW: int32 indices into the mesh's materials; -1 where there is nothing.
+        color: uint8 [H, W, 3], on white.
+        depth: float32 [H, W] along the line of sight; 0 where there is nothing.
+        normal: float32 [H, W, 3] unit vectors (right, up, toward the viewer); 0 where there is
+            nothing.
+        material: int32 [H, W] indices into the mesh's materials; -1 where there is nothing.
     """
 
-    color_HW3: np.ndarray
-    depth_HW: np.ndarray
-    normal_HW3: np.ndarray
-    material_HW: np.ndarray
+    color: np.ndarray
+    depth: np.ndarray
+    normal: np.ndarray
+    material: np.ndarray
 
 
 def embree(mesh: Mesh) -> Intersect:
@@ -95,7 +95,7 @@ def embree(mesh: Mesh) -> Intersect:
     from embreex import mesh_construction, rtcore_scene  # an extra; the tool has checked for it
 
     scene = rtcore_scene.EmbreeScene()
-    mesh_construction.TriangleMesh(scene, np.ascontiguousarray(mesh.corners_T33, np.float32))
+    mesh_construction.TriangleMesh(scene, np.ascontiguousarray(mesh.corners, np.float32))
 
     def intersect(origins_R3, directions_R3):
         rays = (origins_R3.astype(np.float32), directions_R3.astype(np.float32))
@@ -123,10 +123,10 @@ def render(mesh: Mesh, camera: Camera, size: int, intersect: Intersect) -> View:
     depth_R, normal_R3, material_R = _first_surface(mesh, camera, *camera.rays(size), intersect)
     square = (size, size)
     return View(
-        color_HW3=np.round(color_R3 * 255).astype(np.uint8).reshape(*square, 3),
-        depth_HW=depth_R.reshape(square),
-        normal_HW3=normal_R3.reshape(*square, 3),
-        material_HW=material_R.reshape(square),
+        color=np.round(color_R3 * 255).astype(np.uint8).reshape(*square, 3),
+        depth=depth_R.reshape(square),
+        normal=normal_R3.reshape(*square, 3),
+        material=material_R.reshape(square),
     )
 
 
@@ -153,7 +153,7 @@ def _first_surface(mesh, camera, origins_R3, directions_R3, intersect):
         solid = _look(mesh, hit, holes_only=True)[1] >= HOLE
         depth_R[rays[solid]] = hit.depth[solid]
         normal_R3[rays[solid]] = _normals(mesh, camera, hit)[solid]
-        material_R[rays[solid]] = mesh.material_T[hit.triangle[solid]]
+        material_R[rays[solid]] = mesh.material[hit.triangle[solid]]
         hit.go_on = ~solid
     return depth_R, normal_R3, material_R
 
@@ -200,11 +200,11 @@ def _layers(mesh, origins_R3, directions_R3, intersect):
 
 def _look(mesh: Mesh, hit: _Hit, holes_only: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Colors [N, 3] and opacities [N] at hits; `holes_only` takes glass for solid."""
-    material = mesh.material_T[hit.triangle]
+    material = mesh.material[hit.triangle]
     color = np.array([one.color for one in mesh.materials], np.float32)[material]
     alpha = np.array([one.opacity for one in mesh.materials], np.float32)[material]
     alpha = np.where(alpha > 0.02, 1, alpha) if holes_only else alpha
-    place = np.einsum("nc,ncd->nd", hit.weights, mesh.texture_T32[hit.triangle])
+    place = np.einsum("nc,ncd->nd", hit.weights, mesh.texture[hit.triangle])
     for index in np.unique(material):
         texture = mesh.materials[index].texture
         if texture is None:
@@ -236,10 +236,10 @@ def _normals(mesh: Mesh, camera: Camera, hit: _Hit) -> np.ndarray:
     Models wind their faces either way, so the flat normal is turned to the viewer, and the smooth
     one to the flat one's side.
     """
-    corners = mesh.corners_T33[hit.triangle]
+    corners = mesh.corners[hit.triangle]
     flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     flat = _unit(flat) * -np.sign(_dot(flat, hit.directions))[:, None]
-    given = mesh.normals_T33[hit.triangle]
+    given = mesh.normals[hit.triangle]
     # Corners of one face may disagree in sign; a wrong side would cancel in the mean.
     given = given * np.where(np.einsum("ncd,nd->nc", given, flat) < 0, -1, 1)[..., None]
     smooth = np.einsum("nc,ncd->nd", hit.weights, given)

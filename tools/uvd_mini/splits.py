@@ -60,15 +60,15 @@ def model_identity(name: str) -> str:
     """
     name = name.split("_", 1)[1] if name.startswith(_MAKERS) else name
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
-    kept = [word.lower() for word in words if not (word.isdigit() or word.lower() in _VARIANTS)]
+    kept = [word.lower() for word in words if not _VARIANT.fullmatch(word.lower())]
     return "".join(kept) or name.lower()
 
 
 _MAKERS = ("blendswap-cc-0_", "blendswap-cc-by_", "katorlegaz_", "reallusion_", "scopia_")
-_VARIANTS = frozenset(
-    "black white red green blue yellow brown grey gray orange pink purple beige dark light "
-    "small large big little tall short long wide double single left right half old new swap "
-    "open closed opened with without texture and a the".split()
+_VARIANT = re.compile(
+    "black|white|red|green|blue|yellow|brown|grey|gray|orange|pink|purple|beige|dark|light|small|"
+    "large|big|little|tall|short|long|wide|double|single|left|right|half|old|new|swap|open|closed|"
+    r"opened|with|without|texture|and|a|the|\d+"
 )
 
 

@@ -4,10 +4,12 @@ Letters: T triangles, 3 corners or coordinates, 2 texture coordinates.
 """
 
 import dataclasses
+import itertools
 import pathlib
 
 import numpy as np
 from PIL import Image
+
 from uvd_mini import items
 
 # Renders are small: finer textures would only flicker.
@@ -36,17 +38,17 @@ class Mesh:
     """Triangles with materials.
 
     Attributes:
-        corners_T33: float32 positions.
-        normals_T33: float32 normals at the corners; zero where the file gives none.
-        texture_T32: float32 positions in the texture, [..., (u, v)] at the corners, v upwards.
-        material_T: int32 indices into `materials`.
+        corners: float32 [T, 3, 3] positions, by triangle and corner.
+        normals: float32 [T, 3, 3] at the corners; zero where the file gives none.
+        texture: float32 [T, 3, 2] positions (u, v) in the texture at the corners, v upwards.
+        material: int32 [T] indices into `materials`.
         materials: the materials in use.
     """
 
-    corners_T33: np.ndarray
-    normals_T33: np.ndarray
-    texture_T32: np.ndarray
-    material_T: np.ndarray
+    corners: np.ndarray
+    normals: np.ndarray
+    texture: np.ndarray
+    material: np.ndarray
     materials: tuple[Material, ...]
 
 
@@ -82,7 +84,7 @@ def _parse(lines: list[str], path: pathlib.Path) -> Mesh:
         elif word == "f":
             counts = (len(points), len(textures), len(normals))
             polygon = [_corner(text, counts) for text in rest.split()]
-            for second, third in zip(polygon[1:], polygon[2:]):
+            for second, third in itertools.pairwise(polygon[1:]):
                 corners.append((polygon[0], second, third))
                 material_of_triangle.append(current)
         elif word == "usemtl":
@@ -101,10 +103,10 @@ def _parse(lines: list[str], path: pathlib.Path) -> Mesh:
     used, material_T = np.unique(np.array(material_of_triangle, np.int32), return_inverse=True)
     name_of = list(names)
     return Mesh(
-        corners_T33=points_33[index_T33[..., 0]],
-        normals_T33=normals_3[index_T33[..., 2]],
-        texture_T32=textures_2[index_T33[..., 1]],
-        material_T=material_T.astype(np.int32),
+        corners=points_33[index_T33[..., 0]],
+        normals=normals_3[index_T33[..., 2]],
+        texture=textures_2[index_T33[..., 1]],
+        material=material_T.astype(np.int32),
         materials=tuple(
             library.get(name_of[index], Material(name=name_of[index])) for index in used
         ),
@@ -150,11 +152,12 @@ def read_mtl(path: pathlib.Path) -> dict[str, Material]:
 
 
 def read_texture(folder: pathlib.Path, text: str) -> np.ndarray | None:
-    """Reads a texture: uint8 [H, W, 4]; None where it is missing, as for paths of its author's disk.
+    """Reads a texture: uint8 [H, W, 4]; None where it is missing.
 
     Args:
         folder: of the MTL file.
-        text: what follows "map_Kd": options, then a path that may have spaces.
+        text: what follows "map_Kd": options, then a path that may have spaces and may be one on
+            its author's disk; the file lies in `folder` all the same.
     """
     name = text.replace("\\", "/").split("/")[-1]
     for candidate in (text, name, name.split()[-1] if name else ""):

