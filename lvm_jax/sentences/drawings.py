@@ -83,7 +83,7 @@ def keypoints(image: np.ndarray, view: View, *, shapes: str, background: str) ->
     """
     drawn = np.zeros_like(image) if background == "black" else image.copy()
     given = json.loads(shapes)
-    limb, joint = (max(raster.UNIT // 2, view.size * raster.UNIT // n) for n in (96, 64))
+    limb, joint = (max(raster.UNIT // 2, view.size * raster.UNIT // n) for n in (80, 48))
     for body in given["bodies"]:
         points = [tuple(map(int, p)) for p in view.points(np.array(body)[:, :2])]
         there = [bool(seen) for _, _, seen in body]

@@ -159,7 +159,8 @@ def _label(sentence: spec.Sentence, height: int) -> np.ndarray:
     lines = [sentence.source]
     if sentence.kind != sentence.source:
         lines.append(sentence.kind)
-    lines.append(f"{len(sentence.images)} images")
+    number = len(sentence.images)
+    lines.append(f"{number} image{'s' * (number > 1)}")
     room = max(0, height // _LINE_HEIGHT - len(lines))
     lines += textwrap.wrap(sentence.key, _LETTERS)[:room]
     shown = PIL.Image.new(
