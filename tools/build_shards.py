@@ -17,6 +17,10 @@ A section `distributed`, as for train.py, makes the processes of a pod take a sl
 that cannot be read ends the build, unless shards.max_rejects allows for some: these are listed in
 rejects.jsonl beside the shards, and the sentences that need them are left out.
 
+What a config gives, before anything is tokenized (no tokenizer needed):
+
+  python tools/build_shards.py --config=... --dry_run --sheet=sheet.png --image_size=64
+
 LVM's own files, lines {"tokens": base64 of int32 ids}, become shards without pictures:
 
   python tools/build_shards.py --import_jsonl a.jsonl b.jsonl --out=DIR [--tokenizer=DIR]
@@ -40,11 +44,17 @@ SLICE = flags.DEFINE_string(
     "I/N: makes every N-th shard from shard I on; N processes make them all. By default the "
     "processes of a distributed run make a part each, and a single process makes everything.",
 )
+DRY_RUN = flags.DEFINE_bool(
+    "dry_run", False, "Prints sentences, images and tokens of each source, and builds nothing."
+)
+SHEET = flags.DEFINE_string("sheet", None, "dry_run: picture of some sentences to write.")
+PER_SOURCE = flags.DEFINE_integer("per_source", 2, "dry_run: sentences of each source shown.", 1)
+IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "dry_run: side of the images shown.", 1)
 IMPORT_JSONL = flags.DEFINE_string(
     "import_jsonl", None, "LVM's JSON lines instead of pictures: --import_jsonl a.jsonl b.jsonl"
 )
 TOKENS_PER_IMAGE = flags.DEFINE_integer(
-    "tokens_per_image", 256, "import_jsonl without --tokenizer: ids of an image.", 1
+    "tokens_per_image", 256, "dry_run; import_jsonl without --tokenizer: ids of an image.", 1
 )
 NUM_CODES = flags.DEFINE_integer(
     "num_codes", 8192, "import_jsonl without --tokenizer: size of its codebook.", 2
@@ -62,6 +72,10 @@ def main(*more_files: str) -> None:
         return
     if more_files:
         raise ValueError(f"unexpected argument {more_files[0]} (--help lists the flags)")
+    if DRY_RUN.value:
+        _require("config")
+        dry_run(cli.load_config())
+        return
     _require("config", "tokenizer", "out")
     build_shards(cli.load_config())
 
@@ -98,10 +112,29 @@ def import_jsonl(files: list[str]) -> None:
     _log_totals(shards)
 
 
-def build_shards(values: dict[str, Any]) -> None:
-    """Pictures -> shards."""
+def _corpus(values: dict[str, Any]):
     if "corpus" not in values:
         raise ValueError(f"--config={flags.FLAGS.config} has no section corpus; see --help")
+    from lvm_jax.sentences import compose
+
+    return compose.build_corpus(values["corpus"], "config.corpus")
+
+
+def dry_run(values: dict[str, Any]) -> None:
+    """What the corpus holds, and a picture of it."""
+    from lvm_jax import images
+    from lvm_jax.sentences import preview
+
+    corpus = _corpus(values)
+    print(preview.describe(corpus, TOKENS_PER_IMAGE.value))
+    if SHEET.value is not None:
+        sheet = preview.contact_sheet(corpus, IMAGE_SIZE.value, PER_SOURCE.value)
+        images.write_image(SHEET.value, sheet)
+        print(f"wrote {SHEET.value}")
+
+
+def build_shards(values: dict[str, Any]) -> None:
+    """Pictures -> shards."""
     # Imported after the flags are known to be good, and jax after the corpus is: a typo should not
     # wait for it.
     from lvm_jax import configs, mesh
@@ -111,7 +144,7 @@ def build_shards(values: dict[str, Any]) -> None:
 
     part = Slice.parse(SLICE.value) if SLICE.value is not None else None
     run = configs.build(mesh.DistributedConfig, values.get("distributed", {}), "config.distributed")
-    corpus = compose.build_corpus(values["corpus"], "config.corpus")
+    corpus = _corpus(values)
     config = configs.build(build.BuildConfig, values.get("shards", {}), "config.shards")
     compose.sentences(corpus)
 

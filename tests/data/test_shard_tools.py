@@ -138,6 +138,15 @@ def test_unreadable_pictures_within_the_limit(made, tmp_path):
     assert line["path"].endswith("e.png") and line["sentences"][0]["key"] == "e"
 
 
+def test_a_dry_run_counts_and_draws(made, tmp_path):
+    config, sheet = f"--config={made / 'experiment.py'}", f"--sheet={tmp_path / 'sheet.png'}"
+    result = run("build_shards", config, "--dry_run", "--tokens_per_image=16", sheet)
+    assert result.returncode == 0, result.stderr
+    (total,) = [line.split() for line in result.stdout.splitlines() if line.startswith("all")]
+    assert total[-3:] == ["6", "12", "192"], "what test_a_second_build_has_nothing_to_do builds"
+    assert images.read_image(tmp_path / "sheet.png").shape[1] > 4 * 64
+
+
 def test_lvms_lines_become_shards(made):
     ids = np.arange(2 * 16, dtype="<i4").reshape(2, 16) % 32
     lines = [{"tokens": base64.b64encode(row.tobytes()).decode()} for row in (ids, ids[:1])]
