@@ -89,10 +89,14 @@ def test_exif_orientation_is_applied(tmp_path):
     np.testing.assert_array_equal(images.read_image(tmp_path / "x.png"), np.rot90(picture, -1))
 
 
-def test_first_frame_of_an_animation(tmp_path):
+@pytest.mark.parametrize("name", ["x.gif", "x.png", "x.tif", "x.webp"])
+def test_first_frame_of_an_animation(tmp_path, name):
     frames = [PIL.Image.new("RGB", (4, 4), color) for color in ("red", "blue")]
-    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
-    assert (images.read_image(tmp_path / "x.gif") == (255, 0, 0)).all()
+    options = {"lossless": True} if name.endswith("webp") else {}
+    frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **options)
+    with PIL.Image.open(tmp_path / name) as image:
+        assert image.n_frames == 2
+    assert (images.read_image(tmp_path / name) == (255, 0, 0)).all()
 
 
 def test_unreadable_files_are_named(tmp_path):

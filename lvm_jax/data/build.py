@@ -8,6 +8,7 @@ turns these into index, manifest and `rejects.jsonl`, and removes them.
 Legend: B images of a call of the tokenizer, N images of a sentence, T ids per image.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -60,7 +61,7 @@ class BuildConfig:
         images: how files become square pictures.
         max_rejects: pictures that may be unreadable. They are listed in `rejects.jsonl`, and the
             sentences that need them are left out; one more than this ends the build.
-        batch_size: images per call of the tokenizer.
+        batch_size: images per call of the tokenizer; raised to what its devices take at once.
         num_threads: threads that read and derive images.
     """
 
@@ -130,22 +131,24 @@ def build_shards(
     config, part, out = config or BuildConfig(), part or Slice(), pathlib.Path(out)
     sentences = compose.sentences(corpus)
     per_shard = config.sentences_per_shard or _sentences_per_shard(sentences, tokenizer, config)
-    writer = ShardsWriter(
-        out,
-        build_key=_build_key(sentences, tokenizer, config, per_shard),
-        vocabulary=Vocabulary(num_codes=tokenizer.num_codes, num_special=config.num_special),
-        tokens_per_image=tokenizer.tokens_per_image,
-        tokenizer_fingerprint=tokenizer.fingerprint,
-    )
     parts = [
         range(i, min(i + per_shard, len(sentences))) for i in range(0, len(sentences), per_shard)
     ]
     mine = range(len(parts))[part.index :: part.count]
-    missing = [number for number in mine if not writer.finished(number)]
+    # Who finishes takes away what shards are known by: nobody looks meanwhile.
+    with slices.finishing(out) if out.is_dir() else contextlib.nullcontext():
+        writer = ShardsWriter(
+            out,
+            build_key=_build_key(sentences, tokenizer, config, per_shard),
+            vocabulary=Vocabulary(num_codes=tokenizer.num_codes, num_special=config.num_special),
+            tokens_per_image=tokenizer.tokens_per_image,
+            tokenizer_fingerprint=tokenizer.fingerprint,
+        )
+        complete = writer.complete
+        missing = [number for number in mine if not complete and not writer.finished(number)]
     total = sum(len(parts[number]) for number in mine)
     done = total - sum(len(parts[number]) for number in missing)
-    # Asked last: finishing takes away what shards are known by, after the manifest is there.
-    if writer.complete:
+    if complete:
         logging.info("%s: all %d sentences are there already, nothing to do", out, len(sentences))
         progress(Progress(before=total, done=total, total=total, num_tokenized=0))
         if _temporary(out):

@@ -92,8 +92,8 @@ def finishing(out: pathlib.Path) -> Iterator[None]:
         raise write_error(path, error) from error
     try:
         yield
+    finally:
         # Who comes later finds the manifest, whichever file he locks.
         if (out / MANIFEST).exists():
             path.unlink(missing_ok=True)
-    finally:
         os.close(file)

@@ -30,12 +30,17 @@ _MOST_SENTENCES_AT_ONCE = 512
 
 
 class ImageTokenizer(Protocol):
-    """What building needs of a tokenizer; `lvm_jax.tokenizer.codec.Tokenizer` has it."""
+    """What building needs of a tokenizer; `lvm_jax.tokenizer.codec.Tokenizer` has it.
+
+    Attributes:
+        images_per_call: batches are multiples of it.
+    """
 
     fingerprint: str
     image_size: int
     tokens_per_image: int
     num_codes: int
+    images_per_call: int
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """uint8 [B, H, W, 3] -> int32 [B, T]; called by one thread at a time."""
@@ -66,7 +71,7 @@ class Tokenize:
         cache: of ids so far; gets the new ones.
         rejected: gets the pictures that cannot be read, and the sentences that need them.
         image_config: how files become square pictures.
-        batch_size: images per call of the tokenizer.
+        batch_size: images per call of the tokenizer, at least; see `images_per_call`.
         num_threads: threads that read and derive images.
 
     Attributes:
@@ -85,7 +90,8 @@ class Tokenize:
     ):
         self.num_tokenized = 0
         self._tokenizer, self._cache, self._rejects = tokenizer, cache, rejected
-        self._batch_size = batch_size
+        each = tokenizer.images_per_call
+        self._batch_size = -(-batch_size // each) * each
         self._loader = SquareLoader(image_config, tokenizer.image_size, _PICTURE_CACHE_BYTES)
         self._readers = futures.ThreadPoolExecutor(num_threads)
         self._encoder = futures.ThreadPoolExecutor(1)

@@ -84,7 +84,7 @@ def reconstruct(
         paths: of at least one image file.
         config: how files become squares.
         num_shown: files whose pixels are kept.
-        batch_size: images per call of the tokenizer.
+        batch_size: images per call of the tokenizer, at least.
         num_threads: threads that read images.
         progress: called with the images of each batch.
 
@@ -93,6 +93,7 @@ def reconstruct(
     """
     if not paths:
         raise ValueError("nothing to reconstruct: there is no image")
+    batch_size = -(-batch_size // tokenizer.images_per_call) * tokenizer.images_per_call
     psnr, ssim, shown = [], [], []
     counts = np.zeros(tokenizer.num_codes, np.int64)
     for originals in _batches(tokenizer.image_size, paths, config, batch_size, num_threads):

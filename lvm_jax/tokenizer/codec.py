@@ -95,6 +95,11 @@ class Tokenizer:
     def num_codes(self) -> int:
         return self.config.num_codes
 
+    @property
+    def images_per_call(self) -> int:
+        """Images that all devices take together; batches of a multiple of it waste nothing."""
+        return self.chunk_size * self.mesh.size
+
     def encode(self, images: Any) -> Int[np.ndarray, "B T"]:
         """Images -> int32 ids in [0, num_codes).
 
@@ -151,7 +156,7 @@ class Tokenizer:
     def _in_chunks(self, function: Any, inputs: np.ndarray, empty: np.ndarray) -> np.ndarray:
         outputs = [empty]
         pending = None
-        step = self.chunk_size * self.mesh.size
+        step = self.images_per_call
         for start in range(0, len(inputs), step):
             chunk = inputs[start : start + step]
             if len(chunk) < step:

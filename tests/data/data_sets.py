@@ -45,6 +45,7 @@ class FakeTokenizer:
     image_size = 8
     tokens_per_image = 4
     num_codes = 61
+    images_per_call = 1
 
     def __init__(self):
         self.num_encoded = 0

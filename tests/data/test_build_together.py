@@ -1,5 +1,6 @@
 """Slices, kills at any moment, unreadable pictures, a full disk: always the same bytes."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -15,6 +16,7 @@ import pytest
 from data_sets import FakeTokenizer
 
 from lvm_jax import images
+from lvm_jax.data import loading
 from lvm_jax.data.build import BuildConfig, build_shards
 from lvm_jax.data.slices import Slice
 from lvm_jax.sentences import compose
@@ -284,6 +286,42 @@ def test_large_jpegs_give_the_same_ids_for_any_threads(tmp_path):
         config = BuildConfig(sentences_per_shard=4, num_special=3, **values)
         build_shards(corpus, FakeTokenizer(), tmp_path / name, config)
     assert snapshot(tmp_path / "1") == snapshot(tmp_path / "8")
+
+
+def test_pictures_are_read_while_the_device_works(folder, tmp_path, monkeypatch):
+    read, waited = [], []
+    load = loading.SquareLoader.load
+    counted = lambda self, refs: read.append(len(refs)) or load(self, refs)
+    monkeypatch.setattr(loading.SquareLoader, "load", counted)
+
+    class Device(FakeTokenizer):
+        def encode(self, images):
+            # The sentences of eight batches are collected before the first is encoded.
+            deadline = time.monotonic() + 20
+            while not waited and sum(read) <= 8 * 4 + 4 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            waited.append(sum(read))
+            return super().encode(images)
+
+    build_shards(
+        make_corpus(folder), Device(), tmp_path, dataclasses.replace(SMALL, sentences_per_shard=50)
+    )
+    assert waited[0] > 8 * 4 + 4, "those of the next ones are read before it is done"
+
+
+def test_batches_fill_all_devices(folder, tmp_path):
+    sizes = []
+
+    class Wide(FakeTokenizer):
+        images_per_call = 12
+
+        def encode(self, images):
+            sizes.append(len(images))
+            return super().encode(images)
+
+    whole = dataclasses.replace(SMALL, sentences_per_shard=1000)
+    build_shards(make_corpus(folder), Wide(), tmp_path, whole)
+    assert max(sizes) == 12 and sizes.count(12) > len(sizes) / 2
 
 
 @pytest.mark.parametrize("text", ["2/2", "1", "a/b", "-1/2", "0/0"])

@@ -103,6 +103,7 @@ class _Quick:
     image_size = 8
     tokens_per_image = TOKENS_PER_IMAGE
     num_codes = 8192
+    images_per_call = 1
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         sums = pixels.reshape(len(pixels), -1).sum(1, dtype=np.int64)[:, None]
