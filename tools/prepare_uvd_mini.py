@@ -132,18 +132,24 @@ def main() -> None:
         small=SUBSET.value == "small",
         workers=WORKERS.value or os.cpu_count() or 1,
     )
-    downloads.mkdir(parents=True, exist_ok=True)
-    files.clear_partial(out)
-    started = time.monotonic()
-    for name in names:
-        problems = PARTS[name].make(job)
-        attribution.record(out, name, PARTS[name].packages, SUBSET.value, problems)
-        logging.info("%s: done, %.0f s since the start", name, time.monotonic() - started)
-    attribution.write(out)
+    with files.lock(out):
+        downloads.mkdir(parents=True, exist_ok=True)
+        files.clear_partial(out)
+        make_parts(names, job)
     for line in attribution.summary(out):
         print(line)
     if not DOWNLOADS.value:
         print(f"{downloads} holds the packages; it may be deleted")
+
+
+def make_parts(names: Sequence[str], job: Job) -> None:
+    """Makes the parts, and enters each into the manifest when it is done."""
+    started = time.monotonic()
+    for name in names:
+        problems = PARTS[name].make(job)
+        attribution.record(job.out, name, PARTS[name].packages, SUBSET.value, problems)
+        attribution.write(job.out)
+        logging.info("%s: done, %.0f s since the start", name, time.monotonic() - started)
 
 
 def chosen_parts(only: Sequence[str]) -> list[str]:

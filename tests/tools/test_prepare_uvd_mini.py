@@ -228,6 +228,12 @@ def test_what_a_killed_run_left_is_cleared(tmp_path):
     assert not any((tmp_path / files.PARTIAL).iterdir())
 
 
+def test_two_runs_do_not_share_a_folder(tmp_path):
+    with files.lock(tmp_path), pytest.raises(ValueError, match="another run is at work"):
+        files.lock(tmp_path)
+    files.lock(tmp_path).close()
+
+
 # Emoji.
 
 
@@ -533,10 +539,10 @@ def tiny_corpus(tmp_path):
     names = {split: [] for split in ("train", "held_out")}
     for split, found in names.items():
         for folder in ("line", "color", "flat", "3d", "mask", "noto", "noto_source"):
-            found += [f"emoji_{folder}/{key}" for key in ("a", "b")]
+            found += [f"emoji_{folder}/{key}" for key in ("a", "b", "1f1e9-1f1ea")]
         found += [f"emoji_anim/a/{frame:05d}" for frame in range(20)]
         found += [f"emoji_groups/animals/{key}" for key in ("a", "b")]
-        found += [f"edges/emoji_3d/{key}" for key in ("a", "b")]
+        found += [f"edges/emoji_3d/{key}" for key in ("a", "b", "1f1e9-1f1ea")]
         kinds = ("satellite", "relief", "shading", "land")
         found += [f"earth/{kind}/x0000_y0000" for kind in kinds]
         found += ["edges/earth/satellite/x0000_y0000"]
@@ -567,3 +573,14 @@ def test_normals_are_never_mirrored():
     for name, source in values["corpus"]["sources"].items():
         if "normal" in str(source):
             assert not source.get("flip"), name
+
+
+def test_the_mixture_of_the_paper_has_its_proportions():
+    path = ROOT / "experiments" / "uvdv1.py"
+    mixture = cli.load_experiment(str(path))["data"]["mixture"]
+    assert len(mixture) == 41
+    assert sum(source["weight"] for source in mixture.values()) == pytest.approx(412_688.248)
+    few = cli.load_experiment(f"{path}:rows=laion+davis,root=x")["data"]["mixture"]
+    assert few == {name: {**mixture[name], "shards": f"x/{name}"} for name in ("laion", "davis")}
+    with pytest.raises(ValueError, match=r"no row imagenet; rows: laion, .*objaverse"):
+        cli.load_experiment(f"{path}:rows=laion+imagenet")

@@ -5,10 +5,12 @@ nothing half-written under a final name, and what exists need not be made again.
 """
 
 import errno
+import fcntl
 import os
 import pathlib
 import shutil
 from collections.abc import Callable
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -19,6 +21,22 @@ PARTIAL = ".partial"
 
 class DiskFullError(OSError):
     """The disk is full: nothing under a final name is half-written."""
+
+
+def lock(out: pathlib.Path) -> IO:
+    """Keeps other runs away from OUT for as long as what it returns stays open.
+
+    Raises:
+        ValueError: another run is at work there.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    file = (out / ".lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise ValueError(f"--out={out}: another run is at work there; wait for it") from error
+    return file
 
 
 def clear_partial(out: pathlib.Path) -> None:
