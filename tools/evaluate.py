@@ -101,11 +101,12 @@ def perplexity() -> None:
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     model = lvm_jax.load_model(MODEL.value)
     generate_images.check_tokenizer(model, tokenizer)
-    fit = {"crop": images.resize_crop, "squash": images.squash}[FIT.value]
+    how_square = images.ImageConfig(resize=FIT.value)
     prompt_ids, target_ids = [], []
     for inputs, targets in tqdm.tqdm(lines, unit="line", desc="tokenizing"):
         pictures = [
-            fit(images.read_image(path), tokenizer.image_size) for path in (*inputs, *targets)
+            images.read_square(path, tokenizer.image_size, how_square)
+            for path in (*inputs, *targets)
         ]
         ids = tokenizer.encode(pictures)
         prompt_ids.append(

@@ -66,8 +66,8 @@ def main(*more_images: str) -> None:
         temperature=TEMPERATURE.value, top_k=TOP_K.value, top_p=TOP_P.value
     )
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
-    fit = {"crop": images_lib.resize_crop, "squash": images_lib.squash}[FIT.value]
-    read = lambda path: fit(images_lib.read_image(path), tokenizer.image_size)
+    how_square = images_lib.ImageConfig(resize=FIT.value)
+    read = lambda path: images_lib.read_square(path, tokenizer.image_size, how_square)
     pictures = [[read(path) for path in prompt.inputs] for prompt in prompts]
     model = lvm_jax.load_model(MODEL.value)
     with tqdm.tqdm(total=len(prompts) * NUM_CANDIDATES.value, unit="answer", desc="drawing") as bar:
