@@ -1,4 +1,10 @@
-"""Every kind of source by the name that a config gives it."""
+"""Every kind of source by the name that a config gives it.
+
+Single images; pairs, of which one is given or computed: annotations from a folder, colors, holes,
+edges, what pictures lose (blur, noise, light, rain, rotation, resolution), drawings of a COCO-style
+file (boxes, keypoints, segments) and label maps; clips: videos, annotated videos, views around an
+object; groups: classes, several annotations of an image.
+"""
 
 from lvm_jax.sentences import clips, coco, groups, label_maps, pairs, restoration
 from lvm_jax.sentences.sources import SingleImages, Source

@@ -15,21 +15,20 @@ _HALF = UNIT // 2
 
 def fill_polygon(points_P2: np.ndarray, height: int, width: int) -> np.ndarray:
     """The pixels whose centres lie inside a polygon (even-odd): int64 [P, 2] -> bool [H, W]."""
-    crossings_HW = np.zeros((height, width + 1), np.int64)
-    for (x0, y0), (x1, y1) in zip(points_P2, np.roll(points_P2, -1, axis=0)):
-        if y0 == y1:
-            continue
-        if y0 > y1:
-            x0, y0, x1, y1 = x1, y1, x0, y0
-        # Rows whose centre lies in [y0, y1): a corner belongs to one of its two sides.
-        first = max(0, -((_HALF - y0) // UNIT))
-        last = min(height, -((_HALF - y1) // UNIT))
-        rows = np.arange(first, max(first, last))
-        # The first column whose centre is not left of the crossing; both divisions round up.
-        x = x0 - (rows * UNIT + _HALF - y0) * (x0 - x1) // (y1 - y0)
-        columns = np.clip(-((_HALF - x) // UNIT), 0, width)
-        np.add.at(crossings_HW, (rows, columns), 1)
-    return np.cumsum(crossings_HW[:, :width], axis=1) % 2 == 1
+    starts, stops = points_P2, np.roll(points_P2, -1, axis=0)
+    down = (starts[:, 1] <= stops[:, 1])[:, None]
+    upper, lower = np.where(down, starts, stops), np.where(down, stops, starts)
+    # Rows whose centre lies in [upper, lower): a corner belongs to one of its two sides.
+    first, last = (np.clip(-((_HALF - y) // UNIT), 0, height) for y in (upper[:, 1], lower[:, 1]))
+    sides = np.repeat(np.arange(len(points_P2)), last - first)
+    rows = np.arange(len(sides)) - np.repeat(np.cumsum(last - first) - last, last - first)
+    (x0, y0), (x1, y1) = upper[sides].T, lower[sides].T
+    # The first column whose centre is not left of the crossing; both divisions round up.
+    x = x0 - (rows * UNIT + _HALF - y0) * (x0 - x1) // (y1 - y0)
+    columns = np.clip(-((_HALF - x) // UNIT), 0, width)
+    crossings = np.bincount(rows * (width + 1) + columns, minlength=height * (width + 1))
+    crossings_HW = crossings.reshape(height, width + 1)[:, :width]
+    return np.cumsum(crossings_HW, axis=1) % 2 == 1
 
 
 def fill_disk(center: tuple[int, int], radius: int, height: int, width: int) -> np.ndarray:

@@ -179,6 +179,14 @@ def test_bad_run_length_codes(code, message):
         coco_masks.decode(code)
 
 
+def test_polygons_that_are_not_seen_draw_nothing():
+    square = np.array([[0, 0], [5, 0], [5, 5], [0, 5]]) * raster.UNIT
+    for moved in ((-10, 0), (0, -10), (70, 0), (0, 70)):
+        assert not raster.fill_polygon(square + np.array(moved) * raster.UNIT, 64, 64).any()
+    assert not raster.fill_polygon(square[[0, 1, 1]], 64, 64).any()
+    assert raster.fill_polygon(square, 3, 4).all()
+
+
 def test_polygons_agree_with_pillow_inside():
     rng = np.random.default_rng(0)
     for _ in range(20):
