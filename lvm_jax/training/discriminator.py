@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from lvm_jax.tokenizer.blocks import group_norm
+from lvm_jax.tokenizer.blocks import GroupNorm
 from lvm_jax.tokenizer.functional import Conv, Functional, Params, draw_params
 
 _KERNEL = 4
@@ -69,7 +69,7 @@ class Discriminator(nnx.Module):
             kernel, stride = (3, 1) if halves and self.blurs else (_KERNEL, 2 if halves else 1)
             setattr(self, f"conv_{index}", _conv(in_dim, dim, kernel, stride, rngs))
             if self.has_norm and index > 0:
-                setattr(self, f"norm_{index}", group_norm(dim, config.norm_groups, rngs=rngs))
+                setattr(self, f"norm_{index}", GroupNorm(dim, config.norm_groups))
             in_dim = dim
         self.conv_out = _conv(in_dim, 1, _KERNEL, 1, rngs)
 

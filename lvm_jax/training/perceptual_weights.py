@@ -5,7 +5,7 @@
     Keras HED     block1/layers/conv2d/vars/0 ... (HDF5; converted once, see `convert_hed`)
     lvm_jax       conv1_1/kernel, conv1_1/bias, ..., linear1/kernel
 
-Each may be a safetensors or a numpy .npz file; torch's own .pth needs no torch.
+Each may be a safetensors file, a torch pickle (read without torch) or a numpy .npz file.
 """
 
 import pathlib
@@ -14,10 +14,9 @@ import zipfile
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
 from lvm_jax import trees
+from lvm_jax.tokenizer import weight_files
 from lvm_jax.training import perceptual
 from lvm_jax.training.perceptual import STAGES, Params, PerceptualConfig
 
@@ -48,7 +47,7 @@ def load(config: PerceptualConfig, files: Sequence[str]) -> Params:
         )
     found: dict[str, np.ndarray] = {}
     for file in files:
-        for name, array in read_arrays(pathlib.Path(file)).items():
+        for name, array in _read_arrays(pathlib.Path(file)).items():
             found |= _rename(name, array)
     wanted = trees.flatten(perceptual.abstract_params(config))
     kept = {
@@ -70,21 +69,16 @@ def load(config: PerceptualConfig, files: Sequence[str]) -> Params:
     return trees.unflatten(kept)
 
 
-def read_arrays(path: pathlib.Path) -> Mapping[str, np.ndarray]:
-    """All arrays of a file by name.
-
-    Raises:
-        ValueError: missing, of an unknown kind, or broken; names the file.
-    """
+def _read_arrays(path: pathlib.Path) -> Mapping[str, np.ndarray]:
     try:
-        if path.suffix == ".safetensors":
-            return safetensors.numpy.load_file(str(path))
         if path.suffix == ".npz":
             with np.load(path) as arrays:
                 return dict(arrays)
-    except (OSError, ValueError, zipfile.BadZipFile, safetensors.SafetensorError) as error:
+        if path.suffix == ".safetensors":
+            return trees.flatten(trees.load_safetensors(path))
+        return weight_files.read(path)[0]
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"config.perceptual_weights: cannot read {path}: {error}") from error
-    raise ValueError(f"config.perceptual_weights: {path} must be a .safetensors or .npz file")
 
 
 def _convolutions() -> list[str]:
