@@ -14,7 +14,7 @@ import itertools
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -157,8 +157,29 @@ class ShardsWriter:
         source_ids = np.repeat(
             np.array([sources.index(run[1]) for run in runs], np.uint16), lengths
         )
-        arrays = (num_images, kind_ids, source_ids, keys)
-        files = zip((*INDEX_FILES, KEYS), arrays)
+        columns = (num_images, kind_ids, source_ids, keys)
+        self.write_manifest(columns, kinds, sources, shards, about)
+        for number in range(num_shards):
+            self._notes(number).unlink()
+
+    def write_manifest(
+        self,
+        columns: Sequence[np.ndarray],
+        kinds: Sequence[str],
+        sources: Sequence[str],
+        shards: Sequence[dict[str, Any]],
+        about: dict[str, Any] | None = None,
+    ) -> None:
+        """Writes index and manifest.
+
+        Args:
+            columns: num_images, kind_ids, source_ids uint16 and key hashes uint32, each [S].
+            kinds, sources: the names that ids are places in.
+            shards: file, num_records, num_images, bytes and sha256 of each.
+            about: more to keep in the manifest.
+        """
+        num_images, kind_ids, source_ids, _ = columns
+        files = zip((*INDEX_FILES, KEYS), columns)
         index = [_write_index(self.directory / name, column) for name, column in files]
         manifest = {
             "format": FORMAT,
@@ -168,21 +189,19 @@ class ShardsWriter:
             "tokens_per_image": self.tokens_per_image,
             "num_sentences": len(num_images),
             "num_images": int(num_images.sum(dtype=np.int64)),
-            "kinds": kinds,
-            "sources": sources,
+            "kinds": list(kinds),
+            "sources": list(sources),
             "counts": {
                 "by_kind": _count(kinds, kind_ids, num_images),
                 "by_source": _count(sources, source_ids, num_images),
             },
-            "shards": shards,
+            "shards": list(shards),
             "index": index,
             "about": about or {},
         }
         manifest["fingerprint"] = _content_fingerprint(manifest)
         manifest["checksum"] = manifest_checksum(manifest)
         write_json(self.directory / MANIFEST, manifest)
-        for number in range(num_shards):
-            self._notes(number).unlink()
 
     def _path(self, number: int) -> pathlib.Path:
         return self.directory / f"shard-{number:05d}.array_record"
@@ -284,9 +303,13 @@ def _unpack_column(text: str, dtype: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), dtype)
 
 
-def _count(names: list[str], ids: np.ndarray, num_images: np.ndarray) -> dict[str, Any]:
-    sentences = np.bincount(ids, minlength=len(names))
-    images = np.bincount(ids, weights=num_images, minlength=len(names))
+def _count(names: Sequence[str], ids: np.ndarray, num_images: np.ndarray) -> dict[str, Any]:
+    sentences, images = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64)
+    for start in range(0, len(ids), 1 << 22):  # bincount makes wide copies of what it gets
+        part = slice(start, start + (1 << 22))
+        sentences += np.bincount(ids[part], minlength=len(names))
+        found = np.bincount(ids[part], weights=num_images[part], minlength=len(names))
+        images += found.astype(np.int64)
     return {
         name: {"sentences": int(sentences[i]), "images": int(images[i])}
         for i, name in enumerate(names)

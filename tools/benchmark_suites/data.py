@@ -1,15 +1,26 @@
-"""The loader's speed: tokens per second from local shards, shuffled and packed."""
+"""The loader's speed: tokens per second from local shards, shuffled and packed.
 
+With a rival, the same sentences are also read as LVM's own training reads them: a file of JSON
+lines, base64 to lists of ids and weights, and windows cut from these lists, without shuffling,
+packing, segments or positions.
+"""
+
+import base64
+import json
 import pathlib
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from lvm_jax.data.pipeline import DataConfig, Pipeline
+from lvm_jax.data.config import DataConfig, MixtureSource
+from lvm_jax.data.jsonl import export_jsonl
+from lvm_jax.data.pipeline import Pipeline
 from lvm_jax.data.records import Record
+from lvm_jax.data.shards import Shards
 from lvm_jax.data.shards_writer import write_shards
 from lvm_jax.vocabulary import Vocabulary
 
@@ -21,57 +32,102 @@ MIXED = {"pairs": 16, "turns": 8, "groups": 4, "single": 1}
 def run(
     *,
     megabytes: int = 128,
-    context: int = 4096,
     batch_size: int = 32,
     num_threads: int = 2,
     repeats: int = 5,
     seconds: float = 1.0,
+    against: str | None = None,
 ) -> list[dict[str, Any]]:
     """Measures the loader on synthetic shards in a temporary directory.
 
     Args:
-        megabytes: size of the shards.
-        context: ids per row.
+        megabytes: size of the shards of each source.
         batch_size: rows per batch.
         num_threads: threads of the loader.
         repeats: measurements of each case; the median counts.
         seconds: length of a measurement.
+        against: "jsonl" for the rival.
 
     Returns:
         A row for each case: name, tokens_per_second (median), slowest, fastest, padding (share of
-        the ids), first_batch_seconds (opening with a cached plan).
+        the ids), first_batch_seconds (opening with a cached plan), grown_mib (memory after all
+        measurements less that after the first), and for the rival speed_ratio (median over the
+        turns of the mixture's speed over the rival's).
     """
-    cases = [
-        ("packed, 16 images a sentence", {"pairs": 16}, "sentence"),
-        ("packed, four sources", MIXED, "sentence"),
-        ("packed, single images", {"single": 1}, "sentence"),
-        ("stream, four sources", MIXED, "stream"),
-    ]
-    results = []
-    with tempfile.TemporaryDirectory(prefix="lvm_jax_data_") as root:
-        for number, (name, sources, packing) in enumerate(cases):
-            directory = pathlib.Path(root, f"{number}")
-            _write(directory, sources, megabytes * 2**20)
-            config = DataConfig(
-                shards=str(directory), context=context, packing=packing, num_threads=num_threads
-            )
-            results.append({"name": name, **_measure(config, batch_size, repeats, seconds)})
-    return results
+    with tempfile.TemporaryDirectory(prefix="lvm_jax_data_") as folder:
+        root = pathlib.Path(folder)
+        for source, images in MIXED.items():
+            _write(root / source, source, images, megabytes * 2**20)
+        mixture = tuple(MixtureSource(name=name, shards=str(root / name)) for name in MIXED)
+        cases = {
+            "mixture of four sources": {"mixture": mixture},
+            "one source, 16 images a sentence": {"shards": str(root / "pairs")},
+            "one source, single images": {"shards": str(root / "single")},
+            "mixture, context 4128": {"mixture": mixture, "context": 4128},
+            "mixture, stream packing": {"mixture": mixture, "packing": "stream"},
+            "mixture, 2 worker processes": {"mixture": mixture, "num_workers": 2},
+        }
+        results = []
+        for name, values in cases.items():
+            config = DataConfig(num_threads=num_threads, **values)
+            rival = None
+            if against and not results:
+                rival = LinesReader(_one_file(root), batch_size, config.context)
+            results += _measure(name, config, batch_size, repeats, seconds, rival)
+        return results
 
 
-def _write(directory: pathlib.Path, sources: dict[str, int], num_bytes: int) -> None:
-    """Shards with the same number of ids from every source."""
+class LinesReader:
+    """Batches as LVM's training makes them from a file of JSON lines, endlessly."""
+
+    def __init__(self, path: pathlib.Path, batch_size: int, context: int):
+        self.path, self.shape = path, (batch_size, context)
+
+    def iterate(self) -> Iterator[dict[str, np.ndarray]]:
+        size = self.shape[0] * self.shape[1]
+        # As there, a weight for every id, in a list of its own.
+        ids: list[int] = []
+        weights: list[float] = []
+        while True:
+            with open(self.path) as file:
+                for line in file:
+                    data = base64.b64decode(json.loads(line)["tokens"])
+                    found = np.frombuffer(data, np.int32).tolist()
+                    ids.extend(found)
+                    weights.extend([1.0 for _ in found])
+                    while len(ids) > size + 1:
+                        yield {
+                            "inputs": self._array(ids[:size], np.int32),
+                            "targets": self._array(ids[1 : size + 1], np.int32),
+                            "weights": self._array(weights[1 : size + 1], np.float32),
+                        }
+                        ids, weights = ids[size:], weights[size:]
+
+    def _array(self, values: list[float], dtype: type) -> np.ndarray:
+        return np.array(values, dtype).reshape(self.shape)
+
+
+def _one_file(root: pathlib.Path) -> pathlib.Path:
+    """The sentences of all sources as JSON lines, one source after the other as LVM joins them."""
+    path = root / "all.jsonl"
+    with open(path, "wb") as file:
+        for source in MIXED:
+            export_jsonl(Shards(root / source), root / "part.jsonl")
+            file.write((root / "part.jsonl").read_bytes())
+    (root / "part.jsonl").unlink()
+    return path
+
+
+def _write(directory: pathlib.Path, source: str, images: int, num_bytes: int) -> None:
     vocabulary = Vocabulary()
-    rng = np.random.default_rng(0)
-    each = num_bytes // len(sources) // 2
+    rng = np.random.default_rng(images)
+    length = images * TOKENS_PER_IMAGE
 
     def sentences():
-        for source, images in sources.items():
-            length = images * TOKENS_PER_IMAGE
-            for i in range(each // length):
-                ids = rng.integers(0, vocabulary.num_codes, length, dtype=np.uint16)
-                ids = ids.reshape(images, TOKENS_PER_IMAGE)
-                yield Record(kind=source, source=source, key=f"{source}-{i}", ids=ids)
+        for i in range(num_bytes // 2 // length):
+            ids = rng.integers(0, vocabulary.num_codes, length, dtype=np.uint16)
+            ids = ids.reshape(images, TOKENS_PER_IMAGE)
+            yield Record(kind=source, source=source, key=f"{source}-{i}", ids=ids)
 
     write_shards(
         directory,
@@ -82,25 +138,50 @@ def _write(directory: pathlib.Path, sources: dict[str, int], num_bytes: int) -> 
     )
 
 
-def _measure(config: DataConfig, batch_size: int, repeats: int, seconds: float) -> dict[str, float]:
+def _measure(
+    name: str,
+    config: DataConfig,
+    batch_size: int,
+    repeats: int,
+    seconds: float,
+    rival: LinesReader | None,
+) -> list[dict[str, Any]]:
     Pipeline(config, seed=0, global_batch=batch_size)  # the plan is made and kept
     begun = time.perf_counter()
     pipeline = Pipeline(config, seed=0, global_batch=batch_size)
-    batches = pipeline.iterate()
-    first = next(batches)
+    contestants = {name: pipeline.iterate()}
+    first = next(contestants[name])
     first_batch_seconds = time.perf_counter() - begun
+    if rival:
+        contestants["LVM's way, from JSON lines"] = rival.iterate()
     tokens = first["inputs"].size
-    _rate(batches, tokens, seconds / 2)
-    rates = [_rate(batches, tokens, seconds) for _ in range(repeats)]
-    batches.close()
-    used = np.mean([(pipeline.batch(step)["segments"] > 0).mean() for step in range(4)])
-    return {
-        "tokens_per_second": statistics.median(rates),
-        "slowest": min(rates),
-        "fastest": max(rates),
-        "padding": 1 - float(used),
-        "first_batch_seconds": first_batch_seconds,
-    }
+    for batches in contestants.values():
+        _rate(batches, tokens, seconds)
+    before = resident_mib()
+    rates: dict[str, list[float]] = {who: [] for who in contestants}
+    for _ in range(repeats):
+        for who, batches in contestants.items():
+            rates[who].append(_rate(batches, tokens, seconds))
+    grown = resident_mib() - before
+    for batches in contestants.values():
+        batches.close()
+    used = np.mean([(pipeline.batch(step)["segments"] > 0).mean() for step in range(8)])
+    rows = [
+        {
+            "name": who,
+            "tokens_per_second": statistics.median(found),
+            "slowest": min(found),
+            "fastest": max(found),
+        }
+        for who, found in rates.items()
+    ]
+    rows[0].update(
+        padding=1 - float(used), first_batch_seconds=first_batch_seconds, grown_mib=grown
+    )
+    if rival:
+        ours, theirs = rates.values()
+        rows[1]["speed_ratio"] = statistics.median(a / b for a, b in zip(ours, theirs))
+    return rows
 
 
 def _rate(batches, tokens: int, seconds: float) -> float:
@@ -109,3 +190,12 @@ def _rate(batches, tokens: int, seconds: float) -> float:
         next(batches)
         count += 1
     return count * tokens / (time.perf_counter() - begun)
+
+
+def resident_mib() -> float:
+    """Memory of this process that is in RAM, shards that are mapped included; 0 off Linux."""
+    status = pathlib.Path("/proc/self/status")
+    if not status.exists():
+        return 0.0
+    words = status.read_text().split()
+    return int(words[words.index("VmRSS:") + 1]) / 1024

@@ -1,0 +1,88 @@
+"""Planning rows for very many sentences: time, memory, and how soon the first batch comes."""
+
+import pathlib
+import resource
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+
+from lvm_jax.data import rows
+from lvm_jax.data.config import DataConfig
+from lvm_jax.data.pipeline import Pipeline
+from lvm_jax.data.records import Record
+from lvm_jax.data.shards import Shards
+from lvm_jax.data.shards_writer import ShardsWriter
+from lvm_jax.vocabulary import Vocabulary
+
+IMAGES = (1, 2, 4, 8, 16)
+SHARES = (0.6, 0.1, 0.1, 0.1, 0.1)
+
+
+def run(*, num_sentences: int, write_records: bool, context: int = 4096) -> list[dict[str, Any]]:
+    """Plans synthetic data sets in a temporary directory.
+
+    Args:
+        num_sentences: sentences of the data set.
+        write_records: write the sentences themselves too (16 ids an image) and time the first
+            batch; otherwise only the index and manifest exist, with 256 ids an image.
+        context: ids per row.
+
+    Returns:
+        A row for each packing: name, rows, plan_seconds (planning and keeping), peak_gib (the
+        process's, so far), open_seconds (with the plan kept), first_batch_seconds.
+    """
+    results = []
+    with tempfile.TemporaryDirectory(prefix="lvm_jax_plan_") as folder:
+        directory = pathlib.Path(folder, "shards")
+        tokens_per_image = 16 if write_records else 256
+        _make(directory, num_sentences, tokens_per_image, write_records)
+        for packing in ("sentence", "stream"):
+            config = DataConfig(shards=str(directory), context=context, packing=packing)
+            request = rows.PlanRequest(context=context, packing=packing)
+            begun = time.perf_counter()
+            plan = rows.load_plan(Shards(directory), request)
+            row = {"name": packing, "sentences": num_sentences, "rows": plan.num_rows}
+            row["plan_seconds"] = time.perf_counter() - begun
+            row["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+            del plan
+            begun = time.perf_counter()
+            pipeline = Pipeline(config, seed=0, global_batch=32)
+            pipeline.rows_of(1000)
+            row["open_seconds"] = time.perf_counter() - begun
+            if write_records:
+                next(pipeline.iterate())
+                row["first_batch_seconds"] = time.perf_counter() - begun
+            results.append(row)
+    return results
+
+
+def _make(directory: pathlib.Path, size: int, tokens_per_image: int, write_records: bool) -> None:
+    rng = np.random.default_rng(0)
+    step = 1 << 20
+    num_images = np.empty(size, np.uint16)
+    for start in range(0, size, step):
+        part = num_images[start : start + step]
+        part[:] = rng.choice(IMAGES, len(part), p=SHARES)
+    writer = ShardsWriter(
+        directory,
+        build_key="plan",
+        vocabulary=Vocabulary(),
+        tokens_per_image=tokens_per_image,
+        tokenizer_fingerprint="synthetic",
+    )
+    if not write_records:
+        zeros = np.zeros(size, np.uint16)
+        keys = np.arange(size, dtype=np.uint32)
+        writer.write_manifest((num_images, zeros, zeros, keys), ["k"], ["s"], [])
+        return
+    ids = rng.integers(0, 8192, (max(IMAGES), tokens_per_image), dtype=np.uint16)
+    numbers = range(0, size, step)
+    for number, start in enumerate(numbers):
+        part = enumerate(num_images[start : start + step].tolist(), start)
+        writer.write_shard(
+            number,
+            (Record(kind="k", source="s", key=str(i), ids=ids[:images]) for i, images in part),
+        )
+    writer.finish(len(numbers))
