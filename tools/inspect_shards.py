@@ -4,15 +4,20 @@ r"""Shows what is in a directory of shards.
   python tools/inspect_shards.py runs/quickstart/shards --verify
   python tools/inspect_shards.py runs/quickstart/shards --decode=4 \
       --tokenizer=runs/quickstart/tokenizer/tokenizer --out=sentences.png
+  python tools/inspect_shards.py DIR --export_jsonl=sentences.jsonl
 
 Prints sentences and images by source and kind, a histogram of images per sentence, how many codes
-are in use and the perplexity of the unigram distribution of codes. Bad files are named.
+are in use and the perplexity of the unigram distribution of codes. Bad files are named. --decode
+draws sentences with their source, kind and key under them; --export_jsonl writes LVM's own lines,
+{"tokens": base64 of int32}, which build_shards.py --import_jsonl reads back.
 """
 
 import pathlib
 
 import cli
 import numpy as np
+import PIL.Image
+import PIL.ImageDraw
 import tqdm
 from absl import flags
 
@@ -23,8 +28,10 @@ SAMPLE = flags.DEFINE_integer(
 DECODE = flags.DEFINE_integer("decode", 0, "Draw this many sentences of each source.", 0)
 TOKENIZER = flags.DEFINE_string("tokenizer", None, "Tokenizer directory, for --decode.")
 OUT = flags.DEFINE_string("out", "sentences.png", "The picture that --decode writes.")
+EXPORT = flags.DEFINE_string("export_jsonl", None, "File to write all sentences to, as LVM's.")
 
 BAR = 40
+CAPTION_PIXELS = 14
 
 
 def main(directory: str) -> None:
@@ -38,6 +45,8 @@ def main(directory: str) -> None:
     print_codes(shards)
     if VERIFY.value:
         verify(shards)
+    if EXPORT.value:
+        export(shards)
     if DECODE.value:
         draw(shards)
 
@@ -98,8 +107,16 @@ def verify(shards) -> None:
     print(f"\nchecksums of {len(shards.manifest['shards'])} shards are right")
 
 
+def export(shards) -> None:
+    from lvm_jax.data.jsonl import export_jsonl
+
+    with tqdm.tqdm(total=len(shards), unit=" sentences", desc="export") as bar:
+        export_jsonl(shards, EXPORT.value, bar.update)
+    print(f"\n{EXPORT.value}: {len(shards):,} lines")
+
+
 def draw(shards) -> None:
-    """A picture with a few sentences of every source, one a row."""
+    """A picture with a few sentences of every source, one a row, what it is written under each."""
     from lvm_jax import images
     from lvm_jax.tokenizer import codec
 
@@ -115,10 +132,25 @@ def draw(shards) -> None:
             rows.append(list(images.to_uint8(np.asarray(pictures))))
             names.append(f"{source}: {record.kind}, {record.key}")
     path = pathlib.Path(OUT.value)
-    images.write_image(path, images.grid(rows))
+    images.write_image(path, with_captions(rows, names))
     print(f"\n{path}, from top to bottom:")
     for name in names:
         print(f"  {name}")
+
+
+def with_captions(rows, names) -> np.ndarray:
+    """Rows of pictures with a line of text under each: uint8 [H, W, 3]."""
+    from lvm_jax import images
+
+    widest = max(map(len, rows))
+    strips = []
+    for row, name in zip(rows, names):
+        # Rows of equal length make strips of equal width.
+        strip = images.grid([[*row, *[None] * (widest - len(row))]])
+        canvas = PIL.Image.new("RGB", (strip.shape[1], CAPTION_PIXELS), "white")
+        PIL.ImageDraw.Draw(canvas).text((2, 1), name, fill="black")
+        strips += [strip, np.asarray(canvas)]
+    return np.concatenate(strips)
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ class Shards:
         if not self.tokenizer_fingerprint:
             raise ValueError(
                 f"{self.directory} was imported without saying which tokenizer made its ids; "
-                f"import it again with --tokenizer_fingerprint={fingerprint} if it was this one"
+                "import it again with --tokenizer=DIR if it was this one"
             )
         if fingerprint != self.tokenizer_fingerprint:
             raise ValueError(

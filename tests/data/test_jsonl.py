@@ -162,7 +162,7 @@ def test_bad_input_is_one_line(tmp_path):
     shards = import_jsonl([path], tmp_path / "made", small())
     with pytest.raises(ValueError, match="holds shards made from another config"):
         import_jsonl([path], tmp_path / "made", small(num_codes=99))
-    with pytest.raises(ValueError, match=r"without saying which tokenizer .*_fingerprint=abc"):
+    with pytest.raises(ValueError, match=r"without saying which tokenizer .*--tokenizer=DIR"):
         Shards(tmp_path / "made").require_tokenizer("abc")
     with pytest.raises(RuntimeError, match=r"cannot write .*nowhere/x\.jsonl"):
         export_jsonl(shards, tmp_path / "nowhere" / "x.jsonl")

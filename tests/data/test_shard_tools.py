@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from lvm_jax import images
+from lvm_jax.data import jsonl
 from lvm_jax.data.build import BuildConfig, build_shards
 from lvm_jax.data.shards import Shards
 from lvm_jax.mesh import MeshConfig, make_mesh
@@ -99,7 +100,25 @@ def test_inspect_shows_and_draws(built):
     for part in ("colorization", "perplexity", "images per sentence", "checksums of 1 shards"):
         assert part in result.stdout
     # Two sources with two sentences each; the longest has four images of 16 pixels.
-    assert images.read_image(picture).shape == (4 * 18 + 2, 4 * 18 + 2, 3)
+    drawn = images.read_image(picture)
+    assert drawn.shape == (4 * (18 + 2 + 14), 4 * 18 + 2, 3)
+    captions = drawn.reshape(4, 34, 74, 3)[:, 20:]
+    assert (captions.min((1, 2, 3)) < 128).all(), "something is written under every sentence"
+
+
+def test_export_and_import_are_inverse(built):
+    lines, again = built / "lines.jsonl", built / "again.jsonl"
+    result = run("inspect_shards", built / "shards", f"--export_jsonl={lines}")
+    assert result.returncode == 0 and "lines.jsonl: 6 lines" in result.stdout, result.stderr
+    shards, tokenizer = Shards(built / "shards"), f"--tokenizer={built / 'tokenizer'}"
+    imported = built / "from_lines"
+    result = run("build_shards", f"--import_jsonl={lines}", f"--out={imported}", tokenizer)
+    assert result.returncode == 0, result.stderr
+    for one, other in zip(shards.read(range(6)), Shards(imported).read(range(6)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert Shards(imported).tokenizer_fingerprint == shards.tokenizer_fingerprint
+    jsonl.export_jsonl(Shards(imported), again)
+    assert again.read_bytes() == lines.read_bytes()
 
 
 def test_processes_of_a_run_write_what_one_process_with_many_devices_writes(made):

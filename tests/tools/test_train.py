@@ -4,6 +4,7 @@ import pathlib
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -98,6 +99,43 @@ def test_killed_and_started_again_is_bitwise_the_same(straight, shards, tmp_path
     assert "resuming from the checkpoint of step" in resumed.stderr
     # Equal losses and weights at every step: the same rows, once each, and the same arithmetic.
     assert losses(tmp_path) == losses(straight[0])
+
+
+def test_two_processes_killed_go_on_as_one(straight, shards, tmp_path):
+    """Over JAX's own runtime and gloo: each process reads half of every batch."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    explicit = ["mode=explicit", f"coordinator_address={address}", "num_processes=2"]
+    flags = debug_flags(tmp_path, shards)
+    together = [*flags, *(f"--config.distributed.{flag}" for flag in explicit)]
+    processes = []
+    for i in range(2):
+        with open(tmp_path / f"{i}.log", "w") as log:
+            arguments = command(*together, f"--config.distributed.process_id={i}")
+            processes.append(
+                subprocess.Popen(arguments, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
+            )
+    try:
+        deadline, last = time.monotonic() + 200, random.randint(STEPS // 3, STEPS - 10)
+        while not any(step >= last for step, *_ in losses(tmp_path)):
+            assert time.monotonic() < deadline
+            assert processes[0].poll() is None, (tmp_path / "0.log").read_text()
+            time.sleep(0.005)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    assert "2 x cpu in 2 process(es)" in (tmp_path / "0.log").read_text()
+    assert checkpoints.latest_step(tmp_path) not in (None, STEPS)
+    resumed = run(*flags)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resuming from the checkpoint of step" in resumed.stderr
+    found, expected = losses(tmp_path), losses(straight[0])
+    # The same rows in the same steps; sums over two processes round in another order.
+    assert [(step, tokens) for step, _, tokens in found] == [(s, t) for s, _, t in expected]
+    for (_, one, _), (_, other, _) in zip(found, expected):
+        assert one == pytest.approx(other, abs=1e-4)
 
 
 def test_a_finished_run_says_so(straight, shards):
