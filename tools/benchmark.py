@@ -4,6 +4,8 @@
   python tools/benchmark.py decode                 # prompt in, ids out
   python tools/benchmark.py tokenize --tokenizer=openmuse_f16_8192
   python tools/benchmark.py data                   # the loader, from synthetic shards
+  python tools/benchmark.py data --against=jsonl   # beside a plain reader of LVM's JSON lines
+  python tools/benchmark.py plan --sentences=100000000   # rows for very many sentences
   python tools/benchmark.py images                 # JPEG files in, sentences of known ids in
   python tools/benchmark.py train --against=hf     # beside transformers' LlamaForCausalLM
   python tools/benchmark.py train --preset=300m --batch=8 --context=4096 --json=train.json
@@ -24,11 +26,16 @@ from typing import Any
 import cli
 from absl import flags
 
-SUITES = ("train", "decode", "tokenize", "data", "images")
+SUITES = ("train", "decode", "tokenize", "data", "plan", "images")
+RIVAL_SUITES = {"hf": ("train", "decode"), "jsonl": ("data",)}
 
 JSON = flags.DEFINE_string("json", None, "Also write the results to this file.")
 AGAINST = flags.DEFINE_enum(
-    "against", None, ["hf"], "Rival for train and decode; hf needs the extra lvm_jax[hf]."
+    "against",
+    None,
+    ["hf", "jsonl"],
+    "Rival: hf (transformers, for train and decode; extra lvm_jax[hf]) or jsonl (LVM's loader, for "
+    "data).",
 )
 REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each contestant.", 1)
 WARMUP = flags.DEFINE_integer("warmup", 1, "Runs of each contestant before that.", 0)
@@ -49,15 +56,20 @@ BATCH = flags.DEFINE_integer(
 CONTEXT = flags.DEFINE_integer("context", 1024, "Ids per training row.", 1)
 PROMPT = flags.DEFINE_integer("prompt", 512, "Ids per prompt (decode).", 1)
 IDS = flags.DEFINE_integer("ids", 256, "Ids to generate per prompt (decode).", 1)
+SENTENCES = flags.DEFINE_integer("sentences", 10_000_000, "Sentences to plan (plan).", 1)
+RECORDS = flags.DEFINE_bool(
+    "records", False, "Write the sentences too and time the first batch (plan)."
+)
 TOKENIZER = flags.DEFINE_string("tokenizer", "quickstart", "Tokenizer preset (tokenize).")
 
 
 def main(suite: str) -> None:
     if suite not in SUITES:
         raise ValueError(f"unknown suite {suite!r}; use one of {', '.join(SUITES)}")
-    if AGAINST.value and suite not in ("train", "decode"):
-        raise ValueError(f"--against={AGAINST.value} has no {suite} suite; use train or decode")
-    if AGAINST.value:
+    if AGAINST.value and suite not in RIVAL_SUITES[AGAINST.value]:
+        known = " or ".join(RIVAL_SUITES[AGAINST.value])
+        raise ValueError(f"--against={AGAINST.value} has no {suite} suite; use {known}")
+    if AGAINST.value == "hf":
         from benchmark_suites import hf
 
         hf.require()
@@ -67,6 +79,7 @@ def main(suite: str) -> None:
         "decode": _decode,
         "tokenize": _tokenize,
         "data": _data,
+        "plan": _plan,
         "images": _images,
     }[suite]
     begun = time.time()
@@ -143,7 +156,13 @@ def _tokenize() -> list[dict[str, Any]]:
 def _data() -> list[dict[str, Any]]:
     from benchmark_suites import data
 
-    return data.run(repeats=REPEATS.value)
+    return data.run(repeats=REPEATS.value, against=AGAINST.value)
+
+
+def _plan() -> list[dict[str, Any]]:
+    from benchmark_suites import plan
+
+    return plan.run(num_sentences=SENTENCES.value, write_records=RECORDS.value)
 
 
 def _images() -> list[dict[str, Any]]:
