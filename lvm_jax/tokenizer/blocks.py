@@ -33,11 +33,32 @@ def conv(
     )
 
 
-def group_norm(dim: int, groups: int, *, rngs: nnx.Rngs) -> nnx.GroupNorm:
-    """GroupNorm with the two-pass variance, which stays accurate when the mean is large."""
-    return nnx.GroupNorm(
-        dim, num_groups=groups, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs
-    )
+class GroupNorm(nnx.Module):
+    """Each image's groups of channels to mean 0 and variance 1, then a scale and a bias.
+
+    The variance takes a second pass, which stays accurate when the mean is large. Sums run over
+    columns, rows and then the channels of a group: short chains round less, and on a CPU this order
+    is up to 2.5 times as fast as flax's GroupNorm.
+    """
+
+    def __init__(self, dim: int, groups: int):
+        self.groups = groups
+        self.scale = nnx.Param(jnp.ones(dim))
+        self.bias = nnx.Param(jnp.zeros(dim))
+
+    def __call__(self, x_BHWC: jax.Array) -> jax.Array:
+        scale_C, bias_C = self.scale[...], self.bias[...]
+        centred_BHWC = x_BHWC.astype(jnp.float32)
+        centred_BHWC = centred_BHWC - self._means(centred_BHWC)
+        gain_B11C = jax.lax.rsqrt(self._means(jnp.square(centred_BHWC)) + NORM_EPSILON) * scale_C
+        return (centred_BHWC * gain_B11C + bias_C).astype(jnp.result_type(x_BHWC, scale_C))
+
+    def _means(self, x_BHWC: jax.Array) -> jax.Array:
+        """The mean of each channel's group: [B, 1, 1, C]."""
+        batch, dim = x_BHWC.shape[0], x_BHWC.shape[-1]
+        means_BG1 = x_BHWC.mean(2).mean(1).reshape(batch, self.groups, -1).mean(-1, keepdims=True)
+        spread_BGC = jnp.broadcast_to(means_BG1, (batch, self.groups, dim // self.groups))
+        return spread_BGC.reshape(batch, 1, 1, dim)
 
 
 class ResBlock(nnx.Module):
@@ -47,9 +68,9 @@ class ResBlock(nnx.Module):
         bias = config.block_bias
         self.shortcut_source = config.shortcut_source
         self.changes_dim = in_dim != out_dim
-        self.norm1 = group_norm(in_dim, config.norm_groups, rngs=rngs)
+        self.norm1 = GroupNorm(in_dim, config.norm_groups)
         self.conv1 = conv(in_dim, out_dim, 3, bias=bias, rngs=rngs)
-        self.norm2 = group_norm(out_dim, config.norm_groups, rngs=rngs)
+        self.norm2 = GroupNorm(out_dim, config.norm_groups)
         self.conv2 = conv(out_dim, out_dim, 3, bias=bias, rngs=rngs)
         if self.changes_dim:
             source_dim = in_dim if config.shortcut_source == "input" else out_dim
@@ -67,7 +88,7 @@ class Attention(nnx.Module):
     """Single-head self-attention over all positions, added to its input."""
 
     def __init__(self, config: VQGANConfig, dim: int, *, rngs: nnx.Rngs):
-        self.norm = group_norm(dim, config.norm_groups, rngs=rngs)
+        self.norm = GroupNorm(dim, config.norm_groups)
         self.q = conv(dim, dim, 1, rngs=rngs)
         self.k = conv(dim, dim, 1, rngs=rngs)
         self.v = conv(dim, dim, 1, rngs=rngs)
@@ -109,9 +130,44 @@ class Upsample(nnx.Module):
         self.conv = conv(dim, out_dim, 3, rngs=rngs)
 
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
-        if self.kind == "nearest_conv":
-            return self.conv(x_BHWC.repeat(2, axis=1).repeat(2, axis=2))
-        return unfold_patches(self.conv(x_BHWC), 2)
+        if self.kind == "depth_to_space":
+            return unfold_patches(self.conv(x_BHWC), 2)
+        if jax.default_backend() == "cpu":
+            return self.conv.bias[...] + double_conv(x_BHWC, self.conv.kernel[...])
+        return self.conv(x_BHWC.repeat(2, axis=1).repeat(2, axis=2))
+
+
+def double_conv(x_BHWC: jax.Array, kernel_33CD: jax.Array) -> jax.Array:
+    """A 3x3 convolution of the image with every pixel doubled: [B, 2H, 2W, D].
+
+    Of the nine products of an output pixel, those that meet copies of one pixel are joined by
+    adding their kernels first: four 2x2 convolutions of the small image, 2.25 times less work. The
+    same up to rounding; accelerators have better kernels for the plain 3x3.
+    """
+    # Rows and columns alike: an even output sees pixels -1 and 0, an odd one 0 and 1.
+    dtype = jnp.result_type(x_BHWC, kernel_33CD)
+    x_BHWC, kernel_33CD = x_BHWC.astype(dtype), kernel_33CD.astype(dtype)
+    before, here, after = kernel_33CD
+    halves = [
+        _join_columns(jnp.stack(rows)) for rows in ((before, here + after), (before + here, after))
+    ]
+    quarters = [
+        jax.lax.conv_general_dilated(
+            x_BHWC,
+            kernel_22CD,
+            (1, 1),
+            ((1 - row, row), (1 - column, column)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        for row, half in enumerate(halves)
+        for column, kernel_22CD in enumerate(half)
+    ]
+    return unfold_patches(jnp.concatenate(quarters, axis=-1), 2)
+
+
+def _join_columns(kernel_23CD: jax.Array) -> tuple[jax.Array, jax.Array]:
+    before, here, after = kernel_23CD[:, 0], kernel_23CD[:, 1], kernel_23CD[:, 2]
+    return jnp.stack((before, here + after), axis=1), jnp.stack((before + here, after), axis=1)
 
 
 def fold_patches(x_BHWC: jax.Array, size: int) -> jax.Array:

@@ -19,11 +19,11 @@ from lvm_jax.tokenizer import quantizer
 from lvm_jax.tokenizer.blocks import (
     Attention,
     Downsample,
+    GroupNorm,
     ResBlock,
     Upsample,
     conv,
     fold_patches,
-    group_norm,
     unfold_patches,
 )
 from lvm_jax.tokenizer.config import VQGANConfig
@@ -89,7 +89,7 @@ class Encoder(nnx.Module):
             setattr(self, f"down_{level}", Level(config, level, dim, "encoder", rngs=rngs))
             dim = config.level_dim(level)
         self.mid = Mid(config, rngs=rngs)
-        self.norm_out = group_norm(dim, config.norm_groups, rngs=rngs)
+        self.norm_out = GroupNorm(dim, config.norm_groups)
         self.conv_out = conv(dim, config.latent_dim, config.encoder_out_kernel, rngs=rngs)
 
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
@@ -108,7 +108,7 @@ class Decoder(nnx.Module):
         for level in reversed(range(config.num_levels)):
             setattr(self, f"up_{level}", Level(config, level, dim, "decoder", rngs=rngs))
             dim = config.level_dim(level)
-        self.norm_out = group_norm(dim, config.norm_groups, rngs=rngs)
+        self.norm_out = GroupNorm(dim, config.norm_groups)
         self.conv_out = conv(dim, IMAGE_CHANNELS * config.patch_size**2, 3, rngs=rngs)
 
     def features(self, z_BhwC: jax.Array) -> jax.Array:

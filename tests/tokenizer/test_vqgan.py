@@ -139,3 +139,53 @@ def test_no_pixel_depends_on_another_image():
     together = vqgan.encode(DEBUG, params, IMAGES)
     changed = vqgan.encode(DEBUG, params, np.stack([IMAGES[0], 1 - IMAGES[1]]))
     np.testing.assert_array_equal(together[0], changed[0])
+
+
+def test_a_convolution_of_doubled_pixels_is_the_plain_one():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 5, 3, 4), np.float32)
+    kernel = rng.standard_normal((3, 3, 4, 6), np.float32)
+    plain = jax.lax.conv_general_dilated(
+        x.repeat(2, axis=1).repeat(2, axis=2),
+        kernel,
+        (1, 1),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    np.testing.assert_allclose(blocks.double_conv(x, kernel), plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_upsampling_is_the_same_on_every_platform(platform, monkeypatch):
+    config = dataclasses.replace(DEBUG, upsample="nearest_conv")
+    layer = blocks.Upsample(config, 8, rngs=blocks.nnx.Rngs(0))
+    layer.conv.bias[...] = jnp.arange(8.0)
+    x = np.random.default_rng(0).standard_normal((1, 3, 3, 8), np.float32)
+    expected = layer.conv(x.repeat(2, axis=1).repeat(2, axis=2))
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    np.testing.assert_allclose(layer(x), expected, atol=1e-5)
+
+
+def test_group_norm_is_accurate_far_from_zero():
+    """Against float64; a one-pass variance, or a float32 sum in one chain, would miss this."""
+    rng = np.random.default_rng(0)
+    x = (300.0 + rng.standard_normal((2, 64, 64, 8))).astype(np.float32)
+    layer = blocks.GroupNorm(8, 4)
+    layer.scale[...], layer.bias[...] = jnp.arange(1.0, 9.0), jnp.arange(8.0)
+    groups = x.astype(np.float64).reshape(2, -1, 4, 2)
+    mean, variance = (f(groups, axis=(1, 3), keepdims=True) for f in (np.mean, np.var))
+    normal = ((groups - mean) / np.sqrt(variance + 1e-6)).reshape(x.shape)
+    # One unit in the last place of 300 is 3e-5 of a deviation, times the scale.
+    np.testing.assert_allclose(layer(x), normal * np.arange(1.0, 9.0) + np.arange(8.0), atol=5e-4)
+
+
+def test_group_norm_computes_in_float32_and_keeps_the_dtype():
+    x = (50.0 + np.random.default_rng(0).standard_normal((1, 8, 8, 8))).astype(jnp.bfloat16)
+    layer = blocks.GroupNorm(8, 2)
+    wide = layer(x.astype(np.float32))
+    layer.scale, layer.bias = (
+        blocks.nnx.Param(value[...].astype(jnp.bfloat16)) for value in (layer.scale, layer.bias)
+    )
+    narrow = layer(jnp.asarray(x))
+    assert narrow.dtype == jnp.bfloat16
+    np.testing.assert_allclose(narrow.astype(np.float32), wide, atol=0.02)
