@@ -1,6 +1,7 @@
 """The tokenizer's speed: images to ids and back through the public Tokenizer."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,12 @@ from lvm_jax.tokenizer.config import PRESETS
 
 
 def run(
-    *, preset: str = "quickstart", num_images: int = 16, warmup: int = 1, repeats: int = 5
+    *,
+    preset: str = "quickstart",
+    num_images: int = 16,
+    warmup: int = 1,
+    repeats: int = 5,
+    against: str | None = None,
 ) -> list[dict[str, Any]]:
     """Measures encode and decode with random weights.
 
@@ -20,31 +26,60 @@ def run(
         num_images: per call.
         warmup: calls before the measurement.
         repeats: calls measured.
+        against: "torch" adds diffusers' VQModel with the same weights, images and ids.
 
     Returns:
-        A row each for encode and decode, see `timing.rows`, with images_per_second and
-        compile_seconds (first call less a later one).
+        A row each for encode and decode (and the rival's), see `timing.rows`, with
+        images_per_second and compile_seconds (first call less a later one). Beside a rival,
+        agreement is the share of equal ids, difference the largest one between pixels.
 
     Raises:
-        ValueError: an unknown preset.
+        ValueError: an unknown preset, or one that the rival does not have.
     """
     if preset not in PRESETS:
         raise ValueError(f"--tokenizer={preset} is unknown; use one of {', '.join(PRESETS)}")
     config = PRESETS[preset]
-    tokenizer = codec.Tokenizer(config, vqgan.init_params(config, 0))
     rng = np.random.default_rng(0)
+    params = vqgan.init_params(config, 0)
+    # Codes as spread out as the latents: initial ones are too close together to tell apart.
+    codes = rng.standard_normal(params["codebook"].shape, np.float32)
+    params = {**params, "codebook": codes}
+    tokenizer = codec.Tokenizer(config, params)
+    rival = _rival(against, config, params)
     shape = (num_images, config.image_size, config.image_size, 3)
     pictures = rng.integers(0, 256, shape, dtype=np.uint8)
     ids = rng.integers(0, config.num_codes, (num_images, config.tokens_per_image), dtype=np.int32)
-    cases = {"encode": lambda: tokenizer.encode(pictures), "decode": lambda: tokenizer.decode(ids)}
-    first = {}
-    for name, case in cases.items():
+    rows = []
+    for name, inputs in (("encode", pictures), ("decode", ids)):
+        cases = {name: _call(tokenizer, name, inputs)}
+        if rival is not None:
+            cases[f"{name} {against}"] = _call(rival, name, inputs)
         begun = time.perf_counter()
-        case()
-        first[name] = time.perf_counter() - begun
-    times = timing.interleave(cases, warmup=max(warmup - 1, 0), repeats=repeats)
-    rows = timing.rows(times, num_images * config.tokens_per_image)
-    for row in rows:
-        row["images_per_second"] = num_images / row["seconds"]
-        row["compile_seconds"] = max(first[row["name"]] - row["seconds"], 0.0)
+        outputs = [cases[name]()]
+        first = time.perf_counter() - begun
+        times = timing.interleave(cases, warmup=max(warmup - 1, 0), repeats=repeats)
+        reference = f"{name} {against}" if rival is not None else None
+        found = timing.rows(times, num_images * config.tokens_per_image, reference)
+        for row in found:
+            row["images_per_second"] = num_images / row["seconds"]
+        found[0]["compile_seconds"] = max(first - found[0]["seconds"], 0.0)
+        if rival is not None:
+            outputs.append(cases[f"{name} {against}"]())
+            if name == "encode":
+                found[0]["agreement"] = float(np.mean(outputs[0] == outputs[1]))
+            else:
+                found[0]["difference"] = float(np.abs(outputs[0] - outputs[1]).max())
+        rows += found
     return rows
+
+
+def _rival(against: str | None, config: Any, params: vqgan.Params) -> Any:
+    if against is None:
+        return None
+    from benchmark_suites import torch_vqgan
+
+    return torch_vqgan.Rival(config, params)
+
+
+def _call(tokenizer: Any, name: str, inputs: np.ndarray) -> Callable[[], np.ndarray]:
+    return lambda: getattr(tokenizer, name)(inputs)
