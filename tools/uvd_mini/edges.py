@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from absl import logging
 from PIL import Image
 
 from uvd_mini import files, items, splits
@@ -47,6 +48,8 @@ def make(out: pathlib.Path, package: pathlib.Path) -> list[str]:
         RuntimeError: the weights are not as they should be.
     """
     pictures = list_pictures(out)
+    if not pictures:
+        logging.warning("edges: %s has no pictures yet; make the other parts first", out)
     left = [name for name in pictures if not (out / target(name)).exists()]
     if not left:
         return []

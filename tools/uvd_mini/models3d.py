@@ -1,6 +1,7 @@
 """3D models: turntable views with depth, normals, silhouette and materials."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
@@ -8,11 +9,13 @@ import re
 import numpy as np
 
 from lvm_jax.sentences import palette
-from uvd_mini import files, raycast, splits, wavefront
+from uvd_mini import files, items, raycast, splits, wavefront
 from uvd_mini.wavefront import Mesh
 
 # Gray of the farthest and of the nearest depth of a model; nothing is 0.
 FAR, NEAR = 40, 255
+# Share of the picture; road markings are thinner.
+LEAST_COVERED = 0.015
 # Of the material segmentation: nothing, then materials by size.
 NUM_LABELS = 64
 ELEVATIONS = (8.0, 36.0)
@@ -119,18 +122,21 @@ def make(out: pathlib.Path, model: Model) -> None:
     """Renders all views of a model.
 
     Raises:
-        items.ItemError: its file cannot be read.
+        items.ItemError: its file cannot be read, or it is hardly to be seen.
     """
     mesh = placed(wavefront.read_obj(pathlib.Path(model.source)), model)
     intersect = raycast.embree(mesh)
     order = by_area(mesh)
     # The ball of radius 1 around the model just fits.
     distance = float(1 / np.sin(np.radians(raycast.Camera.field_of_view / 2)))
+    look = functools.partial(raycast.Camera, elevation=model.elevation, distance=distance)
+    glance = raycast.render(mesh, look(azimuth=45), files.SIZE // 4, intersect)
+    if (glance.material >= 0).mean() < LEAST_COVERED:
+        raise items.ItemError(f"{model.name}: too thin to be seen")
     for view in model.views:
         if all((out / model.output(kind, view)).exists() for kind in model.kinds):
             continue
-        camera = raycast.Camera(azimuth=view, elevation=model.elevation, distance=distance)
-        seen = raycast.render(mesh, camera, files.SIZE, intersect)
+        seen = raycast.render(mesh, look(azimuth=view), files.SIZE, intersect)
         pictures = {
             "color": seen.color,
             "depth": draw_depth(seen.depth, distance - 1, distance + 1),

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from absl import logging
 
@@ -54,7 +54,13 @@ class Package:
     def command(self) -> list[str]:
         """What fetches it into the current folder."""
         if self.client == "npm":
-            return ["npm", "pack", "--silent", "--fetch-retries=1", f"{self.name}@{self.version}"]
+            return [
+                "npm",
+                "pack",
+                "--loglevel=error",
+                "--fetch-retries=1",
+                f"{self.name}@{self.version}",
+            ]
         if self.client == "apt":
             return ["apt-get", "download", f"{self.name}={self.version}"]
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
@@ -163,7 +169,7 @@ def fetch_with_client(package: Package, folder: pathlib.Path) -> None:
             remedy += f", run `apt-get update`, and see that this Debian has {package.version}"
         raise RuntimeError(
             f"{package}: could not be fetched ({_reason(output)}); {remedy}, or put "
-            f"{package.file} into the downloads folder yourself"
+            f"{package.file} into {folder.parent} yourself"
         )
 
 
@@ -244,6 +250,8 @@ def _extract(archive: pathlib.Path, folder: pathlib.Path) -> None:
 
 
 def _reason(output: str) -> str:
-    lines: Sequence[str] = [line.strip() for line in output.splitlines() if line.strip()]
+    """What a client says went wrong, on one line."""
+    lines = [" ".join(line.split()) for line in output.splitlines() if line.strip()]
+    lines = [line for line in lines if "complete log" not in line]  # npm's pointer to its log
     errors = [line for line in lines if "err" in line.lower()[:12] or line.startswith("E:")]
-    return " ".join((errors or lines or ["no message"])[-1].split())[:200]
+    return ("; ".join(errors) or (lines or ["no message"])[-1])[:300]
