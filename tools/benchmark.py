@@ -8,6 +8,7 @@
   python tools/benchmark.py plan --sentences=100000000   # rows for very many sentences
   python tools/benchmark.py images                 # JPEG files in, sentences of known ids in
   python tools/benchmark.py train --against=hf     # beside transformers' LlamaForCausalLM
+  python tools/benchmark.py tokenize --tokenizer=openmuse_f16_8192 --batch=2 --against=torch
   python tools/benchmark.py train --preset=300m --batch=8 --context=4096 --json=train.json
 
 Times are medians over repeats after a warm-up; compile time stands apart. With --against the
@@ -27,15 +28,15 @@ import cli
 from absl import flags
 
 SUITES = ("train", "decode", "tokenize", "data", "plan", "images")
-RIVAL_SUITES = {"hf": ("train", "decode"), "jsonl": ("data",)}
+RIVAL_SUITES = {"hf": ("train", "decode"), "torch": ("tokenize",), "jsonl": ("data",)}
 
 JSON = flags.DEFINE_string("json", None, "Also write the results to this file.")
 AGAINST = flags.DEFINE_enum(
     "against",
     None,
-    ["hf", "jsonl"],
-    "Rival: hf (transformers, for train and decode; extra lvm_jax[hf]) or jsonl (LVM's loader, for "
-    "data).",
+    ["hf", "torch", "jsonl"],
+    "Rival: hf (transformers, for train and decode; extra lvm_jax[hf]), torch (diffusers' VQModel, "
+    "for tokenize; extra lvm_jax[diffusers]) or jsonl (LVM's loader, for data).",
 )
 REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each contestant.", 1)
 WARMUP = flags.DEFINE_integer("warmup", 1, "Runs of each contestant before that.", 0)
@@ -73,6 +74,10 @@ def main(suite: str) -> None:
         from benchmark_suites import hf
 
         hf.require()
+    if AGAINST.value == "torch":
+        from benchmark_suites import torch_vqgan
+
+        torch_vqgan.require()
     _check_json()
     measure = {
         "train": _train,
@@ -150,6 +155,7 @@ def _tokenize() -> list[dict[str, Any]]:
         num_images=BATCH.value or 16,
         warmup=WARMUP.value,
         repeats=REPEATS.value,
+        against=AGAINST.value,
     )
 
 

@@ -48,6 +48,7 @@ def test_the_input_side_is_measured(tmp_path):
     [
         (["speed"], "unknown suite 'speed'; use one of train, decode, tokenize, data"),
         (["data", "--against=hf"], "--against=hf has no data suite; use train or decode"),
+        (["train", "--against=torch"], "--against=torch has no train suite; use tokenize"),
         (["train", "--preset=2b"], "--preset=2b is unknown; use one of 100m"),
         (["train", "--json=nowhere/out.json"], "--json=nowhere/out.json: its folder"),
         ([], "expects suite, got nothing"),
@@ -64,3 +65,11 @@ def test_a_missing_rival_is_named(tmp_path):
     found = run("train", *TINY, "--against=hf", PYTHONPATH=str(tmp_path))
     assert found.returncode == 2
     assert "no torch here" in found.stderr and "pip install 'lvm_jax[hf]'" in found.stderr
+
+
+def test_a_missing_torch_rival_is_named(tmp_path):
+    (tmp_path / "diffusers.py").write_text("raise ImportError('no diffusers here')")
+    found = run("tokenize", "--against=torch", PYTHONPATH=str(tmp_path))
+    assert found.returncode == 2
+    assert "no diffusers here" in found.stderr
+    assert "pip install 'lvm_jax[diffusers]'" in found.stderr
