@@ -110,6 +110,21 @@ def test_a_killed_import_goes_on(tmp_path):
     assert snapshot(tmp_path / "out") == before
 
 
+def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path):
+    path = write_lines(tmp_path / "x.jsonl", 4000)
+    big = CHILD.replace("150 / 2**20", "0.2")
+    child = [sys.executable, "-c", big, str(path), str(tmp_path / "out")]
+    # Files may grow to 100 kB: a shard is larger.
+    limited = ["bash", "-c", 'trap "" XFSZ; ulimit -f 100; exec "$@"', "-", *child]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 1
+    assert "RuntimeError: cannot write" in done.stderr and "shard-0000" in done.stderr
+    assert "what was finished before is kept" in done.stderr
+    assert not list((tmp_path / "out").glob("*.array_record*"))
+    assert subprocess.run(child, capture_output=True, timeout=100).returncode == 0
+    assert len(Shards(tmp_path / "out")) == 4000
+
+
 BAD = {
     "{": "not of the form",
     '{"token": ""}': "no key 'tokens'",

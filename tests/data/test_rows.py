@@ -34,6 +34,21 @@ def test_whole_sentences_share_rows(tokens, context, shuffle):
     assert plan.num_rows <= 1.08 * best + 1
 
 
+def test_padding_of_a_mixed_corpus():
+    """Below 1% wherever BOS and EOS of several sentences find room beside sixteen images."""
+    num_images = np.random.default_rng(3).choice([1, 2, 4, 8, 16], 50_000).astype(np.uint16)
+    for context, most in ((4128, 0.01), (4096, 0.057)):
+        plan = rows.plan_rows(num_images, 256, context)
+        used = rows.sentence_lengths(num_images, 256, context, "sentence").sum()
+        assert 1 - used / (plan.num_rows * (context + 1)) < most
+    # At 4096 a row with two sentences holds fifteen images at most: 4,096 + 2 * 2 > 4,097 ids.
+    several = np.diff(plan.ends, prepend=0) > 1
+    images = np.add.reduceat(
+        num_images[plan.order].astype(int), plan.ends - np.diff(plan.ends, prepend=0)
+    )
+    assert images[several].max() == 15 and (images[several] == 15).mean() > 0.99
+
+
 def test_only_a_full_row_drops_its_end():
     lengths = rows.sentence_lengths(np.array([15, 16, 17]), 4, 64, "sentence")
     assert lengths.tolist() == [62, 65, 70]
