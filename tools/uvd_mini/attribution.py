@@ -15,6 +15,14 @@ MANIFEST = "manifest.json"
 ATTRIBUTION = "ATTRIBUTION.md"
 FORMAT = 1
 
+# What the values of a picture say, for those who measure.
+ENCODINGS = {
+    "models/depth": "255 nearest to 40 farthest, linear over the ball around the model; 0 nothing",
+    "models/normal": "127.5 + 127.5 * (right, up, toward the viewer); black nothing",
+    "models/segment": "lvm_jax.sentences.palette with 64 labels: 0 nothing, 1 the largest material",
+    "masks": "255 thing or land, 0 the rest",
+}
+
 # Package -> (authors, terms, what was taken and what was made of it).
 CREDITS = {
     packages.OPENMOJI: (
@@ -102,6 +110,7 @@ def record(
         "left_out": list(problems),
     }
     manifest["image_size"] = files.SIZE
+    manifest["encodings"] = ENCODINGS
     manifest["held_out"] = {
         "share_of_identities": splits.HELD_OUT_SHARE,
         "model_category": splits.HELD_OUT_CATEGORY,
