@@ -45,8 +45,10 @@ class AdversarialConfig:
         entropy_weight, entropy_start: of the loss that wants sure choices and all codes in use
             (`quantizer.entropy_loss`).
         entropy_temperature: of those choices.
+        first_codes: "outputs" puts all codes onto encoder outputs at the first step, "random"
+            leaves them near the origin, where they are initialised.
         restart_after: a code that nobody chose for so many steps moves onto an encoder output of
-            the batch; 0 never. All codes start that way, whatever this is.
+            the batch; 0 never.
         usage_window: steps over which codebook_usage_window and codebook_perplexity_window are
             measured.
         ema_decay: per step, of the weights that are evaluated and saved; the first steps use less.
@@ -76,6 +78,7 @@ class AdversarialConfig:
     entropy_weight: float = 0.0
     entropy_start: int = 0
     entropy_temperature: float = 0.01
+    first_codes: Literal["outputs", "random"] = "outputs"
     restart_after: int = 100
     usage_window: int = 100
     ema_decay: float = 0.999

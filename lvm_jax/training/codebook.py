@@ -71,8 +71,9 @@ def update(
             training.codebook_decay,
         )
         codebook_KD = quantizer.centroids(moving_K, sums_KD, codebook_KD)
-    # The first step puts all codes onto encoder outputs: what they were says nothing.
-    dead_K = jnp.full(num_codes, step == 0)
+    dead_K = jnp.zeros(num_codes, bool)
+    if training.first_codes == "outputs":
+        dead_K = jnp.full(num_codes, step == 0)
     if training.restart_after:
         dead_K = dead_K | ((idle_K > 0) & (idle_K % training.restart_after == 0))
     codebook_KD = quantizer.restart_dead(key, codebook_KD, dead_K, z_ND)

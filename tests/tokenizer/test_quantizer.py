@@ -97,3 +97,58 @@ def test_restart_moves_the_dead_to_different_vectors_and_leaves_the_living():
 def test_restart_of_more_codes_than_vectors():
     moved = quantizer.restart_dead(jax.random.key(0), CODES_KD, np.ones(48, bool), Z_ND[:5])
     assert {tuple(code) for code in np.asarray(moved)} == {tuple(z) for z in Z_ND[:5]}
+
+
+def test_rotation_gives_the_code_and_turns_the_gradient_along():
+    """Against the map written as a matrix: lengths' ratio times the rotation of z onto its code."""
+    rng = np.random.default_rng(1)
+    z, code, pull = rng.standard_normal((3, 5)).astype(np.float32)
+    value, back = jax.vjp(lambda z: quantizer.rotation(z, code), z)
+    np.testing.assert_allclose(value, code, rtol=1e-6)
+
+    a, b = z / np.linalg.norm(z), code / np.linalg.norm(code)
+    # Rodrigues: turns by the angle between a and b in their plane, and leaves all else alone.
+    cosine = a @ b
+    side = (b - cosine * a) / np.linalg.norm(b - cosine * a)
+    plane = np.outer(side, a) - np.outer(a, side)
+    turn = np.eye(5) + np.sqrt(1 - cosine**2) * plane + (1 - cosine) * plane @ plane
+    np.testing.assert_allclose(turn @ a, b, atol=1e-6)
+    scale = np.linalg.norm(code) / np.linalg.norm(z)
+    np.testing.assert_allclose(back(pull)[0], scale * turn.T @ pull, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("code", [[-2.0, 0.0], [0.0, 0.0]], ids=["opposite", "zero"])
+def test_rotation_is_finite_where_no_rotation_is_defined(code):
+    value, back = jax.vjp(lambda z: quantizer.rotation(z, jnp.array(code)), jnp.array([1.0, 0.0]))
+    np.testing.assert_allclose(value, code)
+    assert np.isfinite(back(jnp.ones(2))[0]).all()
+
+
+def entropy_by_hand(codes_KD, z_ND, temperature):
+    distances = ((z_ND[:, None].astype(np.float64) - codes_KD[None]) ** 2).sum(-1)
+    choices = np.exp(-(distances - distances.min(1, keepdims=True)) / temperature)
+    choices /= choices.sum(1, keepdims=True)
+    entropy = lambda p: -np.sum(np.where(p > 0, p * np.log(np.maximum(p, 1e-300)), 0), axis=-1)
+    return entropy(choices).mean() - entropy(choices.mean(0))
+
+
+@pytest.mark.parametrize("max_scores", [2**22, 48 * 100])
+def test_entropy_loss_in_any_chunking(monkeypatch, max_scores):
+    monkeypatch.setattr(quantizer, "_MAX_SCORES", max_scores)
+    loss = lambda codes, z: quantizer.entropy_loss(codes, z, 0.7)
+    found, grads = jax.value_and_grad(loss, argnums=(0, 1))(CODES_KD, Z_ND)
+    np.testing.assert_allclose(found, entropy_by_hand(CODES_KD, Z_ND, 0.7), rtol=1e-4)
+    # Against a difference quotient along a random direction.
+    steps = [1e-3 * RNG.standard_normal(x.shape) for x in (CODES_KD, Z_ND)]
+    ahead, behind = (
+        entropy_by_hand(CODES_KD + sign * steps[0], Z_ND + sign * steps[1], 0.7) for sign in (1, -1)
+    )
+    along = sum(np.sum(np.asarray(g) * s) for g, s in zip(grads, steps))
+    np.testing.assert_allclose(along, (ahead - behind) / 2, rtol=1e-2, atol=1e-6)
+
+
+def test_entropy_loss_is_least_for_sure_and_even_choices():
+    codes = 10 * np.eye(4, dtype=np.float32)
+    even, same = np.tile(codes, (3, 1)), np.tile(codes[:1], (12, 1))
+    np.testing.assert_allclose(quantizer.entropy_loss(codes, even, 0.1), -np.log(4), rtol=1e-5)
+    np.testing.assert_allclose(quantizer.entropy_loss(codes, same, 0.1), 0.0, atol=1e-5)

@@ -1,4 +1,6 @@
-"""The patch discriminator: batch-invariant, local, and with the hinge loss it claims."""
+"""The patch discriminator: batch-invariant, local, blurred if asked for, able to learn."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 
-from lvm_jax.training import discriminator
+from lvm_jax.training import adversarial_losses, discriminator
 from lvm_jax.training.discriminator import DiscriminatorConfig
 
 CONFIG = DiscriminatorConfig(base_dim=4, num_layers=2, norm_groups=2)
@@ -32,12 +34,27 @@ def test_without_norm_a_score_sees_only_its_patch():
     assert touched[:11, :11].all() and not touched[11:].any() and not touched[:, 11:].any()
 
 
-def test_hinge_loss():
-    real, fake = jnp.array([2.0, 0.5]), jnp.array([-3.0, 1.0])
-    # Real: 0 and 0.5; fake: 0 and 2.
-    np.testing.assert_allclose(discriminator.hinge_loss(real, fake), 0.25 + 1.0)
-    np.testing.assert_allclose(discriminator.hinge_loss(0 * real, 0 * fake), 2.0)
-    np.testing.assert_allclose(discriminator.generator_loss(fake), 1.0)
+def test_a_blur_keeps_constants_and_halves():
+    constant = np.full((1, 9, 6, 2), [0.3, -2.0], np.float32)
+    found = discriminator.blur_pool(constant)
+    assert found.shape == (1, 4, 3, 2)
+    np.testing.assert_allclose(found, constant[:, :4, :3], rtol=1e-6)
+
+
+def test_a_blur_is_blind_to_the_finest_stripes():
+    stripes = np.tile([0.0, 1.0], 8).astype(np.float32).reshape(1, 1, 16, 1).repeat(4, axis=1)
+    inside = discriminator.blur_pool(stripes)[:, :, 1:-1]
+    np.testing.assert_allclose(inside, 0.5, atol=1e-6)
+    moved = discriminator.blur_pool(1 - stripes)[:, :, 1:-1]
+    np.testing.assert_allclose(inside, moved, atol=1e-6)
+
+
+def test_a_blurring_one_scores_as_many_patches():
+    config = dataclasses.replace(CONFIG, downsample="blur")
+    params = discriminator.init_params(config, 0)
+    assert jax.eval_shape(lambda x: discriminator.scores(config, params, x), IMAGES).shape == (
+        (3, 2, 2)
+    )
 
 
 def test_it_learns_to_tell_smooth_images_from_noise():
@@ -49,7 +66,9 @@ def test_it_learns_to_tell_smooth_images_from_noise():
     def step(params, state):
         score = lambda params, images: discriminator.scores(CONFIG, params, images)
         loss, grads = jax.value_and_grad(
-            lambda p: discriminator.hinge_loss(score(p, smooth), score(p, noise))
+            lambda p: adversarial_losses.discriminator_loss(
+                "hinge", score(p, smooth), score(p, noise)
+            )
         )(params)
         updates, state = tx.update(grads, state)
         return optax.apply_updates(params, updates), state, loss
@@ -73,6 +92,7 @@ def test_the_smallest_image_leaves_one_patch():
     [
         ({"norm_groups": 3}, "discriminator.norm_groups=3 must divide"),
         ({"num_layers": 0}, "discriminator.num_layers=0 must be positive"),
+        ({"downsample": "pool"}, "discriminator.downsample='pool' must be conv or blur"),
     ],
 )
 def test_bad_geometry_is_refused(changes, message):
