@@ -9,7 +9,7 @@ import pytest
 from lvm_jax import configs, partition
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.model import transformer
-from lvm_jax.training import durations, next_token, transformer_job
+from lvm_jax.training import durations, next_token, tokenizer_job, transformer_job
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 _spec = importlib.util.spec_from_file_location("cli", ROOT / "tools" / "cli.py")
@@ -19,6 +19,7 @@ _spec.loader.exec_module(cli)
 FILES = cli.experiment_files()
 VALUES = {path.stem: cli.load_experiment(str(path)) for path in FILES}
 TRANSFORMERS = [name for name, values in VALUES.items() if "model" in values]
+TOKENIZERS = [name for name, values in VALUES.items() if "tokenizer" in values]
 VARIANTS = {"lvm_7b": "original=True", "quickstart_model": "size=smallest", "debug": "steps=3"}
 HARDWARE = {"lvm_300m": 8, "lvm_3b": 128, "lvm_7b": 32}
 
@@ -58,6 +59,13 @@ def test_a_transformer_experiment_trains_by_shape(name):
     )
     new_state, _ = jax.eval_shape(step, state, batch)
     assert jax.tree.map(lambda x: x.shape, new_state) == jax.tree.map(lambda x: x.shape, state)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_tokenizer_experiment_can_be_built(name):
+    experiment = tokenizer_job.build_experiment(VALUES[name])
+    assert tokenizer_job.build_experiment(configs.to_dict(experiment)) == experiment
+    assert experiment.batch_size % experiment.accumulation == 0
 
 
 @pytest.mark.parametrize(("name", "num_devices"), HARDWARE.items())
