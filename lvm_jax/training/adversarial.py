@@ -217,7 +217,8 @@ def _gradients(
         for name, shape in shapes.items()
         if name not in per_row
     }
-    total, pieces = jax.lax.scan(add, zeros, cut)
+    # Loops are as slow on a CPU as conditionals are, see `branches`.
+    total, pieces = jax.lax.scan(add, zeros, cut, unroll=jax.default_backend() == "cpu")
     found = jax.tree.map(lambda leaf: leaf / count, total)
     for name, piece in pieces.items():
         found[name] = jnp.swapaxes(piece, 0, 1).reshape(-1, *piece.shape[2:])

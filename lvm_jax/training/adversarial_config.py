@@ -28,7 +28,7 @@ _BELOW_ONE = ("codebook_decay", "ema_decay", "lecam_decay")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdversarialConfig:
-    """What a VQGAN is trained for. Starts are steps; before them a loss costs nothing.
+    """What a VQGAN is trained for. Starts are steps; before them a loss is 0 (see `branches`).
 
     Attributes:
         reconstruction: "l1" or "l2", the mean over pixels in [0, 1].

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from lvm_jax.tokenizer import functional, quantizer, vqgan
 from lvm_jax.tokenizer.config import VQGANConfig
 from lvm_jax.tokenizer.functional import Params
-from lvm_jax.training import perceptual
+from lvm_jax.training import branches, perceptual
 from lvm_jax.training.adversarial_config import AdversarialConfig
 
 # Layers that compute in float32 in mixed precision too: those whose output is a latent, a pixel or
@@ -104,8 +104,8 @@ def image_loss(
 
 
 def _from_step(start: int, step: Array, loss: Any, *arguments: Any) -> Array:
-    """A scalar loss that counts from a step on; before it, it is 0 and costs nothing."""
+    """A scalar loss that counts from a step on; before it, it is 0."""
     if start == 0:
         return loss(*arguments)
     zero = lambda *_: jnp.zeros(())
-    return jax.lax.cond(step >= start, loss, zero, *arguments)
+    return branches.either(step >= start, loss, zero, *arguments)

@@ -15,7 +15,7 @@ from lvm_jax.tokenizer import vqgan
 from lvm_jax.tokenizer.config import VQGANConfig
 from lvm_jax.tokenizer.functional import Params
 from lvm_jax.training import adversarial_losses as losses
-from lvm_jax.training import autoencoding, discriminator
+from lvm_jax.training import autoencoding, branches, discriminator
 from lvm_jax.training.adversarial_config import AdversarialConfig
 
 State = dict[str, Any]
@@ -106,8 +106,9 @@ def judge(
     def waiting() -> tuple[Array, Params, dict[str, Array]]:
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(judged))
 
-    # A conditional, so that the steps before cost nothing.
-    return jax.lax.cond(step >= training.discriminator_start, judged, waiting)
+    if training.discriminator_start == 0:
+        return judged()
+    return branches.either(step >= training.discriminator_start, judged, waiting)
 
 
 def update(
