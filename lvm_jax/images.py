@@ -22,7 +22,10 @@ EXTENSIONS = frozenset(
     + [".tif", ".tiff", ".webp"]
 )
 # What Pillow's decoders raise on files that are cut short, garbled or not images at all.
-DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+DECODE_ERRORS = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error),
+    PIL.Image.DecompressionBombError,
+)
 _SHORT_16_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 # Pillow refuses to open more, as it may be a small file that unpacks to fill the memory.
 MOST_PIXELS = 178_956_970
@@ -147,11 +150,7 @@ def read_image(
     try:
         with PIL.Image.open(path) as image:
             width, height = image.size
-            if width * height > max_pixels:
-                raise ImageError(
-                    f"image {os.fspath(path)} has {width}x{height} pixels, more than {max_pixels}; "
-                    "make it smaller, or raise max_pixels if the file can be trusted"
-                )
+            require_small(path, width, height, max_pixels)
             if min_side and image.format in _JPEG_FORMATS:
                 reduction = jpeg_reduction(min(width, height), min_side)
                 image.draft(image.mode, (width // reduction, height // reduction))
@@ -175,6 +174,19 @@ def read_image(
         ) from error
 
 
+def require_small(path: str | os.PathLike, width: int, height: int, max_pixels: int) -> None:
+    """Refuses a picture of too many pixels, before it is decoded.
+
+    Raises:
+        ImageError: names the file and the limit.
+    """
+    if width * height > max_pixels:
+        raise ImageError(
+            f"image {os.fspath(path)} has {width}x{height} pixels, more than {max_pixels}; "
+            "make it smaller, or raise max_pixels if the file can be trusted"
+        )
+
+
 def jpeg_reduction(short_side: int, min_side: int) -> int:
     """1, 2, 4 or 8: by how much a JPEG shrinks while its short side keeps `min_side` pixels."""
     if not min_side:
@@ -187,7 +199,7 @@ def jpeg_short_side(path: str | os.PathLike) -> int:
     try:
         with PIL.Image.open(path) as image:
             return min(image.size) if image.format in _JPEG_FORMATS else 0
-    except (*DECODE_ERRORS, PIL.Image.DecompressionBombError):
+    except DECODE_ERRORS:
         return 0  # whoever reads the picture says what is wrong with it
 
 

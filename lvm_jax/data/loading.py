@@ -1,12 +1,13 @@
 """Image references -> pixels for the tokenizer, from many threads."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from lvm_jax import images
-from lvm_jax.sentences import spec
+from lvm_jax.sentences import palette, spec
+from lvm_jax.sentences.frames import FrameReaders
 from lvm_jax.sentences.pictures import PictureCache
 from lvm_jax.sentences.spec import Crop, ImageRef
 
@@ -28,7 +29,8 @@ class SquareLoader:
         self._config, self._size = config, size
         self._resize = images.RESIZES[config.resize]
         self._short_side = functools.lru_cache(_MOST_HEADERS)(images.jpeg_short_side)
-        self._cache = PictureCache(cache_bytes, self._read, self._picture)
+        frames = FrameReaders(config.max_pixels, config.background)
+        self._cache = PictureCache(cache_bytes, self._read, self._picture, frames)
 
     def load(self, refs: Sequence[ImageRef]) -> list[np.ndarray | images.ImageError]:
         """The pixels of references that show one square: uint8 [size, size, 3] each.
@@ -52,16 +54,16 @@ class SquareLoader:
         share = ref.crop.side / Crop.UNIT if ref.crop else 1.0
         return self._config.min_side(self._size, share)
 
-    def _picture(self, ref: ImageRef) -> tuple[str, int, int]:
+    def _picture(self, ref: ImageRef) -> Hashable:
         """References of one picture, decoded at one size, share it."""
-        if ref.frame >= 0 or not self._config.reduced_jpeg:
-            return ref.path, ref.frame, 1
+        if ref.frame >= 0 or ref.labels is not None or not self._config.reduced_jpeg:
+            return ref.path, ref.labels, 1
         short_side = self._short_side(ref.path)
-        return ref.path, ref.frame, images.jpeg_reduction(short_side, self._min_side(ref))
+        return ref.path, ref.labels, images.jpeg_reduction(short_side, self._min_side(ref))
 
     def _read(self, ref: ImageRef) -> np.ndarray:
-        if ref.frame >= 0:
-            return spec.read_picture(ref)
+        if ref.labels is not None:
+            return palette.read_labels(ref.path, *ref.labels, self._config.max_pixels)
         config, min_side = self._config, self._min_side(ref)
         return images.read_image(
             ref.path, config.max_pixels, background=config.background, min_side=min_side

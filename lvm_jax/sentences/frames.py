@@ -38,7 +38,7 @@ def holds_frames(path: str | os.PathLike) -> bool:
     try:
         with PIL.Image.open(path) as image:
             return getattr(image, "is_animated", False)
-    except (OSError, ValueError, SyntaxError, EOFError):
+    except images.DECODE_ERRORS:
         return False  # whoever reads the picture says what is wrong with it
 
 
@@ -54,7 +54,7 @@ def count_frames(path: str | os.PathLike) -> int:
         try:
             with PIL.Image.open(path) as image:
                 return getattr(image, "n_frames", 1)
-        except (OSError, ValueError, SyntaxError, EOFError) as error:
+        except images.DECODE_ERRORS as error:
             raise _open_error(path, error) from error
     av = _import_av(path)
     try:
@@ -65,9 +65,14 @@ def count_frames(path: str | os.PathLike) -> int:
         raise _open_error(path, error) from error
 
 
-def read_frame(path: str | os.PathLike, frame: int) -> np.ndarray:
-    """One frame of a file that is opened for it alone; see `FrameReaders.read`."""
-    reader = _FrameReader(os.fspath(path))
+def read_frame(
+    path: str | os.PathLike,
+    frame: int,
+    max_pixels: int = images.MOST_PIXELS,
+    background: tuple[int, int, int] = images.WHITE,
+) -> np.ndarray:
+    """One frame of a file that is opened for it alone; see `FrameReaders`."""
+    reader = _FrameReader(os.fspath(path), max_pixels, background)
     try:
         return reader.read(frame)
     finally:
@@ -75,9 +80,21 @@ def read_frame(path: str | os.PathLike, frame: int) -> np.ndarray:
 
 
 class FrameReaders:
-    """Reads frames of many files, the latest of which stay open; threads share it."""
+    """Reads frames of many files, the latest of which stay open; threads share it.
 
-    def __init__(self, most_open: int = _MOST_OPEN):
+    Args:
+        max_pixels: files with larger frames are refused.
+        background: red, green, blue in 0..255 that transparent frames are laid over.
+        most_open: files.
+    """
+
+    def __init__(
+        self,
+        max_pixels: int = images.MOST_PIXELS,
+        background: tuple[int, int, int] = images.WHITE,
+        most_open: int = _MOST_OPEN,
+    ):
+        self._max_pixels, self._background = max_pixels, background
         self._most_open = most_open
         self._open: collections.OrderedDict[str, _FrameReader] = collections.OrderedDict()
         self._lock = threading.Lock()
@@ -86,13 +103,16 @@ class FrameReaders:
         """A frame, from 0, as uint8 [H, W, 3]; cheap if it comes after the ones read before.
 
         Raises:
-            images.ImageError: the file cannot be opened, or does not decode that far; says how far.
+            images.ImageError: the file cannot be opened, has too many pixels, or does not decode
+                that far; says how far.
             ValueError: PyAV is not installed.
         """
         closing = []
         with self._lock:
-            reader = self._open.setdefault(path, _FrameReader(path))
+            if path not in self._open:
+                self._open[path] = _FrameReader(path, self._max_pixels, self._background)
             self._open.move_to_end(path)
+            reader = self._open[path]
             while len(self._open) > self._most_open:
                 closing.append(self._open.popitem(last=False)[1])
         for old in closing:
@@ -103,8 +123,9 @@ class FrameReaders:
 class _FrameReader:
     """One file, decoded forwards; begins again when an earlier frame is wanted."""
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, max_pixels: int, background: tuple[int, int, int]):
         self._path = path
+        self._max_pixels, self._background = max_pixels, background
         self._frames: Iterator[Callable[[], np.ndarray]] | None = None
         self._next = 0
         self._decoding, self._waiting = threading.Lock(), threading.Lock()
@@ -130,7 +151,8 @@ class _FrameReader:
 
     def _decode_to(self, frame: int) -> None:
         if self._frames is None or frame < self._next:
-            self._frames, self._next = _frames(self._path), 0
+            self._frames = _frames(self._path, self._max_pixels, self._background)
+            self._next = 0
         try:
             while self._next <= frame:
                 make = next(self._frames)
@@ -154,12 +176,16 @@ class _FrameReader:
             self._frames = None  # the generator closes the file
 
 
-def _frames(path: str) -> Iterator[Callable[[], np.ndarray]]:
+def _frames(
+    path: str, max_pixels: int, background: tuple[int, int, int]
+) -> Iterator[Callable[[], np.ndarray]]:
     """What makes the picture of each frame, in order; only wanted ones are converted."""
-    return _video_frames(path) if is_video(path) else _animation_frames(path)
+    if is_video(path):
+        return _video_frames(path, max_pixels)
+    return _animation_frames(path, max_pixels, background)
 
 
-def _video_frames(path: str) -> Iterator[Callable[[], np.ndarray]]:
+def _video_frames(path: str, max_pixels: int) -> Iterator[Callable[[], np.ndarray]]:
     av = _import_av(path)
     try:
         container = av.open(path)
@@ -168,7 +194,9 @@ def _video_frames(path: str) -> Iterator[Callable[[], np.ndarray]]:
     with container:
         if not container.streams.video:
             raise _open_error(path, ValueError("it has no video stream"))
-        for frame in container.decode(container.streams.video[0]):
+        stream = container.streams.video[0]
+        images.require_small(path, stream.width, stream.height, max_pixels)
+        for frame in container.decode(stream):
             yield functools.partial(_video_picture, frame)
 
 
@@ -178,15 +206,18 @@ def _video_picture(frame) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
 
 
-def _animation_frames(path: str) -> Iterator[Callable[[], np.ndarray]]:
+def _animation_frames(
+    path: str, max_pixels: int, background: tuple[int, int, int]
+) -> Iterator[Callable[[], np.ndarray]]:
     try:
         image = PIL.Image.open(path)
-    except (OSError, ValueError, SyntaxError) as error:
+    except images.DECODE_ERRORS as error:
         raise _open_error(path, error) from error
     with image:
+        images.require_small(path, *image.size, max_pixels)
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)
-            yield lambda: np.asarray(images.to_rgb(image))
+            yield lambda: np.asarray(images.to_rgb(image, background))
 
 
 def _import_av(path: str):

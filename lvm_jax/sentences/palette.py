@@ -75,19 +75,26 @@ def decode(image: np.ndarray, num_labels: int) -> np.ndarray:
     return labels[places].reshape(image.shape[:2])
 
 
-def read_labels(path: str | os.PathLike, num_labels: int, ignored: int = -1) -> np.ndarray:
+def read_labels(
+    path: str | os.PathLike,
+    num_labels: int,
+    ignored: int = -1,
+    max_pixels: int = images.MOST_PIXELS,
+) -> np.ndarray:
     """Reads a label map whose gray or palette numbers are the labels.
 
     Args:
         path: an 8-bit or 16-bit gray, palette or black-and-white image.
         num_labels: N.
         ignored: this number becomes 0; -1 for none.
+        max_pixels: larger label maps are refused before they are decoded.
 
     Returns:
         int32 [H, W] in 0..N-1.
 
     Raises:
-        images.ImageError: no such image, a color image, or a number beyond N-1; named.
+        images.ImageError: no such image, a color image, one that is too large, or a number beyond
+            N-1; named.
     """
     try:
         with PIL.Image.open(path) as image:
@@ -96,10 +103,11 @@ def read_labels(path: str | os.PathLike, num_labels: int, ignored: int = -1) -> 
                     f"label map {os.fspath(path)} is a {image.mode} image; the numbers of a gray "
                     "or palette image are its labels"
                 )
+            images.require_small(path, *image.size, max_pixels)
             labels_HW = np.array(image).astype(np.int32)
     except images.ImageError:
         raise
-    except (*images.DECODE_ERRORS, PIL.Image.DecompressionBombError) as error:
+    except images.DECODE_ERRORS as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise images.ImageError(
             f"cannot read label map {os.fspath(path)}: {reason}; replace the file"

@@ -19,18 +19,21 @@ class PictureCache:
     Args:
         max_bytes: of pictures.
         read: gives a picture that is not here yet, unless it is a frame of a video.
-        key: references of one key and frame share a picture; by default those of one file.
+        key: references of one key and frame share a picture; by default those of one file and one
+            way to read its labels.
+        frames: reads frames of videos.
     """
 
     def __init__(
         self,
         max_bytes: int,
         read: Reader = read_picture,
-        key: Callable[[ImageRef], Hashable] = lambda ref: ref.path,
+        key: Callable[[ImageRef], Hashable] = lambda ref: (ref.path, ref.labels),
+        frames: FrameReaders | None = None,
     ):
         self._max_bytes, self._bytes = max_bytes, 0
         self._read, self._key = read, key
-        self._frames = FrameReaders()
+        self._frames = frames or FrameReaders()
         self._pictures: collections.OrderedDict[Hashable, np.ndarray] = collections.OrderedDict()
         self._lock = threading.Lock()
 

@@ -102,9 +102,13 @@ class Sentence:
 def read_picture(ref: ImageRef) -> np.ndarray:
     """The whole picture that a reference shows a square of: uint8 [H, W, 3].
 
+    Of a label map, its labels: int32 [H, W].
+
     Raises:
         images.ImageError: the file cannot be read.
     """
+    if ref.labels is not None:
+        return palette.read_labels(ref.path, *ref.labels)
     if ref.frame >= 0:
         return frames.read_frame(ref.path, ref.frame)
     return images.read_image(ref.path)
@@ -147,11 +151,10 @@ def load_square(
         ref, size, read: as for `load`.
         resize: `images.resize_crop`, or `images.squash` for pictures without a crop.
     """
-    if ref.labels is not None:
-        labels_HW = palette.read_labels(ref.path, *ref.labels)
-        view = _view(ref, labels_HW.shape, size, resize)
-        return palette.encode(view.sample(labels_HW), ref.labels[0])
     picture = read(ref)
+    if ref.labels is not None:
+        view = _view(ref, picture.shape, size, resize)
+        return palette.encode(view.sample(picture), ref.labels[0])
     _require_shape(ref, picture)
     if ref.crop is not None:
         left, top, side = ref.crop.box(*picture.shape[:2])

@@ -134,7 +134,9 @@ def test_one_pass_over_a_file_opens_it_once(tmp_path, monkeypatch):
     write_animation(tmp_path / "a.webp", range(0, 200, 5))
     opened = []
     original = frames._frames
-    monkeypatch.setattr(frames, "_frames", lambda path: opened.append(path) or original(path))
+    monkeypatch.setattr(
+        frames, "_frames", lambda path, *more: opened.append(path) or original(path, *more)
+    )
     readers = frames.FrameReaders()
     for frame in (0, 3, 4, 30, 39, 12):
         readers.read(str(tmp_path / "a.webp"), frame)
