@@ -30,7 +30,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "reconstruction_weight": 10.0,
         "codebook": "ema",
         "encoder_gradient": "rotation",
-        "restart_after": 20,
+        "restart_after": 10,
         "ema_decay": 0.99,
         "generator_balance": "adaptive",
         "generator_weight": 0.02,
@@ -57,7 +57,7 @@ def shared(arg: str) -> dict:
     if values["evaluate"] == "validation":
         evaluated = sources(f"{root}/train", "include", sentences_per_epoch=60)
     else:
-        evaluated = sources(f"{root}/held_out", None, sentences_per_epoch=90)
+        evaluated = sources(f"{root}/held_out", None)
     return {
         "seed": 0,
         "batch_size": 16,

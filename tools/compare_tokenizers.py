@@ -1,0 +1,112 @@
+r"""Measures tokenizers on the same held-out images and draws what becomes of some of them.
+
+  python tools/compare_tokenizers.py \
+      --config=experiments/uvd_mini_tokenizer.py:evaluate=held_out \
+      --tokenizers ours=runs/uvd_mini_tokenizer taming=runs/uvd_mini_tokenizer_taming \
+      --out=experiments/results/uvd_mini_tokenizers.png
+
+Images are those of the experiment's eval_corpus, the distance is that of its perceptual network,
+over all stages. Directories are training runs or tokenizers. FILE.json beside the picture has the
+numbers and, for training runs, the seconds that their steps took.
+"""
+
+import json
+import pathlib
+
+import cli
+from absl import flags
+
+cli.define_config()
+TOKENIZERS = flags.DEFINE_string(
+    "tokenizers", None, "NAME=DIR NAME=DIR ..., in the order of the picture.", required=True
+)
+OUT = flags.DEFINE_string(
+    "out", None, "Picture to write, and a JSON file beside it.", required=True
+)
+SHOW = flags.DEFINE_integer("show", 12, "Images in the picture; all are measured.", 1)
+SCALE = flags.DEFINE_integer("scale", 1, "Side of a pixel in the picture.", 1)
+
+
+def main(*more: str) -> None:
+    places = dict(_named(text) for text in (TOKENIZERS.value, *more))
+    out = pathlib.Path(OUT.value)
+    values = cli.load_config()
+
+    # Imported after the flags are known to be good: a typo should not wait for jax.
+    import dataclasses
+
+    import numpy as np
+
+    from lvm_jax import images
+    from lvm_jax.evaluation import comparison
+    from lvm_jax.training import perceptual, perceptual_weights, tokenizer_job
+    from lvm_jax.training.corpus_images import CorpusImages
+
+    experiment = tokenizer_job.build_experiment(values)
+    if experiment.eval_corpus is None:
+        raise ValueError("config.eval_corpus is not set; compare on what was held out")
+    network, params = experiment.training.perceptual, None
+    if network is not None:
+        network = dataclasses.replace(network, stages=len(perceptual.STAGES))
+        params = perceptual_weights.load(network, experiment.perceptual_weights)
+    tokenizers = {name: _load(place) for name, place in places.items()}
+    for name, tokenizer in tokenizers.items():
+        if tokenizer.image_size != experiment.tokenizer.image_size:
+            raise ValueError(
+                f"--tokenizers {name} is for images of {tokenizer.image_size} pixels, "
+                f"config.tokenizer.image_size={experiment.tokenizer.image_size}"
+            )
+    source = CorpusImages(experiment.eval_corpus, experiment.tokenizer.image_size)
+    originals = np.stack([source.load(index) for index in range(len(source))])
+    shown = np.linspace(0, len(originals) - 1, min(SHOW.value, len(originals))).round().astype(int)
+
+    rows, results = {"originals": originals[shown]}, {}
+    for name, tokenizer in tokenizers.items():
+        found, decoded = comparison.measure(tokenizer, originals, network, params)
+        results[name] = {**found, **_seconds(places[name])}
+        label = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
+        rows[f"{name}: {label}"] = decoded[shown]
+        print(f"{name}: {label}")
+    images.write_image(out, comparison.picture(rows, SCALE.value))
+    report = comparison.report(
+        results,
+        num_images=len(originals),
+        data_fingerprint=source.fingerprint,
+        perceptual="none" if network is None else f"{network.network}, {network.stages} stages",
+    )
+    numbers = out.with_suffix(".json")
+    numbers.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"wrote {out} and {numbers}")
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, equals, place = text.partition("=")
+    if not equals or not name or not place:
+        raise ValueError(f"--tokenizers {text!r} must be NAME=DIR")
+    return name, place
+
+
+def _load(place: str):
+    import lvm_jax
+    from lvm_jax.training import tokenizer_job
+
+    run = pathlib.Path(place) / tokenizer_job.TOKENIZER_FOLDER
+    return lvm_jax.load_tokenizer(run if run.is_dir() else place)
+
+
+def _seconds(place: str) -> dict[str, float]:
+    """Of a run: images seen and the seconds of its steps; nothing for a tokenizer."""
+    from lvm_jax.training import metrics
+
+    lines = [line for line in metrics.read_metrics(pathlib.Path(place)) if "train/loss" in line]
+    seconds, before = 0.0, 0
+    for line in lines:
+        seconds += line.get("perf/sec_per_step", 0.0) * (line["step"] - before)
+        before = line["step"]
+    if not lines:
+        return {}
+    return {"images_seen": lines[-1]["train/images_seen"], "train_seconds": round(seconds, 1)}
+
+
+if __name__ == "__main__":
+    cli.run(main, [cli.REST])
