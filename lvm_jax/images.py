@@ -63,14 +63,20 @@ def list_files(folder: str | os.PathLike, extensions: frozenset[str]) -> list[pa
     Hidden files and folders are left out; links are followed once.
 
     Raises:
-        ValueError: the folder does not exist or is not a folder.
+        ValueError: the folder does not exist, is not a folder, or has one that cannot be read.
     """
     root = pathlib.Path(folder)
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise ValueError(f"image folder {root} {state}; give a folder that holds images")
+
+    def refuse(error: OSError) -> None:
+        raise ValueError(
+            f"image folder {error.filename} cannot be read: {error.strerror}"
+        ) from error
+
     found, visited = [], set()
-    for parent, folders, files in os.walk(root, followlinks=True):
+    for parent, folders, files in os.walk(root, onerror=refuse, followlinks=True):
         real = os.path.realpath(parent)
         if real in visited:
             folders.clear()

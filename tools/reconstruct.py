@@ -68,7 +68,9 @@ def main(*more_images: str) -> None:
     report = {"tokenizer": TOKENIZER.value, "fingerprint": tokenizer.fingerprint, **found.report()}
     images_lib.write_image(out, found.picture(COLUMNS.value))
     numbers = out.with_suffix(".json")
-    numbers.write_text(json.dumps(report, indent=1) + "\n")
+    partial = numbers.with_name(numbers.name + ".partial")
+    partial.write_text(json.dumps(report, indent=1) + "\n")
+    partial.replace(numbers)
     for row in report["images"][: SHOW.value]:
         print(f"{_spell(row)}  {row['path']}")
     codebook = report["codebook"]

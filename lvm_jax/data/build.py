@@ -167,27 +167,28 @@ def build_shards(
             *(out, len(parts), part),
         )
     _require_space(out, sentences, tokenizer)
-    made_by = json.dumps([VERSION, tokenizer.fingerprint, configs.to_dict(config.images)])
-    with slices.open_cache(out, part, made_by, tokenizer.tokens_per_image) as cache:
-        if len(cache):
-            logging.info("%s: %d images are tokenized already", out, len(cache))
-        rejected = Rejects(out, config.max_rejects)
-        threads = {"batch_size": config.batch_size, "num_threads": config.num_threads}
-        with Tokenize(tokenizer, cache, rejected, config.images, **threads) as tokenize:
-            state = Progress(before=done, done=done, total=total, num_tokenized=0)
+    if missing:
+        made_by = json.dumps([VERSION, tokenizer.fingerprint, configs.to_dict(config.images)])
+        with slices.open_cache(out, part, made_by, tokenizer.tokens_per_image) as cache:
+            if len(cache):
+                logging.info("%s: %d images are tokenized already", out, len(cache))
+            rejected = Rejects(out, config.max_rejects)
+            threads = {"batch_size": config.batch_size, "num_threads": config.num_threads}
+            with Tokenize(tokenizer, cache, rejected, config.images, **threads) as tokenize:
+                state = Progress(before=done, done=done, total=total, num_tokenized=0)
 
-            def report(num_sentences: int) -> None:
-                nonlocal state
-                count, tokenized = state.done + num_sentences, tokenize.num_tokenized
-                state = dataclasses.replace(state, done=count, num_tokenized=tokenized)
-                progress(state)
+                def report(num_sentences: int) -> None:
+                    nonlocal state
+                    count, tokenized = state.done + num_sentences, tokenize.num_tokenized
+                    state = dataclasses.replace(state, done=count, num_tokenized=tokenized)
+                    progress(state)
 
-            report(0)
-            for number in missing:
-                digests: set[bytes] = set()
-                records = tokenize.records(sentences, parts[number], digests, report)
-                closing = functools.partial(_write_beside, out, number, digests, rejected)
-                writer.write_shard(number, _then(records, closing))
+                report(0)
+                for number in missing:
+                    digests: set[bytes] = set()
+                    records = tokenize.records(sentences, parts[number], digests, report)
+                    closing = functools.partial(_write_beside, out, number, digests, rejected)
+                    writer.write_shard(number, _then(records, closing))
     about = {"corpus": configs.to_dict(corpus), "image_size": tokenizer.image_size}
     about["images"] = configs.to_dict(config.images)
     return _finish(out, writer, parts, about, config.max_rejects)
@@ -279,12 +280,18 @@ def _build_key(
 def _require_space(
     out: pathlib.Path, sentences: compose.Sentences, tokenizer: ImageTokenizer
 ) -> None:
-    """Refuses a disk that is sure to become full."""
-    needed = len(sentences) * _sentence_bytes(sentences, tokenizer)
+    """Refuses a disk that is sure to become full, and warns of one that may."""
+    each_image = tokenizer.tokens_per_image * ID_BYTES
+    at_least, at_most = sentences.fewest_images * each_image, sentences.num_images * each_image
     there = sum(path.stat().st_size for path in out.glob("shard-*"))
     free = shutil.disk_usage(out).free
-    if needed - there > free:
+    if at_least - there > free:
         raise ValueError(
             f"--out={out} has {free / 2**20:.0f} MiB free, but the shards need "
-            f"{needed / 2**20:.0f} MiB; free space or choose another place"
+            f"{at_least / 2**20:.0f} MiB; free space or choose another place"
+        )
+    if at_most - there > free:
+        logging.warning(
+            "--out=%s has %.0f MiB free, and the shards may need up to %.0f MiB",
+            *(out, free / 2**20, at_most / 2**20),
         )

@@ -299,6 +299,10 @@ class MultiView(Clips):
     def images_per_sentence(self) -> int:
         return min(self.views_per_sentence, max(clip.num_frames for clip in self.items))
 
+    @property
+    def fewest_images(self) -> int:
+        return min(self.views_per_sentence, min(clip.num_frames for clip in self.items))
+
     def _images(
         self, item: Clip, crop: Crop | None, flip: bool, draws: Draws, theme: Any
     ) -> list[ImageRef]:

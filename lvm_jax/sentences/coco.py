@@ -3,13 +3,13 @@
 One file lists pictures (`images`), what is in them (`annotations`) and its classes (`categories`).
 """
 
+import collections
 import dataclasses
 import functools
-import itertools
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from absl import logging
@@ -68,6 +68,10 @@ def _read(path: str, size: int, changed: int) -> Coco:
     _require(path, "categories", values["categories"], {"id": int, "name": str})
     _require(path, "annotations", values["annotations"], {"image_id": int, "category_id": int})
     images: dict[str, Any] = {}
+    ids = collections.Counter(entry["id"] for entry in values["images"])
+    for number, count in ids.items():
+        if count > 1:
+            raise ValueError(f"annotations {path}: {count} images have the id {number}")
     for entry in values["images"]:
         key = pathlib.PurePosixPath(entry["file_name"]).with_suffix("").as_posix()
         if images.setdefault(key, entry) is not entry:
@@ -190,9 +194,9 @@ class CocoPairs(Pairs):
         made = []
         for key in keys:
             image = listed.images[key]
-            shapes = self._shapes(listed, self._wanted(listed, image["id"]))
+            shape = image["height"], image["width"]
+            shapes = self._shapes(shape, self._wanted(listed, image["id"]))
             if shapes is not None:
-                shape = image["height"], image["width"]
                 text = json.dumps(shapes, separators=(",", ":"))
                 made.append(DrawnPicture(key=key, path=found[key], shape=shape, shapes=text))
         if not made:
@@ -208,15 +212,15 @@ class CocoPairs(Pairs):
         return tuple(made)
 
     @property
-    def files(self) -> Iterable[str]:
-        return itertools.chain([self.annotations], super().files)
+    def listings(self) -> Sequence[str]:
+        return (self.annotations,)
 
     def _wanted(self, listed: Coco, image: int) -> list[Mapping[str, Any]]:
         entries = listed.annotations.get(image, ())
         return [entry for entry in entries if entry["category_id"] in self._labels]
 
-    def _shapes(self, listed: Coco, entries: Sequence[Mapping[str, Any]]) -> Any:
-        """What is drawn, ready for JSON; None for nothing."""
+    def _shapes(self, shape: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> Any:
+        """What is drawn on a picture of (height, width), ready for JSON; None for nothing."""
         raise NotImplementedError
 
     def _parameters(self) -> tuple[tuple[str, int | float | str], ...]:
@@ -245,10 +249,11 @@ class BoxPairs(CocoPairs):
 
     kind: Literal["boxes"] = "boxes"
 
-    def _shapes(self, listed: Coco, entries: Sequence[Mapping[str, Any]]) -> Any:
+    def _shapes(self, shape: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> Any:
+        del shape
         shapes = []
         for entry in entries:
-            if entry.get("iscrowd") or "bbox" not in entry:
+            if entry.get("iscrowd") or entry.get("bbox") is None:
                 continue
             if not _are_numbers(entry["bbox"]) or len(entry["bbox"]) != 4:
                 raise self._bad(entry, f"bbox={entry['bbox']} must be [x, y, width, height]")
@@ -295,12 +300,13 @@ class KeypointPairs(CocoPairs):
             )
         return joints, [[start - 1, stop - 1] for start, stop in limbs]
 
-    def _shapes(self, listed: Coco, entries: Sequence[Mapping[str, Any]]) -> Any:
+    def _shapes(self, shape: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> Any:
+        del shape
         joints, limbs = self._skeleton
         bodies = []
         for entry in entries:
-            values = entry.get("keypoints", ())
-            if not any(values):
+            values = entry.get("keypoints") or []
+            if isinstance(values, list) and not any(values):
                 continue
             if not _are_numbers(values) or len(values) != 3 * joints:
                 raise self._bad(
@@ -324,24 +330,28 @@ class SegmentationPairs(CocoPairs):
 
     kind: Literal["segmentation"] = "segmentation"
 
-    def _shapes(self, listed: Coco, entries: Sequence[Mapping[str, Any]]) -> Any:
+    def _shapes(self, shape: tuple[int, int], entries: Sequence[Mapping[str, Any]]) -> Any:
         sized = []
         for entry in entries:
             segment = entry.get("segmentation")
             if not segment:
                 continue
-            self._check(entry, segment)
-            label = self._labels[entry["category_id"]]
-            sized.append((-float(entry.get("area", 0)), label, segment))
+            self._check(entry, segment, shape)
+            area = entry.get("area")
+            if not isinstance(area, int | float):
+                raise self._bad(entry, f"area={area!r} must say which segments lie on top")
+            sized.append((-area, self._labels[entry["category_id"]], segment))
         sized.sort(key=lambda item: item[0])
         return [[label, segment] for _, label, segment in sized] or None
 
-    def _check(self, entry: Mapping[str, Any], segment: Any) -> None:
+    def _check(self, entry: Mapping[str, Any], segment: Any, shape: tuple[int, int]) -> None:
         if isinstance(segment, dict):
             try:
-                coco_masks.decode(segment)
+                mask_HW = coco_masks.decode(segment)
             except ValueError as error:
                 raise self._bad(entry, error) from error
+            if mask_HW.shape != shape:
+                raise self._bad(entry, f"its mask is {mask_HW.shape}, its image {shape}")
         elif not isinstance(segment, list) or not all(
             _are_numbers(polygon) and len(polygon) >= 6 and len(polygon) % 2 == 0
             for polygon in segment

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import json
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -116,12 +117,33 @@ class Sentences(Sequence[Sentence]):
             source.num_sentences() * source.images_per_sentence for source in self.config.sources
         )
 
+    @property
+    def fewest_images(self) -> int:
+        """The same where all sentences are as short as they may be."""
+        return self.config.epochs * sum(
+            source.num_sentences() * source.fewest_images for source in self.config.sources
+        )
+
     def fingerprint(self) -> str:
-        """Changes with the config and with the names and sizes of the files; 64 hex digits."""
+        """Changes with the config, the names and sizes of files, and the contents of listings.
+
+        Returns:
+            64 hex digits.
+
+        Raises:
+            ValueError: a file has vanished since it was listed.
+        """
         digest = hashlib.sha256(json.dumps(configs.to_dict(self.config), sort_keys=True).encode())
         for source in self.config.sources:
-            for path in source.files:
-                digest.update(f"{path}:{os.path.getsize(path)};".encode())
+            try:
+                for path in source.listings:
+                    digest.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
+                for path in source.files:
+                    digest.update(f"{path}:{os.path.getsize(path)};".encode())
+            except OSError as error:
+                raise ValueError(
+                    f"{source.name}: cannot look at {error.filename}: {error}"
+                ) from error
         return digest.hexdigest()
 
 

@@ -91,6 +91,10 @@ class CategoryGroups(Source):
     def images_per_sentence(self) -> int:
         return min(self.group_size, max(map(len, self.classes.values())))
 
+    @property
+    def fewest_images(self) -> int:
+        return min(len(group) for group in self._groups)
+
     def num_sentences(self) -> int:
         return self.sentences_per_epoch or len(self._groups)
 
@@ -161,6 +165,10 @@ class MultiAnnotation(Source):
     @property
     def images_per_sentence(self) -> int:
         return max(self.most_images // m * m for m in range(self.fewest, self._most + 1))
+
+    @property
+    def fewest_images(self) -> int:
+        return min(self.most_images // m * m for m in range(self.fewest, self._most + 1))
 
     @functools.cached_property
     def items(self) -> tuple[AnnotatedPicture, ...]:

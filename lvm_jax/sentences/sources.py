@@ -79,6 +79,11 @@ class Source:
         """Images in one sentence; at most so many where sentences of a source differ."""
         return 1
 
+    @property
+    def fewest_images(self) -> int:
+        """What every sentence has at least; `images_per_sentence` is what it has at most."""
+        return self.images_per_sentence
+
     @functools.cached_property
     def items(self) -> tuple[Any, ...]:
         """What sentences are dealt from: `Picture`s or others with a key and files, by key.
@@ -93,6 +98,11 @@ class Source:
     def files(self) -> Iterable[str]:
         """Every file that sentences are made from; some may come twice."""
         return (path for item in self.items for path in item.files)
+
+    @property
+    def listings(self) -> Sequence[str]:
+        """Files that say what is in pictures; small enough to be compared by content."""
+        return ()
 
     def num_sentences(self) -> int:
         """Sentences in an epoch."""

@@ -278,6 +278,6 @@ def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -
     if tokenizer.fingerprint != stored:
         raise ValueError(
             f"{weights_file} or {config_file} was altered: its fingerprint is "
-            f"{tokenizer.fingerprint[:12]}, not {stored[:12]}; write the tokenizer again"
+            f"{tokenizer.fingerprint[:12]}, not {str(stored)[:12]}; write the tokenizer again"
         )
     return tokenizer

@@ -8,7 +8,8 @@ import PIL.ImageDraw
 import pytest
 
 from lvm_jax import images
-from lvm_jax.sentences import coco_masks, palette, raster, spec
+from lvm_jax.sentences import coco_masks, compose, palette, raster, spec
+from lvm_jax.sentences.compose import CorpusConfig
 from lvm_jax.sentences.kinds import KINDS
 
 HEIGHT, WIDTH = 48, 64
@@ -75,7 +76,7 @@ def test_only_pictures_with_something_to_draw_are_used(root):
         source = make(kind, root, pairs_per_sentence=2)
         assert [item.key for item in source.items] == ["sub/a"]
         assert len(source.sentence(0, 0, 0).images) == 4
-        assert next(iter(source.files)) == str(root / "all.json")
+        assert list(source.listings) == [str(root / "all.json")]
 
 
 def test_segments_decode_to_their_labels(root):
@@ -214,6 +215,17 @@ def test_polygons_agree_with_pillow_inside():
         ),
         (lambda v: v["images"][1].update(file_name="c.png"), r"c\.png of .* are not in"),
         (lambda v: v["images"][1].update(file_name="sub/a.png"), "two images are called 'sub/a'"),
+        (
+            lambda v: v["images"][1].update(id=v["images"][0]["id"]),
+            "all.json: 2 images have the id",
+        ),
+        (lambda v: v["annotations"][0].update(area=None), "annotation 0 .*area=None must say"),
+        (
+            lambda v: v["annotations"][2]["segmentation"].update(
+                size=v["annotations"][2]["segmentation"]["size"][::-1]
+            ),
+            "annotation 2 .*its mask is .* its image",
+        ),
     ],
 )
 def test_bad_files_are_named(edit, message, root):
@@ -222,6 +234,15 @@ def test_bad_files_are_named(edit, message, root):
         for kind in ("boxes", "keypoints", "segmentation"):
             _ = make(kind, root).items
     assert "\n" not in str(caught.value) and "all.json" in str(caught.value)
+
+
+def test_an_edit_that_keeps_the_files_size_changes_the_fingerprint(root):
+    corpus = CorpusConfig(sources=(make("boxes", root),))
+    before, size = compose.sentences(corpus).fingerprint(), (root / "all.json").stat().st_size
+    assert compose.sentences(corpus).fingerprint() == before
+    change(root, lambda v: v["annotations"][0].update(bbox=[10, 14, 20, 21]))
+    assert (root / "all.json").stat().st_size == size
+    assert compose.sentences(corpus).fingerprint() != before
 
 
 def test_no_file_and_no_json(root):
