@@ -10,7 +10,9 @@ LPIPS is replaced by the features of vgg16_hed, as in the other recipe, BatchNor
 discriminator by GroupNorm, and Adam has the other recipe's learning rates, since the published one
 (4.5e-6 for each image of the batch) learns too little in a run this short.
 
-Hardware: one CPU core. Duration: see results/uvd_mini_tokenizers.json.
+Most of what it loses, it loses to its codes: 15 of 512 are in use at the end.
+
+Hardware: one CPU core. Duration: 11 minutes on a machine that others used too.
 Expected result: see uvd_mini_tokenizer.py. Arguments: as there.
 """
 
