@@ -18,9 +18,9 @@ class MixtureSource:
     Attributes:
         name: of the source, in metrics and messages; unique in the mixture.
         shards: directory that tools/build_shards.py made; "" means `config.data.shards`.
-        weight: share of the rows relative to the other sources. Rows have equally many ids, so it
-            is the share of the tokens too. Either one number, or pairs (first step, weight), the
-            first of them for step 0: ((0, 1.0), (10_000, 0.5)).
+        weight: share of the rows relative to the other sources; of the tokens too, as far as rows
+            are full. Either one number, or pairs (first step, weight), the first of them for step
+            0: ((0, 1.0), (10_000, 0.5)).
         kinds: takes sentences of these kinds only; empty means all.
         sources: takes sentences of these sources (of the shards' own corpus) only; empty means all.
     """
@@ -86,9 +86,13 @@ class DataConfig:
         shards: directory that tools/build_shards.py made; with a mixture, the one of its sources
             that name none.
         mixture: sources by weight; empty reads all of `shards`. An experiment may also write a
-            mapping from name to source, which a command line can override by name.
+            mapping from name to source, which a command line can override by name. Each source is
+            packed by itself, so that its weight can change at any step; one whose sentences have
+            one length may leave much padding (8 images of 256 ids at context 4096: half). One
+            directory of all sources packs them together.
         split: held-out sentences.
-        context: ids per row that the model sees.
+        context: ids per row that the model sees. At 4096 two sentences of a row have at most 15
+            images of 256 ids, because of their BOS and EOS; 4128 makes room for these.
         packing: "sentence" (whole sentences, nothing crosses a seam) or "stream" (the paper's:
             cut every `context` ids).
         long_sentences: what "sentence" packing does with one longer than `context`: "refuse" it,

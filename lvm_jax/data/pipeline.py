@@ -112,12 +112,11 @@ class Pipeline:
                     "sources": list(source.sources),
                 }
             found = {"mixture": found}
-            if self._schedule and self._schedule.num_phases > 1:
-                found["batch_size"] = self.global_batch  # weights change at a step, not at a row
         else:
             found["shards"] = self.parts[0].shards.fingerprint
         return {
             **found,
+            "batch_size": self.global_batch,  # the rows of step s begin at s times it
             "tokenizer": self.tokenizer_fingerprint,
             "context": config.context,
             "packing": config.packing,

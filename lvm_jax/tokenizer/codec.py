@@ -26,7 +26,7 @@ WEIGHTS_FILE = "weights.safetensors"
 FORMAT_VERSION = 1
 
 # Pixels per device and jitted call: small on a CPU, where a lone image pays for a whole chunk.
-_CHUNK_PIXELS = {"cpu": 2**17}
+_CHUNK_PIXELS = {"cpu": 2**16}
 _CHUNK_PIXELS_ACCELERATOR = 2**21
 
 

@@ -189,9 +189,10 @@ def test_bad_values_name_their_key(directory, values, message):
 
 def test_fingerprint_names_what_changed(directory, tmp_path):
     base = open_pipeline(directory)
-    assert open_pipeline(directory, batch=2, num_threads=0).fingerprint == base.fingerprint
+    assert open_pipeline(directory, num_threads=0).fingerprint == base.fingerprint
     changed = {
         "seed": open_pipeline(directory, seed=1),
+        "batch_size": open_pipeline(directory, batch=2),
         "packing": open_pipeline(directory, packing="stream"),
         "context": open_pipeline(directory, context=70),
         "shuffle": open_pipeline(directory, shuffle=False),

@@ -201,11 +201,10 @@ def test_dependencies_name_what_changed(root):
     for key, values in changes.items():
         other = open_mixture(root, **values).dependencies()
         assert [name for name in base if base[name] != other[name]] == [key]
-    # Weights that change at a step make the rows depend on the batch; constant ones do not.
+    # A step begins with another row; the order of the rows is the same while weights are constant.
     assert open_mixture(root, batch=4).dependencies() != base
     constant = {"weights": {**WEIGHTS, "two": 1.0}}
     one, two = (open_mixture(root, batch=b, **constant) for b in (4, 8))
-    assert one.fingerprint == two.fingerprint
     np.testing.assert_array_equal(
         np.concatenate([one.batch(2)["inputs"], one.batch(3)["inputs"]]), two.batch(1)["inputs"]
     )

@@ -93,13 +93,14 @@ def test_flipped_bits_are_found(copy):
         Shards(copy).verify()
 
 
-def test_flipped_bit_in_the_index_is_found(copy):
-    path = copy / "kinds.npy"
+@pytest.mark.parametrize("name", ["kinds.npy", "num_images.npy"])
+def test_flipped_bit_in_the_index_is_found_when_it_is_opened(copy, name):
+    path = copy / name
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ValueError, match=r"kinds\.npy does not match its checksum"):
-        Shards(copy).verify()
+    with pytest.raises(ValueError, match=rf"{name} does not match its checksum"):
+        Shards(copy)
 
 
 def test_altered_manifests_are_refused(copy):
