@@ -8,8 +8,8 @@
 Hardware: one CPU core. Duration: 14 minutes on a machine that others used too.
 Expected result: on the 464 held-out pictures (tools/compare_tokenizers.py, results/
 uvd_mini_tokenizers.json) a PSNR of 19.2 dB, SSIM 0.62, perceptual distance 0.34 and 99.6% of the
-codes in use; the recipe of uvd_mini_tokenizer_taming.py, all else equal, gets 15.8 dB, 0.42, 0.45 and
-2.9%. Settings were chosen on the validation pictures below: one trial of 4,000 images with
+codes in use; the recipe of uvd_mini_tokenizer_taming.py, all else equal, gets 15.8 dB, 0.42, 0.45
+and 2.9%. Settings were chosen on the validation pictures below: one trial of 4,000 images with
 restart_after=20 (20.0 dB, 87% of the codes in use; the other recipe 16.7 dB, 2%), then 10.
 Arguments: root=runs/uvd_mini, network=runs/vgg16_hed.safetensors, images=12000 (seen in training),
 evaluate=validation|held_out.
