@@ -98,7 +98,9 @@ class DataConfig:
         long_sentences: what "sentence" packing does with one longer than `context`: "refuse" it,
             or "split" it at image borders into sentences that fit.
         shuffle: sentences are mixed before packing and rows in every epoch.
-        num_threads: threads that make batches; 0 makes them when they are asked for.
+        num_threads: threads that make batches; 0 makes them when they are asked for. They share
+            Python's lock, so more than one is slower (by a quarter, measured with two on local
+            disk), unless storage is slow to answer.
         num_workers: processes that make batches, each with `num_threads` threads; 0 makes them in
             the process that trains.
         prefetch: batches made ahead, by each worker process where there are some.
@@ -113,7 +115,7 @@ class DataConfig:
     packing: Packing = "sentence"
     long_sentences: LongSentences = "refuse"
     shuffle: bool = True
-    num_threads: int = 2
+    num_threads: int = 1
     num_workers: int = 0
     prefetch: int = 8
     plan_cache: str = ""

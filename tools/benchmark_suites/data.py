@@ -33,7 +33,7 @@ def run(
     *,
     megabytes: int = 128,
     batch_size: int = 32,
-    num_threads: int = 2,
+    num_threads: int = 1,
     repeats: int = 5,
     seconds: float = 1.0,
     against: str | None = None,
