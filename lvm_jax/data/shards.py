@@ -86,10 +86,14 @@ class Shards:
                 "shards again"
             )
         # Rows are cut by what these files say, so a flipped bit would give wrong ids in silence.
+        self._check_index(name)
+        return array
+
+    def _check_index(self, name: str) -> None:
+        path = self.directory / name
         stored = [entry["sha256"] for entry in self.manifest["index"] if entry["file"] == name]
         if [records.checksum(path)] != stored:
             raise ValueError(f"{path} does not match its checksum; build the shards again")
-        return array
 
     @functools.cached_property
     def key_hashes(self) -> np.ndarray:
@@ -178,11 +182,7 @@ class Shards:
             ValueError: names the first file that differs, and the record where it can.
         """
         for entry in self.manifest["index"]:
-            if records.checksum(self.directory / entry["file"]) != entry["sha256"]:
-                raise ValueError(
-                    f"{self.directory / entry['file']} does not match its checksum; build the "
-                    "shards again"
-                )
+            self._check_index(entry["file"])
         for shard, entry in enumerate(self.manifest["shards"]):
             path = self.directory / entry["file"]
             if records.checksum(path) != entry["sha256"]:
