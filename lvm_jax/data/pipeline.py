@@ -17,7 +17,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from lvm_jax.data import assemble, mixture, selection
+from lvm_jax.data import assemble, mixture, plan_cache, selection
 from lvm_jax.data import config as config_lib
 from lvm_jax.data import rows as rows_lib
 from lvm_jax.data.config import DataConfig
@@ -254,7 +254,7 @@ def _open_parts(config: DataConfig, seed: int) -> tuple[Part, ...]:
         directory = config.shards if source is None else source.shards or config.shards
         if directory not in opened:
             opened[directory] = Shards(directory)
-        request = rows_lib.PlanRequest(
+        request = plan_cache.PlanRequest(
             context=config.context,
             packing=config.packing,
             shuffle=config.shuffle,
@@ -265,7 +265,7 @@ def _open_parts(config: DataConfig, seed: int) -> tuple[Part, ...]:
             Part(
                 name=config_lib.SHARDS if source is None else source.name,
                 shards=opened[directory],
-                plan=rows_lib.load_plan(opened[directory], request, config.plan_cache),
+                plan=plan_cache.load_plan(opened[directory], request, config.plan_cache),
                 # Each source has its own order; one alone has that of the seed itself.
                 seed=seed if source is None else hash_key("source", seed, source.name),
             )

@@ -1,18 +1,11 @@
-"""Row plans: every sentence once, no row too long, little padding, kept on disk."""
-
-import dataclasses
-import json
+"""Row plans: every sentence once, no row too long, little padding."""
 
 import numpy as np
 import pytest
-from data_sets import TOKENS, make_shards
 
 from lvm_jax.data import rows
-from lvm_jax.data.config import Split
-from lvm_jax.data.selection import Selection
 
 MIXED = np.random.default_rng(0).choice([1, 2, 3, 5, 8, 16], 4000, p=[0.4, 0.2, 0.1, 0.1, 0.1, 0.1])
-REQUEST = rows.PlanRequest(context=64)
 
 
 def slots(plan):
@@ -121,42 +114,3 @@ def test_ten_million_sentences_plan_quickly():
     assert used / (plan.num_rows * 4097) > 0.93
     counts = np.bincount(plan.order, minlength=len(num_images))
     assert counts.min() == counts.max() == 1
-
-
-def test_plans_are_kept_and_mapped(tmp_path, monkeypatch):
-    shards = make_shards(tmp_path / "s", [1, 4, 2, 16] * 5)
-    first = rows.load_plan(shards, REQUEST)
-    made = []
-    monkeypatch.setattr(rows, "plan_rows", lambda *a: made.append(a))
-    again = rows.load_plan(shards, REQUEST)
-    assert not made and isinstance(again.order.base, np.memmap)
-    np.testing.assert_array_equal(first.order, again.order)
-    np.testing.assert_array_equal(first.ends, again.ends)
-    changes = (
-        {"context": 65},
-        {"packing": "stream"},
-        {"shuffle": False},
-        {"long_sentences": "split"},
-        {"selection": Selection(kinds=("pairs",))},
-        {"selection": Selection(split=Split(part="train", share=0.5))},
-        {"selection": Selection(split=Split(part="held_out", share=0.5))},
-    )
-    keys = {dataclasses.replace(REQUEST, **change).key(shards) for change in ({}, *changes)}
-    assert len(keys) == len(changes) + 1
-    assert len(list((tmp_path / "s" / "rows").iterdir())) == 1
-
-
-def test_damaged_and_unwritable_caches_cost_only_time(tmp_path):
-    shards = make_shards(tmp_path / "s", [1, 4, 2, 16] * 5)
-    first = rows.load_plan(shards, REQUEST)
-    (directory,) = (tmp_path / "s" / "rows").iterdir()
-    (directory / "order.npy").write_bytes((directory / "order.npy").read_bytes()[:-3])
-    again = rows.load_plan(shards, REQUEST)
-    np.testing.assert_array_equal(first.order, again.order)
-    (directory / "plan.json").write_text(json.dumps({"key": "another"}))
-    again = rows.load_plan(shards, REQUEST)
-    np.testing.assert_array_equal(first.order, again.order)
-    (tmp_path / "file").write_text("")
-    again = rows.load_plan(shards, REQUEST, cache=str(tmp_path / "file"))
-    np.testing.assert_array_equal(first.order, again.order)
-    assert shards.tokens_per_image == TOKENS

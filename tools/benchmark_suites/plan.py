@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax.data import rows
 from lvm_jax.data.config import DataConfig
 from lvm_jax.data.pipeline import Pipeline
+from lvm_jax.data.plan_cache import PlanRequest, load_plan
 from lvm_jax.data.records import Record
 from lvm_jax.data.shards import Shards
 from lvm_jax.data.shards_writer import ShardsWriter
@@ -40,9 +40,9 @@ def run(*, num_sentences: int, write_records: bool, context: int = 4096) -> list
         _make(directory, num_sentences, tokens_per_image, write_records)
         for packing in ("sentence", "stream"):
             config = DataConfig(shards=str(directory), context=context, packing=packing)
-            request = rows.PlanRequest(context=context, packing=packing)
+            request = PlanRequest(context=context, packing=packing)
             begun = time.perf_counter()
-            plan = rows.load_plan(Shards(directory), request)
+            plan = load_plan(Shards(directory), request)
             row = {"name": packing, "sentences": num_sentences, "rows": plan.num_rows}
             row["plan_seconds"] = time.perf_counter() - begun
             row["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

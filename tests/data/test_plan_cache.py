@@ -1,0 +1,53 @@
+"""Row plans are kept on disk under what they depend on; a bad cache costs time, never rows."""
+
+import dataclasses
+import json
+
+import numpy as np
+from data_sets import TOKENS, make_shards
+
+from lvm_jax.data import plan_cache
+from lvm_jax.data.config import Split
+from lvm_jax.data.plan_cache import PlanRequest, load_plan
+from lvm_jax.data.selection import Selection
+
+REQUEST = PlanRequest(context=64)
+
+
+def test_plans_are_kept_and_mapped(tmp_path, monkeypatch):
+    shards = make_shards(tmp_path / "s", [1, 4, 2, 16] * 5)
+    first = load_plan(shards, REQUEST)
+    made = []
+    monkeypatch.setattr(plan_cache, "plan_rows", lambda *a: made.append(a))
+    again = load_plan(shards, REQUEST)
+    assert not made and isinstance(again.order.base, np.memmap)
+    np.testing.assert_array_equal(first.order, again.order)
+    np.testing.assert_array_equal(first.ends, again.ends)
+    changes = (
+        {"context": 65},
+        {"packing": "stream"},
+        {"shuffle": False},
+        {"long_sentences": "split"},
+        {"selection": Selection(kinds=("pairs",))},
+        {"selection": Selection(split=Split(part="train", share=0.5))},
+        {"selection": Selection(split=Split(part="held_out", share=0.5))},
+    )
+    keys = {dataclasses.replace(REQUEST, **change).key(shards) for change in ({}, *changes)}
+    assert len(keys) == len(changes) + 1
+    assert len(list((tmp_path / "s" / "rows").iterdir())) == 1
+
+
+def test_damaged_and_unwritable_caches_cost_only_time(tmp_path):
+    shards = make_shards(tmp_path / "s", [1, 4, 2, 16] * 5)
+    first = load_plan(shards, REQUEST)
+    (directory,) = (tmp_path / "s" / "rows").iterdir()
+    (directory / "order.npy").write_bytes((directory / "order.npy").read_bytes()[:-3])
+    again = load_plan(shards, REQUEST)
+    np.testing.assert_array_equal(first.order, again.order)
+    (directory / "plan.json").write_text(json.dumps({"key": "another"}))
+    again = load_plan(shards, REQUEST)
+    np.testing.assert_array_equal(first.order, again.order)
+    (tmp_path / "file").write_text("")
+    again = load_plan(shards, REQUEST, cache=str(tmp_path / "file"))
+    np.testing.assert_array_equal(first.order, again.order)
+    assert shards.tokens_per_image == TOKENS
