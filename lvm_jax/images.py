@@ -17,6 +17,8 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
+from lvm_jax import atomic
+
 EXTENSIONS = frozenset(
     [".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"]
     + [".tif", ".tiff", ".webp"]
@@ -305,11 +307,9 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     image_format = PIL.Image.registered_extensions().get(path.suffix.lower())
     if image_format is None:
         raise ImageError(f"cannot write image {path}: unknown extension {path.suffix!r}; use .png")
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        PIL.Image.fromarray(np.asarray(image, np.uint8)).save(partial, format=image_format)
-        partial.replace(path)
+        with atomic.writing(path, parents=True) as partial:
+            PIL.Image.fromarray(np.asarray(image, np.uint8)).save(partial, format=image_format)
     except OSError as error:
         raise ImageError(f"cannot write image {path}: {error.strerror or error}") from error
 

@@ -14,6 +14,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from lvm_jax import atomic
+
 SEPARATOR = "/"
 
 
@@ -86,12 +88,17 @@ def fingerprint(tree: Mapping[str, Any]) -> str:
 def save_safetensors(
     path: pathlib.Path, tree: Mapping[str, Any], *, metadata: dict[str, str] | None = None
 ) -> None:
-    """Writes a tree of arrays; the file appears under its name only when whole."""
-    path = pathlib.Path(path)
-    partial = path.with_name(path.name + ".partial")
+    """Writes a tree of arrays; the file appears under its name only when whole.
+
+    Raises:
+        atomic.WriteError: the disk is full or read-only.
+    """
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in flatten(tree).items()}
-    safetensors.numpy.save_file(arrays, str(partial), metadata)
-    partial.replace(path)
+    with atomic.writing(path) as partial:
+        try:
+            safetensors.numpy.save_file(arrays, str(partial), metadata)
+        except safetensors.SafetensorError as error:
+            raise atomic.write_error(path, error) from error
 
 
 def load_safetensors(path: pathlib.Path) -> dict[str, Any]:

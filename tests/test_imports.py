@@ -11,6 +11,7 @@ ORDER = (
     "version",
     "vocabulary",
     "configs",
+    "atomic",
     "images",
     "trees",
     "mesh",

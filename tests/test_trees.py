@@ -58,6 +58,11 @@ def test_safetensors_round_trip_is_exact(tree, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [path.name], "no partial file may stay"
 
 
+def test_weights_that_cannot_be_written_name_the_file(tree, tmp_path):
+    with pytest.raises(OSError, match=r"cannot write .*gone/w\.safetensors: .*No such file.*kept$"):
+        trees.save_safetensors(tmp_path / "gone" / "w.safetensors", tree)
+
+
 @pytest.mark.parametrize("content", [None, b"not a tensor file", b""])
 def test_unreadable_weights_name_the_file(content, tmp_path):
     path = tmp_path / "weights.safetensors"

@@ -17,7 +17,6 @@ the rival). On a machine that others use too, cpu_ratio (processor time) is the 
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import sys
@@ -94,7 +93,9 @@ def main(suite: str) -> None:
     print(f"{suite} on {report['devices']} ({report['cores']} cores), jax {report['jax']}")
     print(table(rows))
     if JSON.value:
-        pathlib.Path(JSON.value).write_text(json.dumps(report, indent=2) + "\n")
+        from lvm_jax import atomic
+
+        atomic.write_json(JSON.value, report)
 
 
 def _check_json() -> None:

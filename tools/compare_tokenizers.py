@@ -10,7 +10,6 @@ over all stages. Directories are training runs or tokenizers. FILE.json beside t
 numbers and, for training runs, the seconds that their steps took.
 """
 
-import json
 import pathlib
 
 import cli
@@ -37,7 +36,7 @@ def main(*more: str) -> None:
 
     import numpy as np
 
-    from lvm_jax import images
+    from lvm_jax import atomic, images
     from lvm_jax.evaluation import comparison
     from lvm_jax.training import perceptual, perceptual_weights, tokenizer_job
     from lvm_jax.training.corpus_images import CorpusImages
@@ -75,7 +74,7 @@ def main(*more: str) -> None:
         perceptual="none" if network is None else f"{network.network}, {network.stages} stages",
     )
     numbers = out.with_suffix(".json")
-    numbers.write_text(json.dumps(report, indent=1) + "\n")
+    atomic.write_json(numbers, report, indent=1)
     print(f"wrote {out} and {numbers}")
 
 

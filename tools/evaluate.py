@@ -8,7 +8,6 @@ A line of the input file is {"input": ["a.png", ...], "target": ["b.png", ...]}:
 prompt, and the images that should follow. Analogies write OUT/report.html and OUT/analogies.json.
 """
 
-import json
 import pathlib
 
 import cli
@@ -137,11 +136,10 @@ def perplexity() -> None:
 
 
 def _write_perplexity(path: pathlib.Path, found, nll) -> None:
-    from lvm_jax import configs
+    from lvm_jax import atomic, configs
 
     content = configs.to_dict(found) | {"nll_per_line": [float(line.mean()) for line in nll]}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    atomic.write_json(path, content, parents=True)
     print(f"wrote {path}")
 
 

@@ -6,7 +6,6 @@ Images are files, folders or patterns. FILE.json beside the picture has the numb
 """
 
 import glob
-import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -39,6 +38,7 @@ NUM_THREADS = flags.DEFINE_integer("num_threads", 4, "Threads that read images."
 
 
 def main(*more_images: str) -> None:
+    from lvm_jax import atomic
     from lvm_jax import images as images_lib
 
     out = pathlib.Path(OUT.value)
@@ -68,9 +68,7 @@ def main(*more_images: str) -> None:
     report = {"tokenizer": TOKENIZER.value, "fingerprint": tokenizer.fingerprint, **found.report()}
     images_lib.write_image(out, found.picture(COLUMNS.value))
     numbers = out.with_suffix(".json")
-    partial = numbers.with_name(numbers.name + ".partial")
-    partial.write_text(json.dumps(report, indent=1) + "\n")
-    partial.replace(numbers)
+    atomic.write_json(numbers, report, indent=1)
     for row in report["images"][: SHOW.value]:
         print(f"{_spell(row)}  {row['path']}")
     codebook = report["codebook"]

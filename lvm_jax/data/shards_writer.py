@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax import configs
+from lvm_jax import atomic, configs
 from lvm_jax.data import records
 from lvm_jax.data.records import Record
 from lvm_jax.data.shards import (
@@ -250,13 +250,8 @@ def write_shards(
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON that appears only when whole."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(json.dumps(value, indent=1 if path.name == MANIFEST else None) + "\n")
-        partial.replace(path)
-    except OSError as error:
-        raise records.write_error(path, error) from error
+    """Writes JSON that appears only when whole; the manifest is there to be read by people too."""
+    atomic.write_json(path, value, indent=1 if path.name == MANIFEST else None)
 
 
 def _content_fingerprint(manifest: dict[str, Any]) -> str:
@@ -280,13 +275,8 @@ def _require_writable(directory: pathlib.Path) -> None:
 
 
 def _write_index(path: pathlib.Path, column: np.ndarray) -> dict[str, Any]:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            np.save(file, column)
-        partial.replace(path)
-    except OSError as error:
-        raise records.write_error(path, error) from error
+    with atomic.writing(path) as partial, open(partial, "wb") as file:
+        np.save(file, column)
     return {
         "file": path.name,
         "bytes": path.stat().st_size,

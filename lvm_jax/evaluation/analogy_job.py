@@ -1,7 +1,6 @@
 """A whole evaluation: trained model, tokenizer and held-out pictures -> scores and a report."""
 
 import dataclasses
-import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lvm_jax import configs, trees
+from lvm_jax import atomic, configs, trees
 from lvm_jax.data.shards import Shards
 from lvm_jax.evaluation import analogies, charts, perplexity, report
 from lvm_jax.evaluation.analogies import AnalogyConfig
@@ -239,14 +238,11 @@ def _chart(lines, title, unit, names, levels=None) -> charts.Chart | None:
 def _write_scores(
     path: pathlib.Path, experiment: AnalogyExperiment, results: Sequence[TaskResult]
 ) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = {
         "evaluation": configs.to_dict(experiment.evaluation),
         "tasks": [result.to_json() for result in results],
     }
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    atomic.write_json(path, content, parents=True)
 
 
 def _facts(experiment, model, tokenizer, resolved, timings, model_lines) -> dict[str, Any]:

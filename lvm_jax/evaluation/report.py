@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax import images
+from lvm_jax import atomic, images
 from lvm_jax.evaluation import charts, image_metrics, scores, wording
 from lvm_jax.evaluation.charts import Chart
 from lvm_jax.evaluation.report_style import CSS
@@ -58,13 +58,9 @@ def write(path: str | pathlib.Path, report: Report) -> None:
     """Writes the report; the file appears under its name only when whole.
 
     Raises:
-        OSError: the disk is full or read-only.
+        atomic.WriteError: the disk is full or read-only.
     """
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(render(report), encoding="utf-8")
-    partial.replace(path)
+    atomic.write_text(path, render(report), parents=True)
 
 
 def render(report: Report) -> str:

@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int
 
-from lvm_jax import configs, trees
+from lvm_jax import atomic, configs, trees
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.tokenizer import vqgan
 from lvm_jax.tokenizer.config import VQGANConfig
@@ -236,11 +236,12 @@ def save_tokenizer(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         trees.save_safetensors(directory / WEIGHTS_FILE, params)
-        partial = directory / (CONFIG_FILE + ".partial")
-        partial.write_text(json.dumps(content, indent=2) + "\n")
-        partial.replace(directory / CONFIG_FILE)
+        atomic.write_json(directory / CONFIG_FILE, content)
     except OSError as error:
-        raise ValueError(f"cannot write tokenizer {directory}: {error}") from error
+        raise ValueError(
+            f"cannot write tokenizer {directory}: {error.strerror or error}; free space or choose "
+            "another place"
+        ) from error
 
 
 def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -> Tokenizer:

@@ -5,7 +5,6 @@ the first LVM demo's "xh" checkpoint, and diffusers' VQModel. Reading needs neit
 project that wrote the file.
 """
 
-import json
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from lvm_jax import trees
+from lvm_jax import atomic, trees
 from lvm_jax.tokenizer import codec, weight_configs, weight_files, weight_names
 from lvm_jax.tokenizer.config import PRESETS, VQGANConfig
 from lvm_jax.tokenizer.vqgan import Params
@@ -119,11 +118,12 @@ def write_weights(
     try:
         directory.mkdir(parents=True, exist_ok=True)
         trees.save_safetensors(directory / EXPORT_FILES[format], arrays, metadata={"format": "pt"})
-        partial = directory / (weight_files.CONFIG_FILE + ".partial")
-        partial.write_text(json.dumps(fields, indent=2) + "\n")
-        partial.replace(directory / weight_files.CONFIG_FILE)
+        atomic.write_json(directory / weight_files.CONFIG_FILE, fields)
     except OSError as error:
-        raise ValueError(f"cannot write {directory}: {error}") from error
+        raise ValueError(
+            f"cannot write {directory}: {error.strerror or error}; free space or choose another "
+            "place"
+        ) from error
 
 
 def _convert(

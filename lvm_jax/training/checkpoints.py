@@ -21,6 +21,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from lvm_jax import atomic
+
 CONFIG = "config.json"
 FOLDER = "checkpoints"
 
@@ -110,10 +112,7 @@ def _shorten(value: Any) -> str:
 
 def _write_config(workdir: pathlib.Path, resolved: Mapping[str, Any]) -> None:
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        partial = workdir / (CONFIG + ".partial")
-        partial.write_text(json.dumps(resolved, indent=2) + "\n", encoding="utf-8")
-        partial.replace(workdir / CONFIG)
+        atomic.write_json(workdir / CONFIG, resolved, parents=True)
         (workdir / FOLDER).mkdir(exist_ok=True)
         if not os.access(workdir / FOLDER, os.W_OK):
             raise PermissionError(f"{workdir / FOLDER} is not writable")

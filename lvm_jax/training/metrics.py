@@ -10,6 +10,8 @@ from typing import Any
 import tqdm
 from absl import logging
 
+from lvm_jax import atomic
+
 FILE = "metrics.jsonl"
 
 
@@ -92,9 +94,7 @@ def _keep_until(path: pathlib.Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in read_metrics(path.parent) if line["step"] <= step]
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-    partial.replace(path)
+    atomic.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def require_tensorboard() -> None:

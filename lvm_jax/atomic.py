@@ -1,0 +1,75 @@
+"""Files that appear under their names only when whole.
+
+A file is written as `NAME.partial` beside its place and renamed at the end: whoever is killed on
+the way leaves the older file, or none, and never half of one.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+
+class WriteError(OSError, RuntimeError):
+    """A file that the disk does not take: `filename`, and the reason as `errno` and `strerror`.
+
+    A RuntimeError, as every failure of a run that had begun well, and an OSError for callers that
+    would rather say what the file was for.
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"cannot write {self.filename}: {self.strerror}; free space or choose another place; "
+            "what was finished before is kept"
+        )
+
+
+def write_error(path: str | os.PathLike, error: Exception) -> WriteError:
+    """What to raise from an error of a library or the system that came up in writing `path`."""
+    reason = getattr(error, "strerror", None) or str(error).split(";")[0]
+    return WriteError(getattr(error, "errno", None), reason, os.fspath(path))
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike, *, parents: bool = False) -> Iterator[pathlib.Path]:
+    """A block that makes a file: renamed when the block ends, removed when it fails.
+
+    Args:
+        path: the file; an older one stays until then.
+        parents: make the folders above it where they are missing.
+
+    Yields:
+        The path to write to meanwhile, which may hold what a killed process left.
+
+    Raises:
+        WriteError: for every OSError, those of the block too.
+    """
+    path = pathlib.Path(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except BaseException as error:
+        # Where nothing could be written, nothing may be there to remove.
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError) and not isinstance(error, WriteError):
+            raise write_error(path, error) from error
+        raise
+
+
+def write_text(path: str | os.PathLike, text: str, *, parents: bool = False) -> None:
+    """Writes a text file in UTF-8, see `writing`."""
+    with writing(path, parents=parents) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(
+    path: str | os.PathLike, value: Any, *, indent: int | None = 2, parents: bool = False
+) -> None:
+    """Writes one JSON value and a line end, see `writing`."""
+    write_text(path, json.dumps(value, indent=indent) + "\n", parents=parents)
