@@ -15,7 +15,8 @@ pieces (a unit or a part of one) of some rows.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,7 +25,9 @@ from lvm_jax.data.mixture import permute
 
 VERSION = 2
 _MOST_CANDIDATES = 256
+_MOST_NUMBERS = 1 << 32  # sentences and units are numbered in uint32
 _PART = 1 << 16  # units handled together: small arrays stay in the processor's cache
+_SORTED = 1 << 18  # units sorted together; there may be 65,536 lengths, so not much fewer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,8 +168,10 @@ def plan_rows(
 ) -> RowPlan:
     """Plans the rows of a data set; the same for ever for the same arguments.
 
+    Memory: the arrays of the plan, 4 bytes a unit, 2 bytes a selected sentence, and small parts.
+
     Args:
-        num_images: uint16 [S].
+        num_images: uint16 [S], images of each sentence; may be memory-mapped.
         tokens_per_image: ids per image.
         context: ids per row less one.
         packing: see the top of the file.
@@ -176,20 +181,20 @@ def plan_rows(
         selected: the sentences to use, sorted uint32; None means all.
 
     Raises:
-        ValueError: a sentence is longer than a row; names it and the context it needs.
+        ValueError: a sentence is longer than a row; names it and the context it needs. Or there
+            are more sentences, or parts of them, than uint32 can number.
     """
+    _check_count(len(num_images), "sentences", "build several directories, and mix them")
     if selected is not None:
-        num_images = num_images[selected]
+        num_images = _take(num_images, selected)
     if packing == "stream":
         return _plan_stream(num_images, tokens_per_image, context, shuffle, selected)
     most = context // tokens_per_image
     longest = int(np.argmax(num_images))
+    firsts = images = None
     if int(num_images[longest]) <= most:
         order, ends = _pack(num_images, tokens_per_image, context, shuffle)
-        if selected is not None:
-            _map(order, selected)
-        return RowPlan(packing=packing, context=context, order=order, ends=ends)
-    if long_sentences == "refuse" or not most:
+    elif long_sentences == "refuse" or not most:
         number = longest if selected is None else int(selected[longest])
         rather = "config.data.long_sentences='split', which cuts at image borders"
         raise ValueError(
@@ -197,16 +202,22 @@ def plan_rows(
             f"{num_images[longest]} images of {tokens_per_image} ids; use at least "
             f"{int(num_images[longest]) * tokens_per_image}" + (f", or {rather}" if most else "")
         )
-    parts = -(-num_images.astype(np.int32) // most)
-    sentences = np.repeat(np.arange(len(num_images), dtype=np.uint32), parts)
-    firsts = (ranges(np.zeros(len(parts), np.int64), parts) * most).astype(np.uint16)
-    images = np.minimum(num_images[sentences] - firsts, most).astype(np.uint16)
-    order, ends = _pack(images, tokens_per_image, context, shuffle)
-    firsts, images = firsts[order], images[order]
-    _map(order, sentences if selected is None else selected[sentences])
+    else:
+        order, ends, firsts, images = _pack_split(num_images, tokens_per_image, context, shuffle)
+    if selected is not None:
+        _take(selected, order, out=order)
     return RowPlan(
         packing=packing, context=context, order=order, ends=ends, firsts=firsts, images=images
     )
+
+
+def _check_count(count: int, things: str, remedy: str) -> None:
+    """Refuses what would wrap in the uint32 numbers of `RowPlan.order` and `_pack`."""
+    if count > _MOST_NUMBERS:
+        raise ValueError(
+            f"{count} {things} are more than the {_MOST_NUMBERS} that one row plan can number; "
+            f"{remedy}"
+        )
 
 
 def _plan_stream(
@@ -227,6 +238,65 @@ def _plan_stream(
         ends[places] = np.cumsum(lengths) + total
         total = int(ends[places[-1]])
     return RowPlan(packing="stream", context=context, order=order, ends=ends)
+
+
+class _Units(NamedTuple):
+    """Some units of split sentences; int64 [units].
+
+    Attributes:
+        sentences: places of their sentences in `num_images`.
+        firsts: the first image of each.
+        images: the images of each, at least 1.
+    """
+
+    sentences: np.ndarray
+    firsts: np.ndarray
+    images: np.ndarray
+
+
+def _split(num_images: np.ndarray, most: int) -> Iterator[_Units]:
+    """Cuts sentences into units of `most` images and a remainder; gives the units in parts."""
+    for start in range(0, len(num_images), _PART):
+        lengths = num_images[start : start + _PART].astype(np.int64)
+        counts = -(-lengths // most)
+        ends = np.cumsum(counts)
+        # A sentence may have thousands of units, so a part of the sentences can have many parts.
+        for unit in range(0, int(ends[-1]), _PART):
+            units = np.arange(unit, min(unit + _PART, int(ends[-1])))
+            places = np.searchsorted(ends, units, side="right")
+            firsts = (units - (ends - counts)[places]) * most
+            images = np.minimum(lengths[places] - firsts, most)
+            yield _Units(sentences=places + start, firsts=firsts, images=images)
+
+
+def _pack_split(
+    num_images: np.ndarray, tokens_per_image: int, context: int, shuffle: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Packs the units of split sentences: `order`, `ends`, `firsts` and `images` of the plan.
+
+    What is known of the units is made one array at a time, put into the order of the rows and
+    dropped, since any of them is as large as an array of the plan.
+    """
+    most = context // tokens_per_image
+    counts = _count(num_images)
+    num_units = int((counts * -(-np.arange(len(counts)) // most)).sum())
+    _check_count(
+        num_units, "parts of sentences", f"use a larger config.data.context than {context}"
+    )
+
+    def units(name: str, dtype: type) -> np.ndarray:
+        values, stop = np.empty(num_units, dtype), 0
+        for part in _split(num_images, most):
+            start, stop = stop, stop + len(part.images)
+            values[start:stop] = getattr(part, name)
+        return values
+
+    images = units("images", np.uint16)
+    order, ends = _pack(images, tokens_per_image, context, shuffle)
+    images = _take(images, order)
+    firsts = _take(units("firsts", np.uint16), order)
+    _take(units("sentences", np.uint32), order, out=order)
+    return order, ends, firsts, images
 
 
 def _pack(
@@ -265,17 +335,17 @@ def _pack(
                 rows[start:stop, column : column + times] = found.reshape(-1, times)
             used[images] += repeats * times
             column += times
-        ends[row : row + repeats] = np.arange(unit + width, unit + repeats * width + 1, width)
+        ends[row : row + repeats] = width
         unit += repeats * width
         row += repeats
-    return order, ends
+    return order, np.cumsum(ends, out=ends)
 
 
 def _count(num_images: np.ndarray) -> np.ndarray:
     """How many units have 0, 1, ... images: int64."""
     counts = np.zeros(int(num_images.max()) + 1, np.int64)
-    for start in range(0, len(num_images), 1 << 22):  # bincount makes int64 of what it gets
-        counts += np.bincount(num_images[start : start + (1 << 22)], minlength=len(counts))
+    for start in range(0, len(num_images), _SORTED):  # bincount makes int64 of what it gets
+        counts += np.bincount(num_images[start : start + _SORTED], minlength=len(counts))
     return counts
 
 
@@ -283,9 +353,8 @@ def _sorted_by(num_images: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The units by length, those of a length in their own order: uint32 [U]."""
     by_length = np.empty(len(num_images), np.uint32)
     ends = np.cumsum(counts) - counts
-    step = 1 << 20
-    for start in range(0, len(num_images), step):
-        part = np.asarray(num_images[start : start + step])
+    for start in range(0, len(num_images), _SORTED):
+        part = np.asarray(num_images[start : start + _SORTED])
         order = np.argsort(part, kind="stable")
         here = np.bincount(part, minlength=len(counts))
         # A stretch of equal lengths goes behind those of the parts before.
@@ -348,8 +417,10 @@ def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
     return np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
 
 
-def _map(places: np.ndarray, values: np.ndarray) -> None:
-    """places[i] = values[places[i]], in parts to bound memory."""
+def _take(values: np.ndarray, places: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """values[places] in parts, for which alone numpy then needs int64 places; `out` may be them."""
+    taken = np.empty(len(places), values.dtype) if out is None else out
     for start in range(0, len(places), _PART):
         part = slice(start, start + _PART)
-        places[part] = values[places[part]]
+        taken[part] = values[places[part]]
+    return taken

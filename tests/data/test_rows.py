@@ -1,5 +1,7 @@
 """Row plans: every sentence once, no row too long, little padding."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -114,3 +116,82 @@ def test_ten_million_sentences_plan_quickly():
     assert used / (plan.num_rows * 4097) > 0.93
     counts = np.bincount(plan.order, minlength=len(num_images))
     assert counts.min() == counts.max() == 1
+
+
+def split_simply(num_images, selected, most):
+    """(sentence, first image, images) of every unit, one by one."""
+    return [
+        (sentence, first, min(int(num_images[sentence]) - first, most))
+        for sentence in (range(len(num_images)) if selected is None else selected.tolist())
+        for first in range(0, int(num_images[sentence]), most)
+    ]
+
+
+@pytest.mark.parametrize("part", [3, 1 << 16])
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("choose", [False, True])
+def test_split_sentences_are_packed_as_sentences_of_their_own(choose, shuffle, part, monkeypatch):
+    monkeypatch.setattr(rows, "_PART", part)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        tokens, most = int(rng.integers(1, 9)), int(rng.integers(1, 20))
+        context = tokens * most + int(rng.integers(tokens))
+        # One is longer than a row for certain; some may be empty, and have no unit then.
+        num_images = rng.integers(0, 4 * most, int(rng.integers(2, 200))).astype(np.uint16)
+        num_images[0] = rng.integers(most + 1, 200 * most)
+        selected = np.flatnonzero(rng.random(len(num_images)) < 0.5).astype(np.uint32)
+        selected = np.union1d(np.uint32([0]), selected) if choose else None
+        plan = rows.plan_rows(num_images, tokens, context, "sentence", shuffle, "split", selected)
+        units = np.array(split_simply(num_images, selected, most))
+        whole = rows.plan_rows(units[:, 2].astype(np.uint16), tokens, context, "sentence", shuffle)
+        expected = units[whole.order]
+        for found, column, dtype in (
+            (plan.order, 0, np.uint32),
+            (plan.firsts, 1, np.uint16),
+            (plan.images, 2, np.uint16),
+        ):
+            assert found.dtype == dtype
+            np.testing.assert_array_equal(found, expected[:, column])
+        np.testing.assert_array_equal(plan.ends, whole.ends)
+
+
+def test_golden_split_plan():
+    num_images = np.array([3, 24, 16, 1, 40, 0, 7], np.uint16)
+    plan = rows.plan_rows(num_images, 4, 64, long_sentences="split")
+    assert [row.tolist() for row in slots(plan)] == [[4], [2], [4], [1], [1, 6], [4, 3, 0]]
+    assert plan.firsts.tolist() == [16, 0, 0, 0, 16, 0, 32, 0, 0]
+    assert plan.images.tolist() == [16, 16, 16, 16, 8, 7, 8, 1, 3]
+
+
+@pytest.mark.parametrize("choose", [False, True])
+@pytest.mark.parametrize(
+    "packing, images", [("sentence", 5), ("sentence", 16), ("stream", 16)], ids=str
+)
+def test_planning_holds_little_more_than_the_plan(packing, images, choose):
+    num_images = np.random.default_rng(0).choice([1, 2, 4, 8, 16], 2_000_000).astype(np.uint16)
+    selected = np.arange(len(num_images), dtype=np.uint32) if choose else None
+    tracemalloc.start()
+    try:
+        plan = rows.plan_rows(num_images, 256, images * 256, packing, True, "split", selected)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (plan.firsts is not None) == (images == 5)
+    arrays = [plan.order, plan.ends, plan.firsts, plan.images]
+    held = sum(array.nbytes for array in arrays if array is not None)
+    beside = 4 * len(plan.order) + (num_images.nbytes if choose else 0)
+    assert peak < held + beside + (8 << 20)
+
+
+def test_more_than_uint32_can_number_is_refused(monkeypatch):
+    assert np.iinfo(np.uint32).max == rows._MOST_NUMBERS - 1
+    monkeypatch.setattr(rows, "_MOST_NUMBERS", 9)
+    for packing in ("sentence", "stream"):
+        with pytest.raises(
+            ValueError, match=r"^10 sentences are more than the 9 that one row plan"
+        ):
+            rows.plan_rows(np.ones(10, np.uint16), 4, 64, packing)
+    num_images = np.array([3, 1, 2, 4], np.uint16)  # 2 + 1 + 1 + 2 parts of two images
+    assert len(rows.plan_rows(num_images, 4, 8, long_sentences="split").order) == 6
+    with pytest.raises(ValueError, match=r"^10 parts of .* config\.data\.context than 4$"):
+        rows.plan_rows(num_images, 4, 4, long_sentences="split")
