@@ -61,46 +61,23 @@ def judge(
         (gradient of the weighted generator loss with respect to decoded_BHWC, gradient of the
         discriminator's loss with respect to its parameters, metrics).
     """
-    game = training.discriminator_loss
 
-    def score(params: Params, images: Array) -> Array:
-        computed = autoencoding.for_compute(training, params)
-        return discriminator.scores(training.discriminator, computed, images)
+    def generator_loss(decoded_BHWC: Array) -> Array:
+        scores = _scores(training, state["params"], decoded_BHWC)
+        return losses.generator_loss(training.discriminator_loss, scores)
 
     def discriminator_loss(params: Params) -> tuple[Array, dict[str, Array]]:
-        real, fake = score(params, images_BHWC), score(params, decoded_BHWC)
-        loss = losses.discriminator_loss(game, real, fake)
-        metrics = {
-            "loss_discriminator": loss,
-            "score_real": jnp.mean(real),
-            "score_fake": jnp.mean(fake),
-        }
-        if training.lecam_weight:
-            lecam = losses.lecam(real, fake, state["usual"]["real"], state["usual"]["fake"])
-            loss = loss + training.lecam_weight * lecam
-            metrics["loss_lecam"] = lecam
-        if training.r1_weight:
-            penalty = _now_and_then(
-                training.r1_every,
-                step,
-                lambda params: losses.gradient_penalty(lambda x: score(params, x), images_BHWC),
-                params,
-            )
-            loss = loss + training.r1_weight * penalty
-            metrics["loss_r1"] = penalty
-        return loss, metrics
+        return _own_loss(training, params, state.get("usual"), step, images_BHWC, decoded_BHWC)
 
     def judged() -> tuple[Array, Params, dict[str, Array]]:
-        generator_loss, image_grad = jax.value_and_grad(
-            lambda decoded: losses.generator_loss(game, score(state["params"], decoded))
-        )(decoded_BHWC)
+        loss, image_grad = jax.value_and_grad(generator_loss)(decoded_BHWC)
         weight = jnp.asarray(training.generator_weight)
         if training.generator_balance == "adaptive":
             weight = weight * _adaptive_weight(
                 model, generator_params, features_BHWC, image_grad_BHWC, image_grad
             )
         grads, metrics = jax.grad(discriminator_loss, has_aux=True)(state["params"])
-        metrics |= {"loss_generator": generator_loss, "generator_weight": weight}
+        metrics |= {"loss_generator": loss, "generator_weight": weight}
         return weight * image_grad, grads, metrics
 
     def waiting() -> tuple[Array, Params, dict[str, Array]]:
@@ -145,6 +122,45 @@ def update(
         return new
 
     return jax.lax.cond(step >= training.discriminator_start, learned, lambda: state)
+
+
+def _scores(training: AdversarialConfig, params: Params, images_BHWC: Array) -> Array:
+    computed = autoencoding.for_compute(training, params)
+    return discriminator.scores(training.discriminator, computed, images_BHWC)
+
+
+def _own_loss(
+    training: AdversarialConfig,
+    params: Params,
+    usual: dict[str, Array] | None,
+    step: Array,
+    images_BHWC: Array,
+    decoded_BHWC: Array,
+) -> tuple[Array, dict[str, Array]]:
+    """The discriminator's loss, of its parameters, and metrics."""
+    real, fake = (_scores(training, params, images) for images in (images_BHWC, decoded_BHWC))
+    loss = losses.discriminator_loss(training.discriminator_loss, real, fake)
+    metrics = {
+        "loss_discriminator": loss,
+        "score_real": jnp.mean(real),
+        "score_fake": jnp.mean(fake),
+    }
+    if training.lecam_weight:
+        lecam = losses.lecam(real, fake, usual["real"], usual["fake"])
+        loss = loss + training.lecam_weight * lecam
+        metrics["loss_lecam"] = lecam
+    if training.r1_weight:
+        penalty = _now_and_then(
+            training.r1_every,
+            step,
+            lambda params: losses.gradient_penalty(
+                lambda images: _scores(training, params, images), images_BHWC
+            ),
+            params,
+        )
+        loss = loss + training.r1_weight * penalty
+        metrics["loss_r1"] = penalty
+    return loss, metrics
 
 
 def _now_and_then(every: int, step: Array, penalty: Any, params: Params) -> Array:
