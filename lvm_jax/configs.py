@@ -4,24 +4,35 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 
-def build(cls: type[T], values: Mapping[str, Any], name: str = "config") -> T:
+def build(
+    cls: type[T],
+    values: Mapping[str, Any],
+    name: str = "config",
+    builders: Mapping[str, Callable[[Mapping[str, Any], str], Any]] | None = None,
+) -> T:
     """Builds a dataclass, nested ones included, from a mapping.
 
     Args:
         cls: a dataclass whose fields are scalars, tuples, dataclasses or tuples of dataclasses.
         values: field name -> value; lists become tuples. Fields left out keep their defaults.
         name: what error messages call this mapping, such as "config.train".
+        builders: field name -> function of (mapping, its name in messages), for fields that may be
+            written in another way than their type says, such as with a preset.
 
     Raises:
         ValueError: an unknown or missing key, or a value of another type; names the key, the value
             and the nearest known key.
     """
+    values = dict(values)
+    for key, builder in (builders or {}).items():
+        if isinstance(values.get(key), Mapping):
+            values[key] = builder(values[key], f"{name}.{key}")
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in values:

@@ -87,6 +87,11 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 
+def summary(mesh: Mesh) -> str:
+    """A line for the log: "mesh: data 2 x fsdp 2 x tensor 1"."""
+    return "mesh: " + " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistributedConfig:
     """How the processes of a run find each other.

@@ -1,6 +1,7 @@
 """Strict configs: unknown keys, wrong types and missing values are named."""
 
 import dataclasses
+import functools
 from typing import Literal
 
 import pytest
@@ -37,6 +38,20 @@ def test_builds_nested_dataclasses_and_gives_them_back():
         name="x", inner=Inner(width=8, scale=2.0), sizes=(1, 2), parts=(Inner(width=1),)
     )
     assert configs.build(Outer, configs.to_dict(config)) == config
+
+
+def test_fields_with_builders():
+    presets = {"wide": Inner(width=100)}
+    builders = {"inner": functools.partial(configs.with_preset, presets)}
+    built = configs.build(Outer, {"name": "x", "inner": {"preset": "wide"}}, builders=builders)
+    assert built.inner == Inner(width=100)
+    with pytest.raises(ValueError, match=r"unknown key outer\.inner\.widht"):
+        values = {"name": "x", "inner": {"preset": "wide", "widht": 1}}
+        configs.build(Outer, values, "outer", builders)
+    # What is no mapping is left to the type.
+    assert configs.build(Outer, {"name": "x", "inner": Inner()}, builders=builders).inner == Inner()
+    with pytest.raises(ValueError, match=r"config\.inner=3 must be a mapping"):
+        configs.build(Outer, {"name": "x", "inner": 3}, builders=builders)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """The tokenizer's training as a whole: an experiment, checked and handed to the loop."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 from absl import logging
+from jax.sharding import Mesh
 
 from lvm_jax import configs, partition, trees
 from lvm_jax import mesh as mesh_lib
@@ -103,17 +105,19 @@ def build_experiment(values: Mapping[str, Any], name: str = "config") -> Tokeniz
     Raises:
         ValueError: an unknown key or a bad value, by name.
     """
-    values = dict(values)
-    if isinstance(values.get("tokenizer"), Mapping):
-        values["tokenizer"] = configs.with_preset(PRESETS, values["tokenizer"], f"{name}.tokenizer")
-    for key in ("corpus", "eval_corpus"):
-        if isinstance(values.get(key), Mapping):
-            values[key] = compose.build_corpus(values[key], f"{name}.{key}")
+    builders = {
+        "tokenizer": functools.partial(configs.with_preset, PRESETS),
+        "corpus": compose.build_corpus,
+        "eval_corpus": compose.build_corpus,
+        "optimizer": _build_adam,
+        "discriminator_optimizer": _build_adam,
+    }
+    return configs.build(TokenizerExperiment, values, name, builders)
+
+
+def _build_adam(values: Mapping[str, Any], name: str) -> OptimizerConfig:
     # Optimizers state only what differs from a VQGAN's usual ones, not from a transformer's.
-    for key in ("optimizer", "discriminator_optimizer"):
-        if isinstance(values.get(key), Mapping):
-            values[key] = {**configs.to_dict(_adam()), **values[key]}
-    return configs.build(TokenizerExperiment, values, name)
+    return configs.build(OptimizerConfig, {**configs.to_dict(_adam()), **values}, name)
 
 
 def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial.State | None:
@@ -138,29 +142,12 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
     partition.check_batch(
         mesh, experiment.batch_size, "config.batch_size", accumulation=experiment.accumulation
     )
-    perceptual_params = None
-    if experiment.training.perceptual is not None:
-        perceptual_params = perceptual_weights.load(
-            experiment.training.perceptual, experiment.perceptual_weights
-        )
+    perceptual_params = _perceptual_params(experiment)
     experiment = _resolve(experiment, source)
-    setup = adversarial.Setup(
-        model=experiment.tokenizer,
-        training=experiment.training,
-        optimizer=experiment.optimizer,
-        discriminator_optimizer=experiment.discriminator_optimizer,
-        mesh=mesh,
-        seed=experiment.seed,
-        accumulation=experiment.accumulation,
-    )
+    setup = _setup(experiment, mesh)
     init_state = adversarial.make_init(setup)
     resolved = resolved_config(experiment, source, perceptual_params)
-
-    def export(step: int, state: adversarial.State) -> None:
-        del step
-        if jax.process_index() == 0:
-            codec.save_tokenizer(workdir / TOKENIZER_FOLDER, experiment.tokenizer, state["ema"])
-
+    export = functools.partial(_export, experiment, workdir)
     state = loop.run(
         experiment.loop,
         workdir=workdir,
@@ -188,6 +175,34 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
         export(store.latest_step(), store.restore(abstract))
         store.close()
     return state
+
+
+def _perceptual_params(experiment: TokenizerExperiment) -> perceptual.Params | None:
+    network = experiment.training.perceptual
+    if network is None:
+        return None
+    return perceptual_weights.load(network, experiment.perceptual_weights)
+
+
+def _setup(experiment: TokenizerExperiment, mesh: Mesh) -> adversarial.Setup:
+    return adversarial.Setup(
+        model=experiment.tokenizer,
+        training=experiment.training,
+        optimizer=experiment.optimizer,
+        discriminator_optimizer=experiment.discriminator_optimizer,
+        mesh=mesh,
+        seed=experiment.seed,
+        accumulation=experiment.accumulation,
+    )
+
+
+def _export(
+    experiment: TokenizerExperiment, workdir: pathlib.Path, step: int, state: adversarial.State
+) -> None:
+    """Writes the tokenizer of a checkpoint; the newest one stays."""
+    del step
+    if jax.process_index() == 0:
+        codec.save_tokenizer(workdir / TOKENIZER_FOLDER, experiment.tokenizer, state["ema"])
 
 
 def _has_tokenizer(workdir: pathlib.Path) -> bool:
@@ -246,11 +261,10 @@ def _summary(
     config, mesh = experiment.tokenizer, setup.mesh
     abstract = jax.eval_shape(adversarial.make_init(setup))["params"]
     placed = adversarial.state_shardings(setup)["params"]
-    sizes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
     lines = [
         f"{len(source):,} images of {config.image_size} pixels -> "
         f"{config.tokens_per_image} ids of {config.num_codes}",
-        f"mesh: {sizes}",
+        mesh_lib.summary(mesh),
     ]
     if mesh.shape["fsdp"] > 1:
         lines.append("parameters:\n" + partition.table(abstract, placed))

@@ -1,6 +1,7 @@
 """The transformer's training as a whole: an experiment, checked and handed to the loop."""
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -78,13 +79,12 @@ def build_experiment(values: Mapping[str, Any], name: str = "config") -> Transfo
     Raises:
         ValueError: an unknown key or a bad value, by name.
     """
-    values = dict(values)
-    if isinstance(values.get("model"), Mapping):
-        values["model"] = configs.with_preset(PRESETS, values["model"], f"{name}.model")
-    for key in ("data", "eval_data"):
-        if isinstance(values.get(key), Mapping):
-            values[key] = named_mixture(values[key], f"{name}.{key}")
-    return configs.build(TransformerExperiment, values, name)
+    builders = {
+        "model": functools.partial(configs.with_preset, PRESETS),
+        "data": named_mixture,
+        "eval_data": named_mixture,
+    }
+    return configs.build(TransformerExperiment, values, name, builders)
 
 
 def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_token.State | None:
@@ -242,6 +242,5 @@ def _summary(experiment: TransformerExperiment, mesh: Mesh) -> list[str]:
     abstract = transformer.abstract_params(experiment.model)
     axes = transformer.logical_axes(experiment.model)
     placed = partition.shardings(mesh, experiment.rules, axes, abstract)
-    sizes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
     logging.debug("config: %s", json.dumps(configs.to_dict(experiment)))
-    return [f"mesh: {sizes}", "parameters:\n" + partition.table(abstract, placed)]
+    return [mesh_lib.summary(mesh), "parameters:\n" + partition.table(abstract, placed)]
