@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lvm_jax.generate import decode
 from lvm_jax.generate.language_model import LanguageModel
 from lvm_jax.model import transformer
 from lvm_jax.model.config import TransformerConfig
@@ -76,22 +77,14 @@ def target_nll(
             f"0..{vocabulary.num_codes - 1}"
         )
     num_legal = vocabulary.num_codes if over == "codes" else vocabulary.size
-    parts = []
-    for start in range(0, len(ids_NS), batch_size):
-        batch = ids_NS[start : start + batch_size]
-        # One shape for all batches: one compilation, and numbers that ignore the batch's size.
-        filled = np.resize(batch, (batch_size, batch.shape[1]))
-        nll_BL = _target_nll(
-            model.params,
-            filled,
-            config=model.config,
-            num_targets=target_NL.shape[1],
-            num_legal=num_legal,
-        )
-        parts.append(np.asarray(nll_BL)[: len(batch)])
-        if progress is not None:
-            progress(len(batch))
-    return np.concatenate(parts)
+    nll = functools.partial(
+        _target_nll,
+        model.params,
+        config=model.config,
+        num_targets=target_NL.shape[1],
+        num_legal=num_legal,
+    )
+    return decode.in_batches(lambda rows: nll(ids_NS[rows]), len(ids_NS), batch_size, progress)
 
 
 def target_nll_of_each(

@@ -61,14 +61,12 @@ def generate_ids(
     candidates_N = np.zeros(len(prompt_NP), np.int32) if candidates is None else candidates
     candidates_N = np.asarray(candidates_N, np.int32)
     _check(model, prompt_NP, candidates_N, num_ids, batch_size)
-    answers = []
-    for start in range(0, len(prompt_NP), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(prompt_NP)))
-        filled = np.resize(rows, batch_size)  # the last group repeats its own rows
-        ids_BG = _decode(
+
+    def decode(rows_B: np.ndarray) -> jax.Array:
+        return _decode(
             model.params,
-            prompt_NP[filled],
-            candidates_N[filled],
+            prompt_NP[rows_B],
+            candidates_N[rows_B],
             jnp.uint32(seed),
             jnp.int32(first_position),
             config=model.config,
@@ -76,10 +74,35 @@ def generate_ids(
             num_ids=num_ids,
             sampling=sampling,
         )
-        answers.append(np.asarray(ids_BG)[: len(rows)])
+
+    return in_batches(decode, len(prompt_NP), batch_size, progress)
+
+
+def in_batches(
+    compute: Callable[[np.ndarray], jax.Array],
+    num_rows: int,
+    batch_size: int,
+    progress: Callable[[int], Any] | None = None,
+) -> np.ndarray:
+    """Computes rows in batches of one size: one compilation, and rows that ignore the others.
+
+    Args:
+        compute: int [batch_size] numbers of rows -> array [batch_size, ...]; the last batch repeats
+            its own rows.
+        num_rows: at least 1.
+        batch_size: rows at a time.
+        progress: called with the number of rows finished since the last call.
+
+    Returns:
+        [num_rows, ...], in order.
+    """
+    found = []
+    for start in range(0, num_rows, batch_size):
+        rows = np.arange(start, min(start + batch_size, num_rows))
+        found.append(np.asarray(compute(np.resize(rows, batch_size)))[: len(rows)])
         if progress is not None:
             progress(len(rows))
-    return np.concatenate(answers)
+    return np.concatenate(found)
 
 
 def _check(

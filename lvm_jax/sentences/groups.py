@@ -177,16 +177,9 @@ class MultiAnnotation(Source):
         Raises:
             ValueError: what `Source.items` refuses, or files without a partner (named).
         """
-        sides = {
-            f"partner in {folder}": (folder, files.by_stem(folder))
-            for folder in (self.folder, *self.annotation_folders)
-        }
-        found = [side for _, side in sides.values()]
-        keys = self._select(set().union(*found))
-        files.require_partners(self.name, keys, sides)
-        return tuple(
-            AnnotatedPicture(key=key, files=tuple(side[key] for side in found)) for key in keys
-        )
+        folders = (self.folder, *self.annotation_folders)
+        found = self._matched({f"partner in {folder}": folder for folder in folders})
+        return tuple(AnnotatedPicture(key=key, files=tuple(paths)) for key, *paths in found)
 
     def _theme(self, draws: Draws) -> tuple[int, ...]:
         """Which elements, in which order."""

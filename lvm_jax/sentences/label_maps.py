@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from typing import Any, Literal
 
-from lvm_jax.sentences import files, palette
+from lvm_jax.sentences import palette
 from lvm_jax.sentences.draws import Draws
 from lvm_jax.sentences.pairs import Pairs
 from lvm_jax.sentences.sources import Picture
@@ -42,11 +42,8 @@ class LabelMapPairs(Pairs):
         Raises:
             ValueError: what `Source.items` refuses, or files without a partner (named).
         """
-        found, labels = files.by_stem(self.folder), files.by_stem(self.label_folder)
-        keys = self._select(found.keys() | labels.keys())
-        sides = {"image": (self.folder, found), "label map": (self.label_folder, labels)}
-        files.require_partners(self.name, keys, sides)
-        return tuple(Picture(key=key, path=found[key], annotation=labels[key]) for key in keys)
+        found = self._matched({"image": self.folder, "label map": self.label_folder})
+        return tuple(Picture(key=key, path=path, annotation=other) for key, path, other in found)
 
     def _images(
         self, item: Picture, crop: Crop | None, flip: bool, draws: Draws, theme: Any

@@ -8,7 +8,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from lvm_jax.sentences import derive, files
+from lvm_jax.sentences import derive
 from lvm_jax.sentences.draws import Draws
 from lvm_jax.sentences.sources import Picture, Source
 from lvm_jax.sentences.spec import Crop, ImageRef
@@ -68,14 +68,8 @@ class ImageAnnotationPairs(Pairs):
         Raises:
             ValueError: what `Source.items` refuses, or files without a partner (named).
         """
-        found, annotations = files.by_stem(self.folder), files.by_stem(self.annotation_folder)
-        keys = self._select(found.keys() | annotations.keys())
-        sides = {
-            "image": (self.folder, found),
-            "annotation": (self.annotation_folder, annotations),
-        }
-        files.require_partners(self.name, keys, sides)
-        return tuple(Picture(key=key, path=found[key], annotation=annotations[key]) for key in keys)
+        found = self._matched({"image": self.folder, "annotation": self.annotation_folder})
+        return tuple(Picture(key=key, path=path, annotation=other) for key, path, other in found)
 
     def _images(
         self, item: Picture, crop: Crop | None, flip: bool, draws: Draws, theme: Any

@@ -7,7 +7,7 @@ not. All kinds by name: `kinds.KINDS`.
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from lvm_jax.sentences import files
@@ -156,6 +156,21 @@ class Source:
         """The images that an item gives, all of one square."""
         del draws, theme
         return [ImageRef(path=item.path, crop=crop, flip=flip)]
+
+    def _matched(self, folders: Mapping[str, str]) -> list[tuple[str, ...]]:
+        """Files of one name from several folders: (key, a path in each), sorted by key.
+
+        Args:
+            folders: what a file of a folder is called in messages -> the folder.
+
+        Raises:
+            ValueError: what `_select` refuses, or files without a partner (named).
+        """
+        sides = {what: (folder, files.by_stem(folder)) for what, folder in folders.items()}
+        found = [paths for _, paths in sides.values()]
+        keys = self._select(set().union(*found))
+        files.require_partners(self.name, keys, sides)
+        return [(key, *(paths[key] for paths in found)) for key in keys]
 
     def _select(self, keys: Iterable[str]) -> list[str]:
         """The keys that include and exclude leave, sorted."""

@@ -146,7 +146,7 @@ def source_shapes(format: str, config: VQGANConfig) -> dict[str, tuple[int, ...]
 
 def to_ours(format: str, name: str, array: np.ndarray) -> np.ndarray:
     """An array of the format in our layout; `name` is our name for it."""
-    if not name.endswith("/kernel") or format == "maskgit":
+    if _has_our_layout(format, name):
         return array
     if array.ndim == 2:
         array = array[:, :, None, None]
@@ -155,14 +155,18 @@ def to_ours(format: str, name: str, array: np.ndarray) -> np.ndarray:
 
 def to_source(format: str, name: str, array: np.ndarray) -> np.ndarray:
     """The inverse of `to_ours`."""
-    if not name.endswith("/kernel") or format == "maskgit":
+    if _has_our_layout(format, name):
         return array
     shape = _source_shape(format, name, array.shape)
     return np.ascontiguousarray(array.transpose(3, 2, 0, 1)).reshape(shape)
 
 
+def _has_our_layout(format: str, name: str) -> bool:
+    return format == "maskgit" or not name.endswith("/kernel")
+
+
 def _source_shape(format: str, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if not name.endswith("/kernel") or format == "maskgit":
+    if _has_our_layout(format, name):
         return tuple(shape)
     height, width, in_dim, out_dim = shape
     is_matrix = format == "diffusers" and _is_attention(name)

@@ -113,6 +113,18 @@ def test_progress_counts_rows(model, prompts):
     assert seen == [4, 1]
 
 
+def test_rows_are_computed_in_batches_of_one_size():
+    batches, seen = [], []
+
+    def compute(rows_B):
+        batches.append(list(rows_B))
+        return jnp.asarray(rows_B)[:, None] * 10
+
+    found = decode.in_batches(compute, 5, 3, seen.append)
+    assert batches == [[0, 1, 2], [3, 4, 3]] and seen == [3, 2]
+    np.testing.assert_array_equal(found, [[0], [10], [20], [30], [40]])
+
+
 def test_ids_out_of_range_are_refused(model, prompts):
     with pytest.raises(ValueError, match=r"must lie in 0\.\."):
         decode.generate_ids(model, prompts + 60, NUM_IDS)
