@@ -26,7 +26,13 @@ from lvm_jax.data.shards import Shards
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PlanRequest:
-    """What rows are wanted of a data set; see `plan_rows` and `selection.Selection`."""
+    """What rows are wanted of a data set.
+
+    Attributes:
+        context: ids per row less one.
+        packing, shuffle, long_sentences: as for `rows.plan_rows`.
+        selection: which sentences.
+    """
 
     context: int
     packing: Packing = "sentence"
@@ -35,7 +41,7 @@ class PlanRequest:
     selection: Selection = dataclasses.field(default_factory=Selection)
 
     def key(self, shards: Shards) -> str:
-        """Changes with everything that the rows depend on; 64 hex digits."""
+        """64 hex digits that change with everything the rows depend on, the planner included."""
         parts: list[Any] = [VERSION, shards.fingerprint, self.context, self.packing, self.shuffle]
         parts += [self.long_sentences, self.selection.as_key()]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -49,6 +55,13 @@ def load_plan(shards: Shards, request: PlanRequest, cache: str = "") -> RowPlan:
         request: what rows.
         cache: directory for plans; "" keeps them beside the shards. One that cannot be written
             costs planning again at every start.
+
+    Returns:
+        The plan, its arrays memory-mapped unless it could not be kept.
+
+    Raises:
+        ValueError: rows that cannot be planned, see `rows.plan_rows`, or a selection of nothing or
+            of unknown names, see `selection.select`.
     """
     key = request.key(shards)
     name = f"{request.packing}-{request.context}-{key[:16]}"
@@ -75,6 +88,7 @@ def load_plan(shards: Shards, request: PlanRequest, cache: str = "") -> RowPlan:
 
 
 def _read_plan(directory: pathlib.Path, key: str, request: PlanRequest) -> RowPlan | None:
+    """The plan that lies there; None where there is none, a damaged one or another request's."""
     try:
         about = json.loads((directory / "plan.json").read_text())
         if about["key"] != key:
@@ -89,6 +103,7 @@ def _read_plan(directory: pathlib.Path, key: str, request: PlanRequest) -> RowPl
 
 
 def _write_plan(directory: pathlib.Path, key: str, plan: RowPlan, request: PlanRequest) -> None:
+    """Keeps a plan, in place of one that cannot be read; raises OSError where it cannot."""
     names = ("order", "ends") + (("firsts", "images") if plan.firsts is not None else ())
     directory.parent.mkdir(parents=True, exist_ok=True)
     # Several processes may plan at once: each writes its own copy, and the first to finish wins.

@@ -36,7 +36,7 @@ class Pieces:
 
     Attributes:
         counts: int64 [rows], pieces of each row.
-        sentences: int64 [P].
+        sentences: int64 [P], values in [0, S).
         totals: int64 [P], codes of the whole sentence.
         firsts: int64 [P], codes of the sentence that lie before the unit.
         codes: int64 [P], codes of the unit.
@@ -58,10 +58,11 @@ def join_pieces(parts: Sequence[Pieces], places: np.ndarray) -> tuple[Pieces, np
 
     Args:
         parts: of each source, in any order of rows.
-        places: int64 [rows], where in the batch each row goes.
+        places: int64 [rows], where in the batch each row goes, the rows of all parts end to end;
+            a permutation.
 
     Returns:
-        The pieces in the order of the batch, and where each was before: int64 [P].
+        The pieces in the order of the batch, and where each was in all parts end to end: int64 [P].
     """
     counts = np.concatenate([part.counts for part in parts])
     order = np.argsort(places)
@@ -96,7 +97,7 @@ class RowPlan:
 
     @property
     def num_rows(self) -> int:
-        """R."""
+        """R; "stream" has at least one, even of less than `context` ids."""
         if self.packing == "sentence":
             return len(self.ends)
         return max(1, -(-(int(self.ends[-1]) - 1) // self.context))
@@ -105,9 +106,13 @@ class RowPlan:
         """What the given rows hold.
 
         Args:
-            rows: int64, values in [0, R).
+            rows: int64 [rows], values in [0, R), in any order.
             num_images: uint16 [S], of the data set that was planned.
-            tokens_per_image: ids per image.
+            tokens_per_image: ids per image, of that data set too.
+
+        Returns:
+            The pieces of the first row given, of the second, and so on. Those of a "stream" row
+            overlap its neighbours by one id.
         """
         if self.packing == "sentence":
             first = np.where(rows > 0, self.ends[rows - 1], 0)
@@ -147,7 +152,17 @@ class RowPlan:
 def sentence_lengths(
     num_images: np.ndarray, tokens_per_image: int, context: int, packing: Packing
 ) -> np.ndarray:
-    """Ids of sentences, special ones included: int64 of the shape of `num_images`."""
+    """How many ids sentences have, special ones included.
+
+    Args:
+        num_images: integers of any shape, images of each sentence.
+        tokens_per_image: ids per image.
+        context: ids per row less one.
+        packing: "sentence" drops EOS where the images alone make `context` ids.
+
+    Returns:
+        int64 of the shape of `num_images`.
+    """
     return _lengths(np.asarray(num_images, np.int64) * tokens_per_image, context, packing)
 
 
@@ -178,13 +193,16 @@ def plan_rows(
         shuffle: mixes the sentences before they are packed, so that a row holds sentences of all
             sources; otherwise sentences keep the order of the shards as far as packing allows.
         long_sentences: what "sentence" packing does with one that is longer than a row.
-        selected: the sentences to use, sorted uint32; None means all.
+        selected: the sentences to use, sorted uint32 of at least one; None means all.
+
+    Returns:
+        The plan, with `firsts` and `images` only where a sentence had to be split.
 
     Raises:
-        ValueError: a sentence is longer than a row; names it and the context it needs. Or there
-            are more sentences, or parts of them, than uint32 can number.
+        ValueError: a sentence is longer than a row (or, to be split, an image is); names it and
+            the context it needs. Or there are more than 2**32 sentences or parts of them.
     """
-    _check_count(len(num_images), "sentences", "build several directories, and mix them")
+    _check_count(len(num_images), "sentences", "build several and mix them (config.data.mixture)")
     if selected is not None:
         num_images = _take(num_images, selected)
     if packing == "stream":
@@ -412,7 +430,15 @@ def _best_pattern(
 
 
 def ranges(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """start, start + 1, ... `count` times, for every pair; concatenated."""
+    """Counts up from every start: start, start + 1, ... start + count - 1, one after another.
+
+    Args:
+        starts: int64 [n].
+        counts: int64 [n], how many numbers each start gives, at least 0.
+
+    Returns:
+        int64 [sum of counts].
+    """
     before = np.cumsum(counts) - counts
     return np.arange(int(counts.sum())) + np.repeat(starts - before, counts)
 
