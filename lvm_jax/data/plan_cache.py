@@ -97,7 +97,7 @@ def _read_plan(directory: pathlib.Path, key: str, request: PlanRequest) -> RowPl
             name: np.load(directory / f"{name}.npy", mmap_mode="r").view(np.ndarray)
             for name in about["arrays"]
         }
-    except (OSError, ValueError, KeyError):
+    except (OSError, EOFError, ValueError, KeyError, TypeError):  # EOFError: an empty .npy
         return None
     return RowPlan(packing=request.packing, context=request.context, **arrays)
 
