@@ -225,6 +225,33 @@ def test_token_cache_cuts_off_a_torn_entry(tmp_path):
     cache.close()
 
 
+def test_token_cache_finds_every_entry_of_every_file(tmp_path, monkeypatch):
+    """Many entries, some of whose digests begin alike or end in zeros, in three files and new."""
+    monkeypatch.setattr(token_cache, "_FEWEST_SORTED_IN", 100)
+    keys = [bytes(8) + number.to_bytes(8, "little") for number in range(5)]
+    keys += [number.to_bytes(8, "big") + bytes(8) for number in range(2**64 - 5, 2**64)]
+    keys += [token_cache.digest(str(number)) for number in range(2000)]
+    ids = np.random.default_rng(0).integers(0, 9999, (len(keys), 4))
+    paths = [tmp_path / name for name in "abc"]
+    for number, path in enumerate(paths):
+        cache = token_cache.TokenCache(path, 4)
+        for start in range(number, 1500, 30):  # every third, in parts
+            part = slice(start, start + 30, 3)
+            cache.add(keys[part], ids[part])
+        # One that the first file has too: its ids count.
+        cache.add(keys[:1] if number else [token_cache.digest("x")], np.full((1, 4), number))
+        cache.close()
+    cache = token_cache.TokenCache(paths[0], 4, paths[1:])
+    assert len(cache) == 1500 + 1
+    for start in range(1500, len(keys), 7):
+        cache.add(keys[start : start + 7], ids[start : start + 7])
+        assert all(cache.contains(keys[: start + 7])) and len(cache) == 1 + len(keys[: start + 7])
+        assert not any(cache.contains(keys[start + 7 :]))
+    np.testing.assert_array_equal(cache.get(keys), ids)
+    assert bytes(16) in cache and bytes(15) + b"x" not in cache
+    cache.close()
+
+
 def test_token_cache_names_a_full_disk(tmp_path):
     cache = token_cache.TokenCache(tmp_path / "cache", 4)
     os.close(cache._file)
