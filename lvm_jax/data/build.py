@@ -1,9 +1,10 @@
 """Corpus + tokenizer -> shards; every unique image is tokenized once, and nothing is lost.
 
 One process builds all of the shards or one slice of them. While shards are missing, the directory
-also holds, for each slice, the ids of images so far (`tokens-*.partial`) and, for each finished
-shard, its notes, the digests of its images and what it rejects. Whoever finishes the last shard
-turns these into index, manifest and `rejects.jsonl`, and removes them.
+also holds, for each slice, the ids of images so far (`tokens-*.partial`) and what its pictures held
+(`pictures-*.partial`), and for each finished shard its notes, the digests of its images and what it
+rejects. Whoever finishes the last shard turns these into index, manifest and `rejects.jsonl`, and
+removes them.
 
 Legend: B images of a call of the tokenizer, N images of a sentence, T ids per image.
 """
@@ -25,6 +26,7 @@ from absl import logging
 from lvm_jax import configs
 from lvm_jax import images as images_lib
 from lvm_jax.data import rejects, slices
+from lvm_jax.data.originals import Originals
 from lvm_jax.data.records import ID_BYTES, Record, write_error
 from lvm_jax.data.rejects import Rejects
 from lvm_jax.data.shards import INDEX_FILES, KEYS, MANIFEST, Shards
@@ -41,6 +43,7 @@ VERSION = 2
 _TEMPORARY = (
     "tokens-*",
     "images-*",
+    "pictures-*",
     "rejects-*",
     "writing-*",
     "shard-*",
@@ -125,7 +128,8 @@ def build_shards(
         The finished shards, or None if other slices have still to finish.
 
     Raises:
-        ValueError: what the user can fix: a source, an image, or `out`.
+        ValueError: what the user can fix: a source, an image, a picture that was changed since
+            shards were made from it, or `out`.
         RuntimeError: the disk became full; a new run goes on.
     """
     config, part, out = config or BuildConfig(), part or Slice(), pathlib.Path(out)
@@ -169,12 +173,25 @@ def build_shards(
     _require_space(out, sentences, tokenizer)
     if missing:
         made_by = json.dumps([VERSION, tokenizer.fingerprint, configs.to_dict(config.images)])
-        with slices.open_cache(out, part, made_by, tokenizer.tokens_per_image) as cache:
+        with (
+            slices.open_cache(out, part, made_by, tokenizer.tokens_per_image) as cache,
+            Originals(out, part) as originals,
+        ):
+            changed = originals.compare(_files(corpus), config.num_threads)
+            if changed and any(writer.finished(number) for number in range(len(parts))):
+                more = f" ({len(changed)} such files)" if len(changed) > 1 else ""
+                raise ValueError(
+                    f"{changed[0]} holds something else than when it was read for the shards in "
+                    f"{out}, though its size is the same{more}; put the old file back, or remove "
+                    f"--out={out} to begin anew"
+                )
             if len(cache):
                 logging.info("%s: %d images are tokenized already", out, len(cache))
             rejected = Rejects(out, config.max_rejects)
             threads = {"batch_size": config.batch_size, "num_threads": config.num_threads}
-            with Tokenize(tokenizer, cache, rejected, config.images, **threads) as tokenize:
+            with Tokenize(
+                tokenizer, cache, rejected, config.images, originals=originals, **threads
+            ) as tokenize:
                 state = Progress(before=done, done=done, total=total, num_tokenized=0)
 
                 def report(num_sentences: int) -> None:
@@ -192,6 +209,10 @@ def build_shards(
     about = {"corpus": configs.to_dict(corpus), "image_size": tokenizer.image_size}
     about["images"] = configs.to_dict(config.images)
     return _finish(out, writer, parts, about, config.max_rejects)
+
+
+def _files(corpus: CorpusConfig) -> Iterator[str]:
+    return (path for source in corpus.sources for path in source.files)
 
 
 def _then(records: Iterator[Record], closing: Callable[[], None]) -> Iterator[Record]:

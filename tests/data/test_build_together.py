@@ -1,5 +1,6 @@
 """Slices, kills at any moment, unreadable pictures, a full disk: always the same bytes."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,7 +17,7 @@ import pytest
 from data_sets import FakeTokenizer
 
 from lvm_jax import images
-from lvm_jax.data import loading
+from lvm_jax.data import loading, rejects, token_cache, tokenize
 from lvm_jax.data.build import BuildConfig, build_shards
 from lvm_jax.data.slices import Slice
 from lvm_jax.sentences import compose
@@ -319,9 +320,30 @@ def test_batches_fill_all_devices(folder, tmp_path):
             sizes.append(len(images))
             return super().encode(images)
 
-    whole = dataclasses.replace(SMALL, sentences_per_shard=1000)
-    build_shards(make_corpus(folder), Wide(), tmp_path, whole)
-    assert max(sizes) == 12 and sizes.count(12) > len(sizes) / 2
+    source = {"kind": "colorization", "folder": folder, "crop": (0.4, 0.9), "pairs_per_sentence": 5}
+    corpus = compose.build_corpus({"sources": [{**source, "sentences_per_epoch": 40}]})
+    build_shards(corpus, Wide(), tmp_path, dataclasses.replace(SMALL, sentences_per_shard=1000))
+    assert set(sizes[:-1]) == {12}, "what is left of some sentences waits for the next ones"
+
+
+def test_the_device_works_while_records_are_written(folder, tmp_path):
+    device = FakeTokenizer()
+    sentences = compose.sentences(make_corpus(folder))
+    with (
+        contextlib.closing(token_cache.TokenCache(tmp_path / "cache", 4)) as cache,
+        tokenize.Tokenize(
+            *(device, cache, rejects.Rejects(tmp_path, 0), images.ImageConfig()),
+            batch_size=4,
+            num_threads=2,
+        ) as made,
+    ):
+        records = made.records(sentences, range(len(sentences)), set(), lambda number: None)
+        next(records)
+        deadline = time.monotonic() + 20
+        while device.num_encoded <= 2 * 8 * 4 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert device.num_encoded > 2 * 8 * 4, "nobody takes the second record"
+        assert 1 + sum(1 for _ in records) == len(sentences)
 
 
 @pytest.mark.parametrize("text", ["2/2", "1", "a/b", "-1/2", "0/0"])
