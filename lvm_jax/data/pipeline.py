@@ -3,10 +3,11 @@
 There is no iterator state: started at any step, on any number of processes, the pipeline gives the
 same rows. Reading, packing and shuffling happen in worker threads, whole batches at a time.
 
-Legend: B rows of a batch, L the context, N = L + 1 ids of a row.
+Legend: B rows of a batch or of several, L the context.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import sys
@@ -20,7 +21,7 @@ from absl import flags
 from lvm_jax.data import assemble, mixture, plan_cache, selection
 from lvm_jax.data import config as config_lib
 from lvm_jax.data import rows as rows_lib
-from lvm_jax.data.config import DataConfig
+from lvm_jax.data.config import DataConfig, Packing
 from lvm_jax.data.shards import Shards
 from lvm_jax.sentences.draws import hash_key
 
@@ -141,15 +142,24 @@ class Pipeline:
             part.name: float(count) / part.plan.num_rows for part, count in zip(self.parts, counts)
         }
 
-    def rows_of(self, step: int, rows: slice | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Which rows make the batch of a step.
+    def rows_of(
+        self, step: int, rows: slice | None = None, num_steps: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which rows make the batches of some steps.
+
+        Args:
+            step: the first of them.
+            rows: which rows of each global batch; None means all.
+            num_steps: how many.
 
         Returns:
-            sources, rows: int64 [B], places in `parts` and in the plan of that part.
+            sources, rows: int64 [B], places in `parts` and in the plan of that part; step after
+                step.
         """
         first = step * self.global_batch
-        numbers_B = np.arange(first, first + self.global_batch, dtype=np.int64)
-        numbers_B = numbers_B if rows is None else numbers_B[rows]
+        numbers_B = np.arange(first, first + num_steps * self.global_batch, dtype=np.int64)
+        if rows is not None:
+            numbers_B = numbers_B.reshape(num_steps, -1)[:, rows].reshape(-1)
         sources_B, places_B = np.zeros_like(numbers_B), numbers_B
         if self._schedule is not None:
             sources_B, places_B = self._schedule.locate(numbers_B)
@@ -176,7 +186,17 @@ class Pipeline:
             weights: float32 [B, L], 1 where the target belongs to the sentence of the input, 0 at
                 seams and on padding.
         """
-        sources_B, rows_B = self.rows_of(step, rows)
+        return assemble.unpack(self.read_packed(step, rows), self.config.packing)
+
+    def read_packed(
+        self, step: int, rows: slice | None = None, num_steps: int = 1
+    ) -> assemble.Arrays:
+        """The rows of some steps, one step after the other, as `assemble.pack` gives them.
+
+        Several steps cost less in one call than in many: most calls of numpy are for all of them.
+        Arguments as in `rows_of`.
+        """
+        sources_B, rows_B = self.rows_of(step, rows, num_steps)
         pieces, datas, places = [], [], []
         for source in np.unique(sources_B).tolist():
             part, chosen = self.parts[source], np.flatnonzero(sources_B == source)
@@ -188,13 +208,7 @@ class Pipeline:
         if len(pieces) > 1:
             joined, order = rows_lib.join_pieces(pieces, np.concatenate(places))
             datas = [datas[place] for place in order.tolist()]
-        context = self.config.context
-        ids_BN = assemble.gather_ids(joined, datas, self.vocabulary, context + 1)
-        return {
-            "inputs": ids_BN[:, :-1].astype(np.int32),
-            "targets": ids_BN[:, 1:].astype(np.int32),
-            **assemble.LAYOUTS[self.config.packing](joined, context),
-        }
+        return assemble.pack(joined, datas, self.vocabulary, self.config.context + 1)
 
     def iterate(
         self, start_step: int = 0, rows: slice | None = None, stop_step: int | None = None
@@ -207,39 +221,70 @@ class Pipeline:
             stop_step: the step before which to stop; None goes on for ever.
         """
         config = self.config
+        batch_size = len(range(self.global_batch)[rows or slice(None)])
+        together = _steps_together(config, batch_size)
         last = sys.maxsize if stop_step is None else stop_step
+        ahead = max(1, config.prefetch // together)
         options = grain.ReadOptions(
             num_threads=config.num_threads,
-            prefetch_buffer_size=config.prefetch if config.num_threads else 0,
+            prefetch_buffer_size=ahead if config.num_threads else 0,
         )
-        steps = grain.MapDataset.range(start_step, last)
-        dataset = steps.map(_MakeBatch(self, rows)).to_iter_dataset(options)
+        steps = grain.MapDataset.range(start_step, last, together)
+        dataset = steps.map(_ReadSteps(self, rows, together, last))
+        unpack = functools.partial(_batches, batch_size=batch_size, packing=config.packing)
         if config.num_workers:
             if not flags.FLAGS.is_parsed():  # grain asks its own flags when it starts processes
                 flags.FLAGS.mark_as_parsed()
-            dataset = dataset.mp_prefetch(
-                grain.MultiprocessingOptions(
-                    num_workers=config.num_workers, per_worker_buffer_size=config.prefetch
+            # What processes send lies in memory that goes away with them; unpacking copies it.
+            dataset = (
+                dataset.to_iter_dataset(options)
+                .mp_prefetch(
+                    grain.MultiprocessingOptions(
+                        num_workers=config.num_workers, per_worker_buffer_size=ahead
+                    )
                 )
+                .map(unpack)
             )
-        batches = iter(dataset)
+        else:
+            dataset = dataset.map(unpack).to_iter_dataset(options)
+        found = iter(dataset)
         try:
-            for batch in batches:
-                # What processes send lies in memory that goes away with them.
-                yield {k: np.array(v) for k, v in batch.items()} if config.num_workers else batch
+            for batches in found:
+                yield from batches
         finally:
-            batches.close()  # ends threads and processes
+            found.close()  # ends threads and processes
+
+
+# Steps that are read together have about this many ids: less of the time goes into calls, and a
+# batch still comes within milliseconds.
+_IDS_TOGETHER = 1 << 19
+
+
+def _steps_together(config: DataConfig, batch_size: int) -> int:
+    """How many steps a thread or process reads at once; no more than are made ahead."""
+    steps = _IDS_TOGETHER // max(1, batch_size * config.context)
+    return max(1, min(steps, config.prefetch))
+
+
+def _batches(packed: assemble.Arrays, *, batch_size: int, packing: Packing) -> list[Batch]:
+    """The batches of some steps, from their rows."""
+    arrays = assemble.unpack(packed, packing)
+    starts = range(0, len(packed["ids"]), batch_size)
+    return [{key: a[i : i + batch_size] for key, a in arrays.items()} for i in starts]
 
 
 @dataclasses.dataclass(frozen=True)
-class _MakeBatch:
-    """`Pipeline.batch` as something that worker processes can be given."""
+class _ReadSteps:
+    """`Pipeline.read_packed` as something that worker processes can be given."""
 
     pipeline: Pipeline
     rows: slice | None
+    num_steps: int
+    stop_step: int
 
-    def __call__(self, step: int) -> Batch:
-        return self.pipeline.batch(step, self.rows)
+    def __call__(self, step: int) -> assemble.Arrays:
+        num_steps = min(self.num_steps, self.stop_step - step)
+        return self.pipeline.read_packed(step, self.rows, num_steps)
 
 
 def _reopen(config: DataConfig, seed: int, global_batch: int, allow_repeats: bool) -> Pipeline:

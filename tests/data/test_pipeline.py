@@ -119,6 +119,18 @@ def test_iterating_equals_asking_by_step(directory, num_threads, start):
     assert len(list(pipeline.iterate(3, stop_step=7))) == 4
 
 
+@pytest.mark.parametrize("packing", ["sentence", "stream"])
+@pytest.mark.parametrize("prefetch", [1, 3, 8])
+def test_how_many_steps_are_read_at_once_changes_nothing(directory, packing, prefetch):
+    """Up to `prefetch` of them; neither the start, the stop nor the rows have to fit that."""
+    pipeline = open_pipeline(directory, packing=packing, prefetch=prefetch)
+    rows = slice(2, 5)
+    found = list(pipeline.iterate(2, rows=rows, stop_step=9))
+    assert len(found) == 7
+    for step, batch in enumerate(found, 2):
+        assert_equal(batch, pipeline.batch(step, rows))
+
+
 def test_epochs_use_every_row_in_new_orders(directory):
     pipeline = open_pipeline(directory, batch=4)
     size = pipeline.rows_per_epoch
