@@ -10,12 +10,15 @@ Legend: S sentences of the directory, N images of a sentence, T ids per image.
 """
 
 import collections
+import contextlib
 import functools
 import hashlib
 import json
 import os
 import pathlib
+import resource
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,7 +34,8 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 INDEX_FILES = ("num_images.npy", "kinds.npy", "sources.npy")
 KEYS = "keys.npy"
-_MAX_OPEN_FILES = 256
+_WANTED_FILES = 1 << 16
+_LIVE: "weakref.WeakSet[Shards]" = weakref.WeakSet()  # these share what files may be open
 
 
 class Shards:
@@ -70,6 +74,7 @@ class Shards:
         self._ends = np.cumsum(counts)
         self._open: collections.OrderedDict[int, records.RecordFile] = collections.OrderedDict()
         self._lock = threading.Lock()
+        _LIVE.add(self)
 
     def __len__(self) -> int:
         return self.manifest["num_sentences"]
@@ -149,7 +154,7 @@ class Shards:
                 path = self.directory / entry["file"]
                 file = records.RecordFile(path, entry["num_records"])
                 self._open[shard] = file
-                if len(self._open) > _MAX_OPEN_FILES:
+                while len(self._open) > max(1, _most_open_files() // len(_LIVE)):
                     # A thread that still reads from it keeps it open until it is done.
                     self._open.popitem(last=False)
             self._open.move_to_end(shard)
@@ -191,6 +196,23 @@ class Shards:
                     self._file(shard).read([position])
                 raise ValueError(f"{path} does not match its checksum; build this shard again")
             progress(entry["bytes"])
+
+
+@functools.cache
+def _most_open_files() -> int:
+    """How many shards this process may hold open, of all directories together.
+
+    Opening one reads the places of all its records, up to thousands of times the work of reading
+    one of them, and a corpus may have thousands of shards: the system's soft limit is raised as far
+    as it lets a process raise it. Half is left to everything else.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # some systems have a lower limit still
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted // 2 if soft == resource.RLIM_INFINITY else soft // 2
 
 
 def hash_of_key(key: str) -> int:

@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -41,6 +43,23 @@ def test_reads_what_was_written(made):
         assert shards.sources[shards.source_ids[index]] == record.source
     assert shards.read([]) == []
     shards.verify()
+
+
+def test_directories_share_what_files_may_be_open(made, tmp_path):
+    """In a process of its own with a limit of 64 files, of which others need some."""
+    many = 40
+    make_shards(tmp_path / "many", [1] * many, sentences_per_shard=1)
+    script = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from lvm_jax.data.shards import Shards
+all_shards = [Shards(d) for d in [{str(tmp_path / "many")!r}] * 3]
+for _ in range(2):
+    for shards in all_shards:
+        assert len(shards.read_bytes(range({many}))) == {many}
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_manifest_counts(made):
