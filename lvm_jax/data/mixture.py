@@ -11,6 +11,7 @@ Legend: B rows of the global batch, R rows of a plan, M sources, W phases of con
 """
 
 import functools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,7 +65,7 @@ def _feistel(values: np.ndarray, bits: int, keys: tuple[np.uint64, ...]) -> np.n
     return (left << np.uint64(widths[1])) | right
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=256)  # two for each of a hundred sources, 32 KiB each
 def _block(number: int, size: int, seed: int, epoch: int) -> np.ndarray:
     """A stretch of the shuffled order; neighbouring steps share it."""
     start = number * _BLOCK
@@ -169,7 +170,7 @@ class Schedule:
 
 def cycle_shares(weights: Sequence[float]) -> tuple[int, ...]:
     """Weights as whole numbers that sum to a cycle; what is above 0 stays so."""
-    exact = np.array(weights, np.float64) / np.sum(weights) * _CYCLE
+    exact = np.array(weights, np.float64) / math.fsum(weights) * _CYCLE
     shares = np.maximum(np.floor(exact), exact > 0).astype(np.int64)
     # The largest remainders get what is missing; the largest share pays for tiny ones.
     missing = _CYCLE - int(shares.sum())
