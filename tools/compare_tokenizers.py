@@ -98,13 +98,10 @@ def _seconds(place: str) -> dict[str, float]:
     from lvm_jax.training import metrics
 
     lines = [line for line in metrics.read_metrics(pathlib.Path(place)) if "train/loss" in line]
-    seconds, before = 0.0, 0
-    for line in lines:
-        seconds += line.get("perf/sec_per_step", 0.0) * (line["step"] - before)
-        before = line["step"]
     if not lines:
         return {}
-    return {"images_seen": lines[-1]["train/images_seen"], "train_seconds": round(seconds, 1)}
+    seconds = round(metrics.training_seconds(lines), 1)
+    return {"images_seen": lines[-1]["train/images_seen"], "train_seconds": seconds}
 
 
 if __name__ == "__main__":

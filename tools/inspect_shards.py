@@ -52,6 +52,7 @@ def main(directory: str) -> None:
 
 
 def print_summary(shards) -> None:
+    """Sizes, fingerprints, and counts by source and by kind."""
     manifest, vocabulary = shards.manifest, shards.vocabulary
     num_bytes = sum(entry["bytes"] for entry in manifest["shards"])
     print(shards.directory)
@@ -69,6 +70,7 @@ def print_summary(shards) -> None:
 
 
 def print_lengths(shards) -> None:
+    """A histogram of images per sentence."""
     counts = np.bincount(shards.num_images)
     print(f"\n{'images per sentence':>20}{'sentences':>14}")
     for length in np.flatnonzero(counts):
@@ -77,19 +79,20 @@ def print_lengths(shards) -> None:
 
 
 def print_codes(shards) -> None:
+    """How a sample of sentences, spread evenly, uses the codes."""
+    from lvm_jax.evaluation import perplexity
+
     size = len(shards) if not SAMPLE.value else min(SAMPLE.value, len(shards))
     chosen = np.arange(size) * len(shards) // size
     counts = np.zeros(shards.vocabulary.num_codes, np.int64)
     for part in np.array_split(chosen, -(-size // 1024)):
         for ids in shards.read(part):
             counts += np.bincount(ids.ravel(), minlength=len(counts))
-    share = counts[counts > 0] / counts.sum()
-    perplexity = np.exp(-np.sum(share * np.log(share)))
     top = np.argsort(-counts, kind="stable")[:5]
     most = ", ".join(f"{code} ({counts[code] / counts.sum():.2%})" for code in top)
     print(f"\ncodes of {size:,} sentences")
     print(f"  in use      {np.count_nonzero(counts)} of {len(counts)}")
-    print(f"  perplexity  {perplexity:.1f} (unigram)")
+    print(f"  perplexity  {np.exp(perplexity.code_entropy(counts)):.1f} (unigram)")
     print(f"  frequent    {most}")
     print(f"\n{'codes by rank':>20}{'share of ids':>14}")
     ranked, first = np.sort(counts)[::-1] / counts.sum(), 1
@@ -101,6 +104,7 @@ def print_codes(shards) -> None:
 
 
 def verify(shards) -> None:
+    """Reads everything; ValueError names the files whose checksum is another."""
     total = sum(entry["bytes"] for entry in shards.manifest["shards"])
     with tqdm.tqdm(total=total, unit="B", unit_scale=True, desc="verify") as bar:
         shards.verify(bar.update)
@@ -108,6 +112,7 @@ def verify(shards) -> None:
 
 
 def export(shards) -> None:
+    """Writes LVM's JSON lines to --export_jsonl."""
     from lvm_jax.data.jsonl import export_jsonl
 
     with tqdm.tqdm(total=len(shards), unit=" sentences", desc="export") as bar:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lvm_jax import atomic, configs, trees
+from lvm_jax import atomic, configs, images, trees
 from lvm_jax.data.shards import Shards
 from lvm_jax.evaluation import analogies, charts, perplexity, report
 from lvm_jax.evaluation.analogies import AnalogyConfig
@@ -119,7 +119,7 @@ def run(
     tokenizer_lines = _metrics_near(tokenizer_dir)
     model_lines = metrics_lib.read_metrics(model_dir)
     parameters = trees.count_parameters(model.params)
-    seconds = [training_seconds(lines) for lines in (tokenizer_lines, model_lines)]
+    seconds = [metrics_lib.training_seconds(lines) for lines in (tokenizer_lines, model_lines)]
     tiles = [(_count(parameters), "parameters in the transformer")]
     if all(seconds):
         what = f"of training, both models, on {_devices()}"
@@ -171,16 +171,6 @@ def code_counts(
     return perplexity.count_codes(arrays, model.vocabulary.num_codes)
 
 
-def training_seconds(lines: Sequence[Mapping[str, Any]]) -> float:
-    """Seconds of training steps behind a metrics.jsonl: no compilation, evaluation or pauses."""
-    total, before = 0.0, 0
-    for line in lines:
-        if "perf/sec_per_step" in line:
-            total += (line["step"] - before) * line["perf/sec_per_step"]
-            before = line["step"]
-    return total
-
-
 def _reconstructions(
     experiment: AnalogyExperiment, tokenizer: Tokenizer
 ) -> report.Reconstructions | None:
@@ -194,9 +184,8 @@ def _reconstructions(
         sentence = sources[which].sentence(experiment.evaluation.seeds[0], epoch, index)
         pictures.append(spec.load(sentence.images[0], tokenizer.image_size, read_cached))
     originals = np.stack(pictures)
-    decoded = tokenizer.decode(tokenizer.encode(originals))
-    as_uint8 = np.rint(np.asarray(decoded) * 255).astype(np.uint8)
-    return report.Reconstructions(originals=originals, decoded=as_uint8)
+    decoded = images.to_uint8(tokenizer.decode(tokenizer.encode(originals)))
+    return report.Reconstructions(originals=originals, decoded=decoded)
 
 
 def _metrics_near(tokenizer_dir: pathlib.Path) -> list[dict[str, Any]]:
@@ -221,9 +210,7 @@ def _tokenizer_charts(lines: Sequence[Mapping[str, Any]]) -> tuple[charts.Chart,
 def _model_charts(
     lines: Sequence[Mapping[str, Any]], counts: np.ndarray
 ) -> tuple[charts.Chart, ...]:
-    shares = counts[counts > 0] / counts.sum()
-    entropy = float(-np.sum(shares * np.log(shares)))
-    levels = {"unigram of the codes": entropy}
+    levels = {"unigram of the codes": perplexity.code_entropy(counts)}
     chart = _chart(lines, "Loss", "nats per id", "(train|eval/.*)/loss", levels)
     return () if chart is None else (chart,)
 

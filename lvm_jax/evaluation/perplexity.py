@@ -138,6 +138,12 @@ def count_codes(arrays: Iterable[np.ndarray], num_codes: int) -> np.ndarray:
     return counts
 
 
+def code_entropy(counts: np.ndarray) -> float:
+    """Nats per id when codes are drawn as often as counted; exp of it is their perplexity."""
+    shares = counts[counts > 0] / max(1, counts.sum())
+    return float(-np.sum(shares * np.log(shares)))
+
+
 def unigram(counts: np.ndarray) -> np.ndarray:
     """Code counts -> probabilities, one added to each count so that none is zero; float64."""
     smoothed = np.asarray(counts, np.float64) + 1

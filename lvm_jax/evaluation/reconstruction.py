@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import images
-from lvm_jax.evaluation import image_metrics
+from lvm_jax.evaluation import image_metrics, perplexity
 from lvm_jax.tokenizer import fidelity
 from lvm_jax.tokenizer.codec import Tokenizer
 
@@ -105,13 +105,12 @@ def reconstruct(
             ssim.append(image_metrics.ssim(decoded, originals))
         shown += zip(originals, decoded) if len(shown) < num_shown else ()
         progress(len(originals))
-    shares = counts[counts > 0] / counts.sum()
     return Reconstructions(
         paths=tuple(os.fspath(path) for path in paths),
         psnr=np.concatenate(psnr),
         ssim=np.concatenate(ssim) if ssim else np.empty(0),
         usage=float(np.mean(counts > 0)),
-        perplexity=float(np.exp(-np.sum(shares * np.log(shares)))),
+        perplexity=float(np.exp(perplexity.code_entropy(counts))),
         shown=tuple(shown[:num_shown]),
     )
 

@@ -4,7 +4,7 @@ import json
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tqdm
@@ -56,7 +56,7 @@ class MetricsWriter:
         """Writes one line.
 
         Raises:
-            OSError: the disk is full or read-only; names the file.
+            atomic.WriteError: the disk is full or read-only; names the file.
         """
         if self._file is None:
             return
@@ -64,7 +64,7 @@ class MetricsWriter:
         try:
             self._file.write((json.dumps(line) + "\n").encode())
         except OSError as error:
-            raise OSError(f"cannot write {self._path}: {error.strerror}; make room") from error
+            raise atomic.write_error(self._path, error) from error
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(name, value, step)
@@ -88,6 +88,16 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
             # A killed run may leave its last line unfinished.
             logging.warning("%s: dropped an unfinished line", path)
     return lines
+
+
+def training_seconds(lines: Sequence[Mapping[str, Any]]) -> float:
+    """Seconds of the steps behind such lines: no compilation, evaluation or pauses."""
+    total, before = 0.0, 0
+    for line in lines:
+        if "perf/sec_per_step" in line:
+            total += (line["step"] - before) * line["perf/sec_per_step"]
+            before = line["step"]
+    return total
 
 
 def _keep_until(path: pathlib.Path, step: int) -> None:

@@ -65,16 +65,6 @@ def test_code_counts_come_from_the_shards_of_the_model(trained, folder):
     np.testing.assert_array_equal(counts, np.bincount(every, minlength=32))
 
 
-def test_training_seconds_leave_out_what_was_not_measured():
-    lines = [
-        {"step": 10, "train/loss": 1.0},
-        {"step": 20, "perf/sec_per_step": 0.5},
-        {"step": 25, "eval/held_out/loss": 1.0},
-        {"step": 40, "perf/sec_per_step": 1.0},
-    ]
-    assert analogy_job.training_seconds(lines) == 20 * 0.5 + 20 * 1.0
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -55,3 +55,13 @@ def test_a_full_disk_is_named(tmp_path):
     with pytest.raises(OSError, match=r"cannot write .*metrics\.jsonl: No space left"):
         writer.write(1, {"train/loss": 1.0})
     writer.close()
+
+
+def test_training_seconds_leave_out_what_was_not_measured():
+    lines = [
+        {"step": 10, "train/loss": 1.0},
+        {"step": 20, "perf/sec_per_step": 0.5},
+        {"step": 25, "eval/held_out/loss": 1.0},
+        {"step": 40, "perf/sec_per_step": 1.0},
+    ]
+    assert metrics.training_seconds(lines) == 20 * 0.5 + 20 * 1.0
