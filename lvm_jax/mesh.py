@@ -31,6 +31,7 @@ class MeshConfig:
 
     @property
     def sizes(self) -> tuple[int, int, int]:
+        """In the order of `AXES`, -1 not yet filled in; see `resolve`."""
         return (self.data, self.fsdp, self.tensor)
 
     def __str__(self):

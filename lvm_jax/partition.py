@@ -166,6 +166,7 @@ def split_largest(
     ways = math.prod(mesh.shape[axis] for axis in rules.mesh_axes("embed"))
 
     def sharding(shape: Sequence[int]) -> NamedSharding:
+        """Of one leaf: its largest dimension that divides, or none, is split `ways` ways."""
         dims = [(length, dim) for dim, length in enumerate(shape) if length % ways == 0]
         if not dims or math.prod(shape) < min_elements:
             return replicated(mesh)

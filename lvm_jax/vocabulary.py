@@ -41,14 +41,17 @@ class Vocabulary:
 
     @property
     def bos(self) -> int:
+        """Begins a sentence."""
         return self.num_codes
 
     @property
     def eos(self) -> int:
+        """Ends a sentence."""
         return self.num_codes + 1
 
     @property
     def pad(self) -> int:
+        """Fills what is left of a row; never a target."""
         return self.num_codes + 2
 
     @property

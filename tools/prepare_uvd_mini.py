@@ -53,11 +53,13 @@ class Job:
     workers: int
 
     def open(self, package: Package) -> pathlib.Path:
+        """The folder of an unpacked package, fetched first where needed."""
         packages.fetch(package, self.downloads)
         return packages.unpack(package, self.downloads)
 
 
 def make_emoji(job: Job) -> list[str]:
+    """Things drawn in color and in line, flat and solid, and for the drawn ones another style."""
     tones = not job.small
     drawn = emoji.list_openmoji(job.open(packages.OPENMOJI), tones)
     solid = emoji.list_fluent(job.open(packages.FLUENT_3D), "emoji_3d", tones)
@@ -73,16 +75,19 @@ def make_emoji(job: Job) -> list[str]:
 
 
 def make_animations(job: Job) -> list[str]:
+    """Frames of moving emoji."""
     found = animations.list_animations(job.open(packages.FLUENT_ANIM), 40 if job.small else 0)
     return items.run("anim", animations.make, job.out, found, animations.is_done, job.workers)
 
 
 def make_earth(job: Job) -> list[str]:
+    """Tiles of the Earth: satellite picture, relief, land."""
     earth.make(job.out, job.open(packages.BASEMAP), job.small)
     return []
 
 
 def make_models(job: Job) -> list[str]:
+    """Views of furniture around a full turn, with depth, normals, masks and segments."""
     num_views, limit = (8, 60) if job.small else (24, 0)
     found = models3d.list_models(job.open(packages.FURNITURE), num_views, limit)
     models3d.write_credits(job.out, found)
@@ -90,12 +95,19 @@ def make_models(job: Job) -> list[str]:
 
 
 def make_edges(job: Job) -> list[str]:
+    """Edges that a network finds in pictures of the other parts, which must be there."""
     return edges.make(job.out, job.open(packages.HED))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
-    """A part of the corpus: what it is made from and by."""
+    """A part of the corpus.
+
+    Attributes:
+        packages: what it is made from.
+        modules: that must be installed for it.
+        make: makes what is not there yet; returns a line for each picture that could not be made.
+    """
 
     packages: tuple[Package, ...]
     modules: tuple[str, ...]

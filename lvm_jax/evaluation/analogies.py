@@ -73,6 +73,7 @@ class AnalogyConfig:
 
     @property
     def sampling(self) -> SamplingConfig:
+        """How answers are drawn; ValueError where that cannot be."""
         return SamplingConfig(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 
 

@@ -47,6 +47,7 @@ class SeedScores:
     mse: dict[str, np.ndarray]
 
     def perplexity(self, condition: str) -> perplexity.Perplexity:
+        """Over the examples of this seed, for one of the conditions of `nll`."""
         return perplexity.summarize(self.nll[condition][:, None])
 
     def margin(self, rival: str) -> tuple[float, float]:
@@ -90,6 +91,7 @@ class TaskResult:
 
     @property
     def rivals(self) -> tuple[str, ...]:
+        """The measured conditions that the right prompt is held against."""
         return tuple(name for name in RIVALS if name in self.conditions)
 
     def perplexity(self, condition: str) -> float:
@@ -101,6 +103,7 @@ class TaskResult:
         return float(np.mean([np.exp(seed.nll[condition]).mean() for seed in self.seeds]))
 
     def mse(self, compared: str) -> float:
+        """Mean squared error over all seeds and examples, pixels in [0, 1]."""
         return float(np.mean([seed.mse[compared].mean() for seed in self.seeds]))
 
     def holds(self, rival: str) -> int:

@@ -35,9 +35,13 @@ class Task(Protocol):
     """A name, and examples as a pure function of (seed, index)."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Heads its results; differs from the names of other tasks."""
+        ...
 
-    def example(self, seed: int, index: int) -> Example: ...
+    def example(self, seed: int, index: int) -> Example:
+        """An analogy; any index is good, and different ones show different pictures if possible."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

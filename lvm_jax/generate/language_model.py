@@ -36,6 +36,7 @@ class LanguageModel:
 
     @property
     def vocabulary(self) -> Vocabulary:
+        """The ids: codes, then BOS, EOS, PAD."""
         return self.config.vocabulary
 
     def logits(self, ids: Int[Array, "B L"] | np.ndarray) -> Float[Array, "B L V"]:

@@ -31,6 +31,7 @@ class Cache:
 
     @property
     def capacity(self) -> int:
+        """T: positions there is room for, filled or not."""
         return self.keys[0].shape[-1]
 
 

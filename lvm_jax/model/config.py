@@ -66,6 +66,7 @@ class TransformerConfig:
 
     @property
     def head_dim(self) -> int:
+        """Width of one query, key or value; even."""
         return self.hidden_dim // self.num_heads
 
     @property

@@ -135,6 +135,7 @@ class _FrameReader:
         self._passed: dict[int, np.ndarray] = {}
 
     def read(self, frame: int) -> np.ndarray:
+        """`FrameReaders.read`, of this file."""
         with self._waiting:
             self._wanted[frame] += 1
         try:

@@ -85,14 +85,17 @@ class Tokenizer:
 
     @property
     def image_size(self) -> int:
+        """Pixels per side of every image."""
         return self.config.image_size
 
     @property
     def tokens_per_image(self) -> int:
+        """Ids of one image, row by row from the top left."""
         return self.config.tokens_per_image
 
     @property
     def num_codes(self) -> int:
+        """Ids are below this."""
         return self.config.num_codes
 
     @property

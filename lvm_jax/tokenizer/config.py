@@ -124,6 +124,7 @@ class VQGANConfig:
 
     @property
     def num_levels(self) -> int:
+        """Resolutions; each but the first has half the side of the one before."""
         return len(self.dim_multipliers)
 
     @property
@@ -138,6 +139,7 @@ class VQGANConfig:
 
     @property
     def tokens_per_image(self) -> int:
+        """Codes of an image: the whole grid, row by row."""
         return self.grid_size**2
 
     def level_dim(self, level: int) -> int:

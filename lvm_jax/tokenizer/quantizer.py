@@ -102,6 +102,7 @@ def entropy_loss(codebook_KD: jax.Array, z_ND: jax.Array, temperature: float) ->
 
     @jax.checkpoint
     def sums(codebook_KD: jax.Array, z_CD: jax.Array, weights_C: jax.Array):
+        """Of a chunk's C vectors: entropies of their choices (scalar), and choices per code [K]."""
         dots_CK = jnp.einsum("CD,KD->CK", z_CD, codebook_KD, precision=jax.lax.Precision.HIGHEST)
         # |z|^2 is the same for all codes, and a softmax does not see it.
         affinity_CK = 2.0 * dots_CK - jnp.sum(codebook_KD * codebook_KD, axis=-1)

@@ -80,6 +80,8 @@ class Mid(nnx.Module):
 
 
 class Encoder(nnx.Module):
+    """Folded pixels [B, H, W, 3 * patch_size^2] -> [B, h, w, latent_dim], finest level first."""
+
     def __init__(self, config: VQGANConfig, *, rngs: nnx.Rngs):
         self.num_levels = config.num_levels
         in_dim = IMAGE_CHANNELS * config.patch_size**2
@@ -100,6 +102,8 @@ class Encoder(nnx.Module):
 
 
 class Decoder(nnx.Module):
+    """[B, h, w, latent_dim] -> features [B, H, W, C], of which `conv_out` makes folded pixels."""
+
     def __init__(self, config: VQGANConfig, *, rngs: nnx.Rngs):
         self.num_levels = config.num_levels
         dim = config.level_dim(-1)
@@ -120,6 +124,8 @@ class Decoder(nnx.Module):
 
 
 class VQGAN(nnx.Module):
+    """Both halves, the convolutions around the codes (if any), and float32 codes [K, D]."""
+
     def __init__(self, config: VQGANConfig, *, rngs: nnx.Rngs):
         self.encoder = Encoder(config, rngs=rngs)
         self.decoder = Decoder(config, rngs=rngs)

@@ -68,10 +68,12 @@ class Setup:
 
     @property
     def tx(self) -> optax.GradientTransformation:
+        """The update of the VQGAN."""
         return optimizer_lib.make(self.optimizer)
 
     @property
     def discriminator_tx(self) -> optax.GradientTransformation:
+        """The discriminator's; its schedule counts its own updates."""
         return optimizer_lib.make(self.discriminator_optimizer)
 
 

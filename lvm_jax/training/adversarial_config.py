@@ -115,10 +115,12 @@ class AdversarialConfig:
 
     @property
     def has_discriminator(self) -> bool:
+        """Whether one is made at all; it may still start late."""
         return self.generator_weight > 0
 
     @property
     def has_perceptual_loss(self) -> bool:
+        """Whether it is trained on; a weight of 0 only measures."""
         return self.perceptual is not None and self.perceptual.weight > 0
 
     def check_images(self, model: VQGANConfig) -> None:

@@ -243,6 +243,7 @@ class Checkpoints:
         return from_plain(restored.state, abstract_state)
 
     def close(self) -> None:
+        """Waits for a save that is under way, then lets go of the folder."""
         self._manager.close()
 
 

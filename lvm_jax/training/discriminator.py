@@ -58,6 +58,8 @@ class DiscriminatorConfig:
 
 
 class Discriminator(nnx.Module):
+    """Pixels [B, H, W, 3] in [-1, 1] -> scores of overlapping patches [B, h, w]."""
+
     def __init__(self, config: DiscriminatorConfig, *, rngs: nnx.Rngs):
         self.num_layers, self.has_norm = config.num_layers, config.norm_groups > 0
         self.blurs = config.downsample == "blur"

@@ -21,10 +21,12 @@ class Times:
 
     @property
     def median(self) -> float:
+        """Of the elapsed seconds."""
         return statistics.median(self.wall)
 
     @property
     def cpu_median(self) -> float:
+        """Of the seconds of all threads."""
         return statistics.median(self.cpu)
 
 
