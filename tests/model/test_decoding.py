@@ -20,8 +20,8 @@ def assert_close(found, expected):
 
     Against float64 either side is wrong by up to 2e-6 of the largest logit (measured on Zen 4), so
     the two may differ by twice that; 1e-5 leaves room for other processors. A wrong mask, position
-    or cache entry moves logits by more than a tenth. A logit near zero is a sum of terms that cancel,
-    so it has no relative precision of its own.
+    or cache entry moves logits by more than a tenth. A logit near zero is a sum of terms that
+    cancel, so it has no relative precision of its own.
     """
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * float(np.abs(expected).max()))
 
