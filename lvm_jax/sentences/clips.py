@@ -9,7 +9,7 @@ import functools
 import itertools
 import math
 import pathlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent import futures
 from typing import Any, Literal
 
@@ -104,6 +104,11 @@ def _make(makers: Mapping[str, Callable[[], Clip]], keys: Iterable[str]) -> list
         return list(pool.map(lambda key: makers[key](), keys))
 
 
+def _check_strides(name: str, strides: Sequence[int]) -> None:
+    if not strides or min(strides) < 1:
+        raise ValueError(f"{name}.strides={strides} must be one or more positive numbers")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Clips(Source):
     """What sources of clips share."""
@@ -168,10 +173,7 @@ class Videos(Clips):
             raise ValueError(
                 f"{self.name}.frames_per_sentence={self.frames_per_sentence} must be at least 1"
             )
-        if not self.strides or min(self.strides) < 1:
-            raise ValueError(
-                f"{self.name}.strides={self.strides} must be one or more positive numbers"
-            )
+        _check_strides(self.name, self.strides)
 
     @property
     def images_per_sentence(self) -> int:
@@ -290,10 +292,7 @@ class MultiView(Clips):
             raise ValueError(
                 f"{self.name}.views_per_sentence={self.views_per_sentence} must be at least 2"
             )
-        if not self.strides or min(self.strides) < 1:
-            raise ValueError(
-                f"{self.name}.strides={self.strides} must be one or more positive numbers"
-            )
+        _check_strides(self.name, self.strides)
 
     @property
     def images_per_sentence(self) -> int:
