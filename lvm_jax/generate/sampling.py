@@ -37,7 +37,7 @@ class SamplingConfig:
             raise ValueError(f"top_p={self.top_p} must be in (0, 1]; 1 keeps everything")
 
 
-def row_keys(seed: int, candidates: Int[Array, "B"]) -> Key[Array, "B"]:
+def row_keys(seed: int, candidates: Int[Array, " B"]) -> Key[Array, " B"]:
     """One random stream per row, from (seed, candidate) alone.
 
     Neither the row's place nor the batch's size enters: a prompt asked alone and in a batch draws
@@ -49,10 +49,10 @@ def row_keys(seed: int, candidates: Int[Array, "B"]) -> Key[Array, "B"]:
 
 def sample(
     logits: Float[Array, "B V"],
-    keys: Key[Array, "B"],
+    keys: Key[Array, " B"],
     position: Int[Array, ""] | int,
     config: SamplingConfig,
-) -> Int[Array, "B"]:
+) -> Int[Array, " B"]:
     """Draws one id per row.
 
     Args:

@@ -16,7 +16,7 @@ _SSIM_MEANS, _SSIM_VARIANCES = 0.01**2, 0.03**2
 
 def psnr(
     images_BHWC: Float[Array, "B H W 3"], decoded_BHWC: Float[Array, "B H W 3"]
-) -> Float[Array, "B"]:
+) -> Float[Array, " B"]:
     """Peak signal-to-noise ratio of each image in dB; pixels in [0, 1], the decoded ones clipped.
 
     Identical images give 100 dB.
@@ -27,7 +27,7 @@ def psnr(
 
 def ssim(
     images_BHWC: Float[Array, "B H W 3"], decoded_BHWC: Float[Array, "B H W 3"]
-) -> Float[Array, "B"]:
+) -> Float[Array, " B"]:
     """Structural similarity of each image, at most 1; the decoded pixels are clipped to [0, 1].
 
     Paper: Wang et al. 2004, with its Gaussian window of 11 pixels (sigma 1.5); the mean over

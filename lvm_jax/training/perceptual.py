@@ -93,7 +93,7 @@ def distance(
     params: Params,
     images_BHWC: Float[Array, "B H W 3"],
     others_BHWC: Float[Array, "B H W 3"],
-) -> Float[Array, "B"]:
+) -> Float[Array, " B"]:
     """The distance of each pair of images: 0 for equal ones.
 
     Both networks compare the features of each pixel after each stage as unit vectors. LPIPS sums
