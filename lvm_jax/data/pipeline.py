@@ -20,6 +20,7 @@ from absl import flags
 
 from lvm_jax.data import assemble, mixture, plan_cache, selection
 from lvm_jax.data import config as config_lib
+from lvm_jax.data import packing as packing_lib
 from lvm_jax.data import rows as rows_lib
 from lvm_jax.data.config import DataConfig, Packing
 from lvm_jax.data.shards import Shards
@@ -124,7 +125,7 @@ class Pipeline:
             "long_sentences": config.long_sentences,
             "split": selection.of_source(None, config.split).as_key(),
             "shuffle": config.shuffle,
-            "row_plan_version": rows_lib.VERSION,
+            "row_plan_version": packing_lib.VERSION,
             "seed": self.seed,
         }
 

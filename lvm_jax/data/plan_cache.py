@@ -19,7 +19,8 @@ import numpy as np
 from absl import logging
 
 from lvm_jax.data.config import LongSentences, Packing
-from lvm_jax.data.rows import VERSION, RowPlan, plan_rows
+from lvm_jax.data.packing import VERSION, plan_rows
+from lvm_jax.data.rows import RowPlan
 from lvm_jax.data.selection import Selection, select
 from lvm_jax.data.shards import Shards
 
