@@ -12,10 +12,11 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from lvm_jax import images as images_lib
 from lvm_jax import partition
 from lvm_jax.data import mixture
+from lvm_jax.data.loading import SquareLoader
 from lvm_jax.sentences import compose, spec
-from lvm_jax.sentences.pictures import PictureCache
 
 _PREFETCH = 2  # batches loaded ahead of the step
 _PICTURE_CACHE_BYTES = 256 * 2**20
@@ -24,13 +25,24 @@ _PICTURE_CACHE_BYTES = 256 * 2**20
 class CorpusImages:
     """The images of a corpus, one after another: every image of every sentence.
 
+    They are read as `data.build` reads them, so that the tokenizer sees in training what it will be
+    given then. A large JPEG is decoded at a part of its size, which depends on the square that is
+    shown: that keeps at least twice the side of an image, also of a small crop.
+
     Args:
         corpus: the sources.
         size: side of the images.
         memory_megabytes: prepared images that are kept, first come first kept.
+        images: how files become square pictures, and how large they may be.
     """
 
-    def __init__(self, corpus: compose.CorpusConfig, size: int, memory_megabytes: int = 0):
+    def __init__(
+        self,
+        corpus: compose.CorpusConfig,
+        size: int,
+        memory_megabytes: int = 0,
+        images: images_lib.ImageConfig | None = None,
+    ):
         self._corpus, self.image_size = corpus, size
         self._epoch_ends = list(
             itertools.accumulate(
@@ -40,17 +52,24 @@ class CorpusImages:
         self.fingerprint = compose.Sentences(corpus).fingerprint()
         self._kept: dict[str, np.ndarray] = {}
         self._max_kept = memory_megabytes * 2**20 // (3 * size * size)
-        self._read = PictureCache(_PICTURE_CACHE_BYTES).read
+        config = images or images_lib.ImageConfig()
+        self._loader = SquareLoader(config, size, _PICTURE_CACHE_BYTES)
 
     def __len__(self) -> int:
         return self._corpus.epochs * self._epoch_ends[-1]
 
     def load(self, index: int) -> np.ndarray:
-        """uint8 [size, size, 3]; index in [0, len)."""
+        """uint8 [size, size, 3]; index in [0, len).
+
+        Raises:
+            images.ImageError: the file cannot be read or is too large; names it.
+        """
         ref = self._ref(index)
         image = self._kept.get(ref.key)
         if image is None:
-            image = spec.load(ref, self.image_size, read=self._read)
+            (image,) = self._loader.load([ref])
+            if isinstance(image, images_lib.ImageError):
+                raise image
             if len(self._kept) < self._max_kept:
                 self._kept[ref.key] = image
         return image
