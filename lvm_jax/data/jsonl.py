@@ -2,7 +2,8 @@
 
 A file is cut into stretches of equal bytes, each of which makes one shard. What is in a shard so
 depends on the file alone: it is the same for any number of processes, and an interrupted import
-goes on after the shards that are finished. Ids are taken as they are; no tokenizer is needed.
+goes on after the shards that are finished, if their lines are the same as then: their hash counts
+where the times of the file do not. Ids are taken as they are; no tokenizer is needed.
 
 Legend: N images of a line, T ids per image.
 """
@@ -16,15 +17,16 @@ import json
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
 import numpy as np
 from absl import logging
 
-from lvm_jax.data import records
+from lvm_jax import atomic
+from lvm_jax.data import originals
 from lvm_jax.data.records import Record
-from lvm_jax.data.shards import Shards
+from lvm_jax.data.shards import MANIFEST, Shards
 from lvm_jax.data.shards_writer import ShardsWriter
 from lvm_jax.vocabulary import Vocabulary
 
@@ -85,6 +87,7 @@ class _Result:
     stretch: _Stretch
     rejects: list[dict[str, Any]]
     refused: bool
+    sha256: str = ""  # of its lines
 
 
 def import_jsonl(
@@ -105,7 +108,8 @@ def import_jsonl(
         The finished shards. OUT/rejects.jsonl lists the bad lines, where there are any.
 
     Raises:
-        ValueError: a missing file, more bad lines than allowed, or no good one; named.
+        ValueError: a missing file, one that changed since shards were made of it, more bad lines
+            than allowed, or no good one; named.
         RuntimeError: the disk became full or a process died; a new run goes on.
     """
     config = config or ImportConfig()
@@ -114,8 +118,10 @@ def import_jsonl(
     arguments = (os.fspath(out), _build_key(paths, config), config)
     writer = _open_writer(*arguments)
     if writer.complete:
+        shards = Shards(out)
+        _require_unchanged(shards, paths, stretches)
         logging.info("%s: everything is there already, nothing to do", out)
-        return Shards(out)
+        return shards
     waiting = [stretch for stretch in stretches if not writer.finished(stretch.number)]
     if len(waiting) < len(stretches):
         done = len(stretches) - len(waiting)
@@ -123,9 +129,12 @@ def import_jsonl(
     total = sum(stretch.stop - stretch.start for stretch in stretches)
     done = total - sum(stretch.stop - stretch.start for stretch in waiting)
     finished = set(range(len(stretches))) - {stretch.number for stretch in waiting}
-    rejects = {n: writer.read_notes(n)["about"]["rejects"] for n in finished}
+    about = {n: writer.read_notes(n)["about"] for n in finished}
+    rejects = {n: about[n]["rejects"] for n in finished}
+    hashes = {n: _hash_of_finished(stretches[n], about[n], out) for n in sorted(finished)}
     for result in _run(waiting, arguments):
         rejects[result.stretch.number] = result.rejects
+        hashes[result.stretch.number] = result.sha256
         if result.refused or sum(map(len, rejects.values())) > config.max_bad_lines:
             _refuse(writer, config, stretches, rejects)
         done += result.stretch.stop - result.stretch.start
@@ -135,7 +144,13 @@ def import_jsonl(
     writer.finish(
         len(stretches),
         {
-            "jsonl": [{"file": path.name, "bytes": path.stat().st_size} for path in paths],
+            "jsonl": [
+                {
+                    **{"file": path.name, "bytes": path.stat().st_size},
+                    "sha256": _hash_of_file(path, stretches, hashes),
+                }
+                for path in paths
+            ],
             "lines": lines,
             "bad_lines": sum(map(len, rejects.values())),
         },
@@ -182,18 +197,11 @@ def export_jsonl(
     Raises:
         RuntimeError: the file cannot be written.
     """
-    path = pathlib.Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            for start in range(0, len(shards), _EXPORTED_TOGETHER):
-                part = np.arange(start, min(start + _EXPORTED_TOGETHER, len(shards)))
-                file.write(b"".join(_line(ids) for ids in shards.read(part)))
-                progress(len(part))
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise records.write_error(path, error) from error
+    with atomic.writing(path) as partial, open(partial, "wb") as file:
+        for start in range(0, len(shards), _EXPORTED_TOGETHER):
+            part = np.arange(start, min(start + _EXPORTED_TOGETHER, len(shards)))
+            file.write(b"".join(_line(ids) for ids in shards.read(part)))
+            progress(len(part))
 
 
 def _line(ids: np.ndarray) -> bytes:
@@ -219,12 +227,57 @@ def _stretches(paths: Sequence[pathlib.Path], config: ImportConfig) -> list[_Str
 
 
 def _build_key(paths: Sequence[pathlib.Path], config: ImportConfig) -> str:
-    """Changes with what the shards depend on: names and sizes stand for the files' content."""
+    """Changes with what the shards depend on, but for changes that leave a file its size."""
     about = dataclasses.asdict(config)
     del about["num_workers"], about["max_bad_lines"]
     files = [(path.name, path.stat().st_size) for path in paths]
     text = json.dumps([VERSION, KIND, files, about], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _hash_of_finished(stretch: _Stretch, about: dict[str, Any], out: str | os.PathLike) -> str:
+    """The hash of the lines of a finished shard, if the file has them still."""
+    # Imports that an older version began have no hash.
+    if "sha256" in about and about["stamp"] == originals.stamp_of(stretch.path):
+        return about["sha256"]
+    found = _hash_of_lines(stretch)
+    if about.get("sha256", found) != found:
+        raise ValueError(
+            f"{stretch.path} has changed since shards in {os.fspath(out)} were made of it, though "
+            f"its size is the same; put the old file back, or remove --out={os.fspath(out)}"
+        )
+    return found
+
+
+def _require_unchanged(
+    shards: Shards, paths: Sequence[pathlib.Path], stretches: Sequence[_Stretch]
+) -> None:
+    """Refuses files that have changed since all of their shards were finished."""
+    finished = (shards.directory / MANIFEST).stat().st_mtime_ns
+    for path, about in zip(paths, shards.manifest["about"]["jsonl"], strict=True):
+        status = path.stat()
+        if "sha256" not in about or max(status.st_mtime_ns, status.st_ctime_ns) < finished:
+            continue
+        hashes = {s.number: _hash_of_lines(s) for s in stretches if s.path == str(path)}
+        if _hash_of_file(path, stretches, hashes) != about["sha256"]:
+            raise ValueError(
+                f"{path} has changed since {shards.directory} was made of it, though its size is "
+                "the same; give another --out or remove it"
+            )
+
+
+def _hash_of_lines(stretch: _Stretch) -> str:
+    digest = hashlib.sha256()
+    for _ in _lines(stretch, digest):
+        pass
+    return digest.hexdigest()
+
+
+def _hash_of_file(
+    path: pathlib.Path, stretches: Sequence[_Stretch], hashes: Mapping[int, str]
+) -> str:
+    parts = "".join(hashes[s.number] for s in stretches if s.path == str(path))
+    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def _open_writer(out: str, build_key: str, config: ImportConfig) -> ShardsWriter:
@@ -274,11 +327,13 @@ class _TooManyBadLinesError(Exception):
 
 def _import_stretch(stretch: _Stretch) -> _Result:
     config, rejects, num_lines = _worker["config"], [], 0
+    # Taken before the lines: a change while they are read is noticed by the next run.
+    stamp, digest = originals.stamp_of(stretch.path), hashlib.sha256()
     name = pathlib.Path(stretch.path).name
 
     def sentences() -> Iterator[Record]:
         nonlocal num_lines
-        for offset, line in _lines(stretch):
+        for offset, line in _lines(stretch, digest):
             try:
                 if line is None:
                     raise ValueError(f"a line longer than {_LONGEST_LINE} bytes")
@@ -292,34 +347,47 @@ def _import_stretch(stretch: _Stretch) -> _Result:
                 yield Record(kind=KIND, source=source, key=f"{name}@{offset}", ids=ids)
             num_lines += 1
 
+    def about() -> dict[str, Any]:
+        sha256 = digest.hexdigest()
+        return {"lines": num_lines, "rejects": rejects, "stamp": stamp, "sha256": sha256}
+
     try:
-        _worker["writer"].write_shard(
-            stretch.number, sentences(), lambda: {"lines": num_lines, "rejects": rejects}
-        )
+        _worker["writer"].write_shard(stretch.number, sentences(), about)
     except _TooManyBadLinesError:
         return _Result(stretch=stretch, rejects=rejects, refused=True)
-    return _Result(stretch=stretch, rejects=rejects, refused=False)
+    sha256 = digest.hexdigest()
+    return _Result(stretch=stretch, rejects=rejects, refused=False, sha256=sha256)
 
 
-def _lines(stretch: _Stretch) -> Iterator[tuple[int, bytes | None]]:
-    """(offset, line) of the lines that begin in a stretch; None is a line that is too long."""
+def _lines(stretch: _Stretch, digest: Any) -> Iterator[tuple[int, bytes | None]]:
+    """(offset, line) of the lines that begin in a stretch; None is a line that is too long.
+
+    Args:
+        stretch: of a file.
+        digest: of hashlib; gets all bytes of these lines.
+    """
     with open(stretch.path, "rb", buffering=1 << 20) as file:
         if stretch.start:
             # The line that holds the byte before belongs to the stretch before.
             file.seek(stretch.start - 1)
-            _skip_line(file)
+            for _ in _rest_of_line(file):
+                pass
         while (offset := file.tell()) < stretch.stop:
             line = file.readline(_LONGEST_LINE)
+            digest.update(line)
             if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
-                _skip_line(file)
+                for part in _rest_of_line(file):
+                    digest.update(part)
                 yield offset, None
             else:
                 yield offset, line
 
 
-def _skip_line(file) -> None:
-    while (part := file.readline(_LONGEST_LINE)) and not part.endswith(b"\n"):
-        pass
+def _rest_of_line(file: BinaryIO) -> Iterator[bytes]:
+    while part := file.readline(_LONGEST_LINE):
+        yield part
+        if part.endswith(b"\n"):
+            return
 
 
 def _refuse(writer, config, stretches, rejects) -> None:
@@ -363,10 +431,5 @@ def _write_rejects(writer: ShardsWriter, stretches: Sequence[_Stretch], rejects)
     if not found:
         target.unlink(missing_ok=True)
         return total
-    partial = target.with_name(target.name + ".partial")
-    try:
-        partial.write_text("".join(json.dumps(reject) + "\n" for reject in found))
-        partial.replace(target)
-    except OSError as error:
-        raise records.write_error(target, error) from error
+    atomic.write_text(target, "".join(json.dumps(reject) + "\n" for reject in found))
     return total

@@ -72,7 +72,7 @@ class Originals:
 
     def look(self, path: str) -> Look:
         """What a file holds; any thread may ask."""
-        stamp = _stamp(path)
+        stamp = stamp_of(path)
         return Look(stamp, self._content(path, stamp))
 
     def note(self, path: str, look: Look) -> None:
@@ -122,7 +122,7 @@ class Originals:
             place = int(np.searchsorted(known, np.uint64(number)))
             if place == len(known) or known[place] != number:
                 continue
-            if last["stamp"][place] != _stamp(path):
+            if last["stamp"][place] != stamp_of(path):
                 touched[path] = place
             elif last["content"][place] != first[place]:
                 self.editions[path] = int(last["content"][place])
@@ -147,21 +147,22 @@ class Originals:
         os.ftruncate(self._file, size - size % _ENTRY.itemsize)
 
 
-def _read(path: pathlib.Path) -> np.ndarray:
-    return np.fromfile(path, _ENTRY)  # a torn entry at the end is left out
-
-
-def _number(path: str) -> int:
-    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "little")
-
-
-def _stamp(path: str) -> int:
+def stamp_of(path: str | os.PathLike) -> int:
+    """A number of 64 bits that changes with size and times of a file; 0 if there is none."""
     try:
         status = os.stat(path)
     except OSError:
         return 0  # reading it says what is wrong
     # ctime also tells files that were renamed, or changed and given their old time back.
     return _number(f"{status.st_size},{status.st_mtime_ns},{status.st_ctime_ns}")
+
+
+def _read(path: pathlib.Path) -> np.ndarray:
+    return np.fromfile(path, _ENTRY)  # a torn entry at the end is left out
+
+
+def _number(path: str) -> int:
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "little")
 
 
 def _content(path: str, stamp: int) -> int:
