@@ -6,7 +6,7 @@ Legend: B rows of a batch or of several, L the context, N = L + 1 ids of a row, 
 or parts of them) of these rows, X spans: the pieces and, after each row's pieces, its padding.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -57,6 +57,16 @@ def unpack(packed: Arrays, packing: Packing) -> Arrays:
         "targets": ids_BN[:, 1:].astype(np.int32),
         **_LAYOUTS[packing](packed["counts"], packed["takes"], ids_BN.shape[1] - 1),
     }
+
+
+def split(packed: Arrays, num_rows: int) -> Iterator[Arrays]:
+    """Packed rows in parts of `num_rows` rows; see `pack`."""
+    ids_BN, counts_B, takes_P = (packed[key] for key in ("ids", "counts", "takes"))
+    ends_B = np.cumsum(counts_B)
+    for row in range(0, len(ids_BN), num_rows):
+        rows = slice(row, row + num_rows)
+        first, last = ends_B[row] - counts_B[row], ends_B[rows][-1]
+        yield {"ids": ids_BN[rows], "counts": counts_B[rows], "takes": takes_P[first:last]}
 
 
 def _gather_ids(

@@ -98,12 +98,13 @@ class DataConfig:
         long_sentences: what "sentence" packing does with one longer than `context`: "refuse" it,
             or "split" it at image borders into sentences that fit.
         shuffle: sentences are mixed before packing and rows in every epoch.
-        num_threads: threads that make batches; 0 makes them when they are asked for. They share
+        num_threads: threads that make batches; 0 makes each when it is asked for. They share
             Python's lock, so more than one is slower (by a quarter, measured with two on local
             disk), unless storage is slow to answer.
         num_workers: processes that make batches, each with `num_threads` threads; 0 makes them in
             the process that trains.
-        prefetch: batches made ahead, by each worker process where there are some.
+        prefetch: about how many batches are made ahead, by each worker process where there are
+            some. Small ones are made several at a time, and lie together in memory.
         plan_cache: directory for row plans; empty keeps them beside the shards.
         accept_changed: resume although the data is not what the run began with.
     """

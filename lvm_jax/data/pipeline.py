@@ -22,7 +22,7 @@ from lvm_jax.data import assemble, mixture, plan_cache, selection
 from lvm_jax.data import config as config_lib
 from lvm_jax.data import packing as packing_lib
 from lvm_jax.data import rows as rows_lib
-from lvm_jax.data.config import DataConfig, Packing
+from lvm_jax.data.config import DataConfig
 from lvm_jax.data.shards import Shards
 from lvm_jax.sentences.draws import hash_key
 
@@ -113,7 +113,8 @@ class Pipeline:
                     "kinds": list(source.kinds),
                     "sources": list(source.sources),
                 }
-            found = {"mixture": found}
+            # Rows are dealt out to the sources by their places.
+            found = {"mixture": found, "mixture_order": [part.name for part in self.parts]}
         else:
             found["shards"] = self.parts[0].shards.fingerprint
         return {
@@ -223,35 +224,36 @@ class Pipeline:
         """
         config = self.config
         batch_size = len(range(self.global_batch)[rows or slice(None)])
-        together = _steps_together(config, batch_size)
+        together, ahead = _steps_at_once(config, batch_size)
         last = sys.maxsize if stop_step is None else stop_step
-        ahead = max(1, config.prefetch // together)
         options = grain.ReadOptions(
             num_threads=config.num_threads,
             prefetch_buffer_size=ahead if config.num_threads else 0,
         )
         steps = grain.MapDataset.range(start_step, last, together)
         dataset = steps.map(_ReadSteps(self, rows, together, last))
-        unpack = functools.partial(_batches, batch_size=batch_size, packing=config.packing)
+        if not config.num_workers:
+            dataset = dataset.map(functools.partial(assemble.unpack, packing=config.packing))
+        dataset = dataset.to_iter_dataset(options)
         if config.num_workers:
             if not flags.FLAGS.is_parsed():  # grain asks its own flags when it starts processes
                 flags.FLAGS.mark_as_parsed()
-            # What processes send lies in memory that goes away with them; unpacking copies it.
-            dataset = (
-                dataset.to_iter_dataset(options)
-                .mp_prefetch(
-                    grain.MultiprocessingOptions(
-                        num_workers=config.num_workers, per_worker_buffer_size=ahead
-                    )
+            dataset = dataset.mp_prefetch(
+                grain.MultiprocessingOptions(
+                    num_workers=config.num_workers, per_worker_buffer_size=ahead
                 )
-                .map(unpack)
             )
-        else:
-            dataset = dataset.map(unpack).to_iter_dataset(options)
         found = iter(dataset)
         try:
-            for batches in found:
-                yield from batches
+            for arrays in found:
+                if config.num_workers:
+                    # What processes send lies in memory that goes away with them; unpacking copies
+                    # it, a step at a time so that none waits for the others.
+                    for packed in assemble.split(arrays, batch_size):
+                        yield assemble.unpack(packed, config.packing)
+                else:
+                    for start in range(0, len(arrays["inputs"]), batch_size):
+                        yield {k: v[start : start + batch_size] for k, v in arrays.items()}
         finally:
             found.close()  # ends threads and processes
 
@@ -261,17 +263,18 @@ class Pipeline:
 _IDS_TOGETHER = 1 << 19
 
 
-def _steps_together(config: DataConfig, batch_size: int) -> int:
-    """How many steps a thread or process reads at once; no more than are made ahead."""
+def _steps_at_once(config: DataConfig, batch_size: int) -> tuple[int, int]:
+    """How many steps are read together, and how many times that are kept ready.
+
+    Of the batches that `config.prefetch` allows, some are ready, some being made by each thread and
+    some being used.
+    """
+    if not (config.num_threads or config.num_workers):
+        return 1, 1
+    most = config.prefetch // (max(1, config.num_threads) + 1)
     steps = _IDS_TOGETHER // max(1, batch_size * config.context)
-    return max(1, min(steps, config.prefetch))
-
-
-def _batches(packed: assemble.Arrays, *, batch_size: int, packing: Packing) -> list[Batch]:
-    """The batches of some steps, from their rows."""
-    arrays = assemble.unpack(packed, packing)
-    starts = range(0, len(packed["ids"]), batch_size)
-    return [{key: a[i : i + batch_size] for key, a in arrays.items()} for i in starts]
+    together = max(1, min(steps, most))
+    return together, max(1, config.num_threads, config.prefetch // together - 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from data_sets import TOKENS, VOCABULARY, make_records, make_shards
 
+from lvm_jax.data import pipeline as pipeline_lib
 from lvm_jax.data.pipeline import DataConfig, Pipeline, process_rows
 
 NUM_IMAGES = [1, 4, 2, 16, 1, 3, 5] * 9
@@ -129,6 +130,18 @@ def test_how_many_steps_are_read_at_once_changes_nothing(directory, packing, pre
     assert len(found) == 7
     for step, batch in enumerate(found, 2):
         assert_equal(batch, pipeline.batch(step, rows))
+
+
+def test_as_many_batches_are_ahead_as_asked_for():
+    for threads, prefetch, batch_size in itertools.product(
+        (1, 2, 4), (1, 2, 3, 8, 16), (1, 8, 512)
+    ):
+        config = DataConfig(shards="x", num_threads=threads, prefetch=prefetch)
+        together, ahead = pipeline_lib._steps_at_once(config, batch_size)
+        assert ahead >= threads  # grain uses no more threads than it keeps batches
+        assert together * ahead <= max(prefetch, threads)
+    at_once = DataConfig(shards="x", num_threads=0)
+    assert pipeline_lib._steps_at_once(at_once, 8) == (1, 1)  # nothing is made before it is asked
 
 
 def test_epochs_use_every_row_in_new_orders(directory):

@@ -201,6 +201,9 @@ def test_dependencies_name_what_changed(root):
     for key, values in changes.items():
         other = open_mixture(root, **values).dependencies()
         assert [name for name in base if base[name] != other[name]] == [key]
+    turned = dict(reversed(WEIGHTS.items()))
+    other = open_mixture(root, weights=turned).dependencies()
+    assert [name for name in base if base[name] != other[name]] == ["mixture_order"]
     # A step begins with another row; the order of the rows is the same while weights are constant.
     assert open_mixture(root, batch=4).dependencies() != base
     constant = {"weights": {**WEIGHTS, "two": 1.0}}
