@@ -18,6 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 from array_record.python import array_record_module
 
+from lvm_jax.atomic import write_error
+
 _HEADER = struct.Struct("<5H")
 # Ids hardly compress, and uncompressed records are read fastest; one record per chunk makes single
 # records readable.
@@ -25,6 +27,7 @@ _WRITER_OPTIONS = "group_size:1,uncompressed"
 # Without read-ahead and its thread pool, seek + read costs microseconds instead of a millisecond.
 _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 _READER_BUFFER_BYTES = 4096
+_END_BYTES = 1 << 16
 ID_BYTES = 2
 
 
@@ -123,10 +126,23 @@ class RecordFileWriter:
 
 
 class RecordFile:
-    """Random access to the records of one file; threads may share it."""
+    """Random access to the records of one file; threads may share it.
 
-    def __init__(self, path: str | os.PathLike, num_records: int):
+    Args:
+        path: the file.
+        num_records: how many it must hold.
+        ends: what `checksum_of_ends` must give; "" is not compared.
+
+    Raises:
+        ValueError: it is not the file that was written, or damaged; names it.
+        OSError: it cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike, num_records: int, ends: str = ""):
         self.path = str(path)
+        # To ArrayRecord a file that it cannot open, of too many for example, seems to be empty.
+        with open(path, "rb"):
+            pass
         self._reader = array_record_module.ArrayRecordReader(
             self.path, _READER_OPTIONS, file_reader_buffer_size=_READER_BUFFER_BYTES
         )
@@ -136,6 +152,13 @@ class RecordFile:
             raise ValueError(
                 f"{self.path} holds {self._reader.num_records()} readable records, not "
                 f"{num_records}: it is cut short or damaged; build this shard again"
+            )
+        if ends and checksum_of_ends(path) != ends:
+            for position in range(num_records):
+                self.read([position])  # names the record, if one is damaged
+            raise ValueError(
+                f"{self.path} is not the file that was written here; restore it or build this "
+                "shard again"
             )
 
     def read(self, positions: Sequence[int]) -> list[bytes]:
@@ -164,10 +187,10 @@ def checksum(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_error(path: str | os.PathLike, error: Exception) -> RuntimeError:
-    """One line for a disk that does not take what is written."""
-    reason = getattr(error, "strerror", None) or str(error).split(";")[0]
-    return RuntimeError(
-        f"cannot write {os.fspath(path)}: {reason}; free space or choose another place; what was "
-        "finished before is kept"
-    )
+def checksum_of_ends(path: str | os.PathLike) -> str:
+    """SHA-256 of the first and last 64 KiB of a file: quick, and other for other records."""
+    with open(path, "rb") as file:
+        digest = hashlib.sha256(file.read(_END_BYTES))
+        file.seek(max(file.tell(), os.fstat(file.fileno()).st_size - _END_BYTES))
+        digest.update(file.read())
+    return digest.hexdigest()

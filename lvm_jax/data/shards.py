@@ -35,7 +35,56 @@ MANIFEST = "manifest.json"
 INDEX_FILES = ("num_images.npy", "kinds.npy", "sources.npy")
 KEYS = "keys.npy"
 _WANTED_FILES = 1 << 16
-_LIVE: "weakref.WeakSet[Shards]" = weakref.WeakSet()  # these share what files may be open
+
+
+@functools.cache
+def _most_open_files() -> int:
+    """How many shards this process may hold open, of all directories together.
+
+    Opening one reads the places of all its records, up to thousands of times the work of reading
+    one of them, and a corpus may have thousands of shards: the system's soft limit is raised as far
+    as it lets a process raise it. Half is left to everything else.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # some systems have a lower limit still
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted // 2 if soft == resource.RLIM_INFINITY else soft // 2
+
+
+class _OpenFiles:
+    """The files of all directories that are open in this process; the last ones that were read."""
+
+    def __init__(self):
+        self._files = collections.OrderedDict()
+        # Taken again by a directory that the garbage collector ends meanwhile.
+        self._lock = threading.RLock()
+
+    def get(
+        self, key: tuple[int, int], opening: Callable[[], records.RecordFile]
+    ) -> records.RecordFile:
+        """The file of a key (directory, shard), which is opened if need be."""
+        with self._lock:
+            file = self._files.get(key)
+            if file is None:
+                while len(self._files) >= _most_open_files():
+                    # A thread that still reads from it keeps it open until it is done.
+                    self._files.popitem(last=False)
+                file = self._files[key] = opening()
+            self._files.move_to_end(key)
+            return file
+
+    def forget(self, directory: int) -> None:
+        """Closes the files of a directory that is gone."""
+        with self._lock:
+            for key in list(self._files):
+                if key[0] == directory:
+                    del self._files[key]
+
+
+_OPEN = _OpenFiles()
 
 
 class Shards:
@@ -72,9 +121,8 @@ class Shards:
         )
         counts = [entry["num_records"] for entry in self.manifest["shards"]]
         self._ends = np.cumsum(counts)
-        self._open: collections.OrderedDict[int, records.RecordFile] = collections.OrderedDict()
-        self._lock = threading.Lock()
-        _LIVE.add(self)
+        self._bytes_per_image = self.tokens_per_image * records.ID_BYTES
+        weakref.finalize(self, _OPEN.forget, id(self))
 
     def __len__(self) -> int:
         return self.manifest["num_sentences"]
@@ -132,8 +180,18 @@ class Shards:
         for chosen in np.split(order, borders) if len(order) else ():
             shard = int(np.searchsorted(self._ends, indices[chosen[0]], side="right"))
             start = int(self._ends[shard - 1]) if shard else 0
-            datas = self._file(shard).read((indices[chosen] - start).tolist())
-            for place, data in zip(chosen.tolist(), datas):
+            file, positions = self._file(shard), indices[chosen] - start
+            sizes = self.num_images[indices[chosen]].astype(np.int64) * self._bytes_per_image
+            datas = file.read(positions.tolist())
+            for place, data, size, position in zip(
+                chosen.tolist(), datas, sizes.tolist(), positions.tolist()
+            ):
+                # A record's first two bytes say where its ids begin.
+                if len(data) - (data[0] | data[1] << 8) != size:
+                    raise ValueError(
+                        f"{file.path}, record {position} has not the number of images that "
+                        f"{INDEX_FILES[0]} says; build the shards again"
+                    )
                 found[place] = data
         return found
 
@@ -147,18 +205,15 @@ class Shards:
         return [records.decode(data, self.tokens_per_image) for data in datas]
 
     def _file(self, shard: int) -> records.RecordFile:
-        with self._lock:
-            file = self._open.get(shard)
-            if file is None:
-                entry = self.manifest["shards"][shard]
-                path = self.directory / entry["file"]
-                file = records.RecordFile(path, entry["num_records"])
-                self._open[shard] = file
-                while len(self._open) > max(1, _most_open_files() // len(_LIVE)):
-                    # A thread that still reads from it keeps it open until it is done.
-                    self._open.popitem(last=False)
-            self._open.move_to_end(shard)
-            return file
+        entry = self.manifest["shards"][shard]
+        return _OPEN.get(
+            (id(self), shard),
+            lambda: records.RecordFile(
+                self.directory / entry["file"],
+                entry["num_records"],
+                entry.get("ends_sha256", ""),  # directories of earlier versions have none
+            ),
+        )
 
     def require_tokenizer(self, fingerprint: str) -> None:
         """Refuses a tokenizer that did not make these ids.
@@ -196,23 +251,6 @@ class Shards:
                     self._file(shard).read([position])
                 raise ValueError(f"{path} does not match its checksum; build this shard again")
             progress(entry["bytes"])
-
-
-@functools.cache
-def _most_open_files() -> int:
-    """How many shards this process may hold open, of all directories together.
-
-    Opening one reads the places of all its records, up to thousands of times the work of reading
-    one of them, and a corpus may have thousands of shards: the system's soft limit is raised as far
-    as it lets a process raise it. Half is left to everything else.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):  # some systems have a lower limit still
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted // 2 if soft == resource.RLIM_INFINITY else soft // 2
 
 
 def hash_of_key(key: str) -> int:

@@ -122,6 +122,7 @@ class ShardsWriter:
             "build_key": self.build_key,
             "bytes": path.stat().st_size,
             "sha256": records.checksum(path),
+            "ends_sha256": records.checksum_of_ends(path),
             "columns": {"num_images": _pack_column(num_images), "keys": _pack_column(keys)},
             "names": _run_lengths(names),
             "about": about(),
@@ -148,6 +149,7 @@ class ShardsWriter:
                     "num_images": int(columns["num_images"][-1].sum(dtype=np.int64)),
                     "bytes": notes["bytes"],
                     "sha256": notes["sha256"],
+                    "ends_sha256": notes["ends_sha256"],
                 }
             )
         num_images, keys = (np.concatenate(parts) for parts in columns.values())
@@ -175,7 +177,7 @@ class ShardsWriter:
         Args:
             columns: num_images, kind_ids, source_ids uint16 and key hashes uint32, each [S].
             kinds, sources: the names that ids are places in.
-            shards: file, num_records, num_images, bytes and sha256 of each.
+            shards: file, num_records, num_images, bytes, sha256 and ends_sha256 of each.
             about: more to keep in the manifest.
         """
         num_images, kind_ids, source_ids, _ = columns

@@ -118,7 +118,7 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(tmp_path):
     limited = ["bash", "-c", 'trap "" XFSZ; ulimit -f 100; exec "$@"', "-", *child]
     done = subprocess.run(limited, capture_output=True, text=True, timeout=100)
     assert done.returncode == 1
-    assert "RuntimeError: cannot write" in done.stderr and "shard-0000" in done.stderr
+    assert "WriteError: cannot write" in done.stderr and "shard-0000" in done.stderr
     assert "what was finished before is kept" in done.stderr
     assert not list((tmp_path / "out").glob("*.array_record*"))
     assert subprocess.run(child, capture_output=True, timeout=100).returncode == 0

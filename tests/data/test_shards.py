@@ -1,6 +1,7 @@
 """A directory of shards: what is written is read, and what is damaged is named."""
 
 import dataclasses
+import gc
 import json
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from data_sets import TOKENS, VOCABULARY, make_records, make_shards
 
+from lvm_jax.data import shards as shards_lib
 from lvm_jax.data.shards import MANIFEST, Shards
 from lvm_jax.data.shards_writer import ShardsWriter, write_shards
 
@@ -52,14 +54,48 @@ def test_directories_share_what_files_may_be_open(made, tmp_path):
     script = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from lvm_jax.data import shards as shards_lib
 from lvm_jax.data.shards import Shards
-all_shards = [Shards(d) for d in [{str(tmp_path / "many")!r}] * 3]
+together = [Shards(d) for d in [{str(tmp_path / "many")!r}] * 3]
 for _ in range(2):
-    for shards in all_shards:
+    for shards in together:
         assert len(shards.read_bytes(range({many}))) == {many}
+# One after the other too, each opened when those before it have been read.
+for _ in range(3):
+    together.append(Shards({str(tmp_path / "many")!r}))
+    assert len(together[-1].read_bytes(range({many}))) == {many}
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_shard_of_another_directory_is_not_taken_for_ours(made, tmp_path):
+    """ArrayRecord fills files up, so that other shards have the same size."""
+    make_shards(tmp_path / "other", NUM_IMAGES, seed=1)
+    name = "shard-00001.array_record"
+    assert (made / name).stat().st_size == (tmp_path / "other" / name).stat().st_size
+    shutil.copy(made / name, tmp_path / "other" / name)
+    shards = Shards(tmp_path / "other")
+    shards.read_bytes([0])
+    with pytest.raises(ValueError, match=f"{name} is not the file that was written here"):
+        shards.read_bytes([0, 8])
+
+
+def test_records_that_disagree_with_the_index_are_named(copy):
+    shards = Shards(copy)
+    shards.num_images = shards.num_images[::-1]
+    with pytest.raises(ValueError, match=r"shard-00001\.array_record, record 4 has not the number"):
+        shards.read_bytes([11])
+
+
+def test_files_of_a_directory_that_is_gone_are_closed(copy):
+    shards = Shards(copy)
+    shards.read_bytes(range(30))
+    mine = [key for key in shards_lib._OPEN._files if key[0] == id(shards)]
+    assert len(mine) == 5
+    del shards
+    gc.collect()
+    assert not set(mine) & set(shards_lib._OPEN._files)
 
 
 def test_manifest_counts(made):
