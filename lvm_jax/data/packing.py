@@ -58,7 +58,7 @@ def plan_rows(
     """
     _check_count(len(num_images), "sentences", "build several and mix them (config.data.mixture)")
     if selected is not None:
-        num_images = _take(num_images, selected)
+        num_images = take(num_images, selected)
     if packing == "stream":
         return _plan_stream(num_images, tokens_per_image, context, shuffle, selected)
     most = context // tokens_per_image
@@ -77,7 +77,7 @@ def plan_rows(
     else:
         order, ends, firsts, images = _pack_split(num_images, tokens_per_image, context, shuffle)
     if selected is not None:
-        _take(selected, order, out=order)
+        take(selected, order, out=order)
     return RowPlan(
         packing=packing, context=context, order=order, ends=ends, firsts=firsts, images=images
     )
@@ -110,6 +110,31 @@ def _plan_stream(
         ends[places] = np.cumsum(lengths) + total
         total = int(ends[places[-1]])
     return RowPlan(packing="stream", context=context, order=order, ends=ends)
+
+
+def padding(counts: np.ndarray, tokens_per_image: int, context: int) -> float:
+    """Share of the ids of rows of whole sentences that are padding.
+
+    Args:
+        counts: int64, how many sentences have 0, 1, ... images; none more than fit a row.
+        tokens_per_image: ids per image.
+        context: ids per row less one.
+    """
+    lengths = sentence_lengths(np.arange(len(counts)), tokens_per_image, context, "sentence")
+    num_rows = sum(repeats for repeats, _ in _patterns(counts, tokens_per_image, context))
+    return 1 - float(counts @ lengths) / (num_rows * (context + 1))
+
+
+def roomier_context(counts: np.ndarray, tokens_per_image: int, context: int) -> int | None:
+    """The first of some slightly larger contexts with less than half the padding; None: none has.
+
+    BOS and EOS take the room of whole sentences where images alone would fill a row: two sentences
+    of 8 images of 256 ids need 4,100 ids. Arguments as for `padding`.
+    """
+    most = padding(counts, tokens_per_image, context) / 2
+    step = max(1, context // 128)
+    larger = range((context // step + 1) * step, context * 17 // 16 + 1, step)
+    return next((c for c in larger if padding(counts, tokens_per_image, c) < most), None)
 
 
 class _Units(NamedTuple):
@@ -150,7 +175,7 @@ def _pack_split(
     dropped, since any of them is as large as an array of the plan.
     """
     most = context // tokens_per_image
-    counts = _count(num_images)
+    counts = count_images(num_images)
     num_units = int((counts * -(-np.arange(len(counts)) // most)).sum())
     _check_count(
         num_units, "parts of sentences", f"use a larger config.data.context than {context}"
@@ -165,9 +190,9 @@ def _pack_split(
 
     images = units("images", np.uint16)
     order, ends = _pack(images, tokens_per_image, context, shuffle)
-    images = _take(images, order)
-    firsts = _take(units("firsts", np.uint16), order)
-    _take(units("sentences", np.uint32), order, out=order)
+    images = take(images, order)
+    firsts = take(units("firsts", np.uint16), order)
+    take(units("sentences", np.uint32), order, out=order)
     return order, ends, firsts, images
 
 
@@ -183,7 +208,7 @@ def _pack(
     Returns:
         uint32 [U], the units in the order of the rows, and int64 [R], where each row ends in it.
     """
-    counts = _count(num_images)
+    counts = count_images(num_images)
     patterns = _patterns(counts, tokens_per_image, context)
     by_length = _sorted_by(num_images, counts)
     begins = np.cumsum(counts) - counts
@@ -213,8 +238,8 @@ def _pack(
     return order, np.cumsum(ends, out=ends)
 
 
-def _count(num_images: np.ndarray) -> np.ndarray:
-    """How many units have 0, 1, ... images: int64."""
+def count_images(num_images: np.ndarray) -> np.ndarray:
+    """How many units have 0, 1, ... images: int64, from their numbers of images, uint16 [U]."""
     counts = np.zeros(int(num_images.max()) + 1, np.int64)
     for start in range(0, len(num_images), _SORTED):  # bincount makes int64 of what it gets
         counts += np.bincount(num_images[start : start + _SORTED], minlength=len(counts))
@@ -283,7 +308,7 @@ def _best_pattern(
     return list(pattern.items())
 
 
-def _take(values: np.ndarray, places: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+def take(values: np.ndarray, places: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
     """values[places] in parts, for which alone numpy then needs int64 places; `out` may be them."""
     taken = np.empty(len(places), values.dtype) if out is None else out
     for start in range(0, len(places), _PART):

@@ -1,6 +1,6 @@
 """Row plans on disk: planned once for a data set and a request, memory-mapped at every later start.
 
-    rows/PACKING-CONTEXT-KEY/plan.json     the request's whole key, and which arrays there are
+    rows/PACKING-CONTEXT-KEY/plan.json     the request's whole key, and checksums of the arrays
     rows/PACKING-CONTEXT-KEY/order.npy ... the arrays of `rows.RowPlan`
 
 A directory appears whole, under its final name, or not at all.
@@ -18,11 +18,15 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from lvm_jax.data import packing as packing_lib
 from lvm_jax.data.config import LongSentences, Packing
 from lvm_jax.data.packing import VERSION, plan_rows
+from lvm_jax.data.records import checksum
 from lvm_jax.data.rows import RowPlan
 from lvm_jax.data.selection import Selection, select
 from lvm_jax.data.shards import Shards
+
+_MUCH_PADDING = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +35,7 @@ class PlanRequest:
 
     Attributes:
         context: ids per row less one.
-        packing, shuffle, long_sentences: as for `rows.plan_rows`.
+        packing, shuffle, long_sentences: as for `packing.plan_rows`.
         selection: which sentences.
     """
 
@@ -61,8 +65,8 @@ def load_plan(shards: Shards, request: PlanRequest, cache: str = "") -> RowPlan:
         The plan, its arrays memory-mapped unless it could not be kept.
 
     Raises:
-        ValueError: rows that cannot be planned, see `rows.plan_rows`, or a selection of nothing or
-            of unknown names, see `selection.select`.
+        ValueError: rows that cannot be planned, see `packing.plan_rows`, or a selection of nothing
+            or of unknown names, see `selection.select`.
     """
     key = request.key(shards)
     name = f"{request.packing}-{request.context}-{key[:16]}"
@@ -70,6 +74,7 @@ def load_plan(shards: Shards, request: PlanRequest, cache: str = "") -> RowPlan:
     plan = _read_plan(directory, key, request)
     if plan is not None:
         return plan
+    selected = select(shards, request.selection)
     plan = plan_rows(
         shards.num_images,
         shards.tokens_per_image,
@@ -77,9 +82,11 @@ def load_plan(shards: Shards, request: PlanRequest, cache: str = "") -> RowPlan:
         request.packing,
         request.shuffle,
         request.long_sentences,
-        select(shards, request.selection),
+        selected,
     )
-    logging.info("planned %d rows of %d sentences: %s", plan.num_rows, len(shards), directory)
+    logging.info("planned %d rows of %d sentences: %s", plan.num_rows, len(plan.order), directory)
+    if request.packing == "sentence" and plan.images is None:
+        _look_at_padding(shards, request.context, selected)
     try:
         _write_plan(directory, key, plan, request)
     except OSError as error:
@@ -88,19 +95,40 @@ def load_plan(shards: Shards, request: PlanRequest, cache: str = "") -> RowPlan:
     return _read_plan(directory, key, request) or plan
 
 
+def _look_at_padding(shards: Shards, context: int, selected: np.ndarray | None) -> None:
+    """Says so where much of the rows is padding, and what context would change that."""
+    num_images, tokens = shards.num_images, shards.tokens_per_image
+    if selected is not None:
+        num_images = packing_lib.take(num_images, selected)
+    counts = packing_lib.count_images(num_images)
+    share = packing_lib.padding(counts, tokens, context)
+    logging.info("%.1f%% of the ids of these rows are padding", 100 * share)
+    better = packing_lib.roomier_context(counts, tokens, context) if share > _MUCH_PADDING else None
+    if better:
+        logging.warning(
+            "%s: %.1f%% of the ids of its rows are padding; config.data.context=%d instead of %d "
+            "would leave %.1f%%",
+            *(shards.directory, 100 * share, better, context),
+            100 * packing_lib.padding(counts, tokens, better),
+        )
+
+
 def _read_plan(directory: pathlib.Path, key: str, request: PlanRequest) -> RowPlan | None:
     """The plan that lies there; None where there is none, a damaged one or another request's."""
     try:
         about = json.loads((directory / "plan.json").read_text())
         if about["key"] != key:
             return None
-        arrays = {
-            name: np.load(directory / f"{name}.npy", mmap_mode="r").view(np.ndarray)
-            for name in about["arrays"]
-        }
-    except (OSError, EOFError, ValueError, KeyError, TypeError):  # EOFError: an empty .npy
+        arrays = {}
+        for name, digest in about["arrays"].items():
+            path = directory / f"{name}.npy"
+            # A flipped bit would give other rows in silence.
+            if checksum(path) != digest:
+                return None
+            arrays[name] = np.load(path, mmap_mode="r").view(np.ndarray)
+        return RowPlan(packing=request.packing, context=request.context, **arrays)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # what an odd JSON gives too
         return None
-    return RowPlan(packing=request.packing, context=request.context, **arrays)
 
 
 def _write_plan(directory: pathlib.Path, key: str, plan: RowPlan, request: PlanRequest) -> None:
@@ -113,7 +141,8 @@ def _write_plan(directory: pathlib.Path, key: str, plan: RowPlan, request: PlanR
         partial.chmod(0o755)
         for name in names:
             np.save(partial / f"{name}.npy", getattr(plan, name))
-        about = {"key": key, "num_rows": plan.num_rows, "arrays": names}
+        digests = {name: checksum(partial / f"{name}.npy") for name in names}
+        about = {"key": key, "num_rows": plan.num_rows, "arrays": digests}
         (partial / "plan.json").write_text(json.dumps(about))
         if directory.exists() and _read_plan(directory, key, request) is None:
             shutil.rmtree(directory)
