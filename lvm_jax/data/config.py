@@ -55,13 +55,17 @@ class MixtureSource:
 class Split:
     """Keeps some sentences apart by their keys, the same ones on every machine for ever.
 
-    Whatever two sources call by the same key is on the same side.
+    Whatever two sources call by the same key is on the same side. The key of a sentence of several
+    pictures joins theirs with "+", and `share` splits sentences: others of the same pictures may be
+    on the other side. What must not be seen at all is named by `keys`, or left out when shards are
+    built (`include` and `exclude` of a source, or folders as in experiments/uvd_mini.py).
 
     Attributes:
         part: "train" reads what is not held out, "held_out" what is, "all" both.
         share: held out are keys whose hash falls into this share of all hashes.
-        keys: held out are also keys that match one of these patterns, such as "cat-*"; a pattern
-            with a slash is compared with SOURCE/KEY.
+        keys: held out are also sentences of which the key, or that of one of their pictures,
+            matches one of these patterns, such as "cat-*"; a pattern with a slash is compared with
+            SOURCE/KEY.
     """
 
     part: Literal["all", "train", "held_out"] = "all"

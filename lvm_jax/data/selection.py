@@ -90,12 +90,19 @@ def _side(shards: Shards, indices: np.ndarray, split: Split) -> np.ndarray:
 
 def _matches(shards: Shards, indices: np.ndarray, patterns: tuple[str, ...]) -> np.ndarray:
     """Whether keys match a pattern; the keys stand in the records only, so all are read once."""
+    with_source = [pattern for pattern in patterns if "/" in pattern]
+    without = [pattern for pattern in patterns if "/" not in pattern]
     matches = []
     for start in range(0, len(indices), _RECORDS):
         for record in shards.read_records(indices[start : start + _RECORDS]):
-            names = {True: f"{record.source}/{record.key}", False: record.key}
-            matches.append(any(fnmatch.fnmatchcase(names["/" in p], p) for p in patterns))
+            keys = {record.key, *record.key.split("+")}
+            named = {f"{record.source}/{key}" for key in keys}
+            matches.append(_any_matches(keys, without) or _any_matches(named, with_source))
     return np.array(matches, bool)
+
+
+def _any_matches(names: set[str], patterns: list[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names)
 
 
 def _describe(selection: Selection) -> str:

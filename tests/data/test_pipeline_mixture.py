@@ -125,6 +125,19 @@ def test_kinds_and_sources_choose_sentences(root):
     assert pipeline.parts[0].shards is pipeline.parts[1].shards
 
 
+def test_a_pattern_holds_out_every_sentence_with_such_a_picture(tmp_path):
+    keys = ["cat", "dog+cat", "dog", "dog+bird", "concat"]
+    records = [
+        dataclasses.replace(record, key=key)
+        for record, key in zip(make_records([1, 2, 1, 2, 1]), keys)
+    ]
+    arguments = {"tokens_per_image": TOKENS, "tokenizer_fingerprint": "f"}
+    shards = write_shards(tmp_path / "s", records, vocabulary=VOCABULARY, **arguments)
+    for pattern, expected in (("cat", [0, 1]), ("source1/c*", [1, 4]), ("dog+bird", [3])):
+        split = Split(part="held_out", keys=(pattern,))
+        assert selection.select(shards, Selection(split=split)).tolist() == expected
+
+
 def test_a_split_is_by_key_and_the_rest_is_trained_on(tmp_path):
     records = make_records([1 + i % 3 for i in range(300)])
     arguments = {"tokens_per_image": TOKENS, "tokenizer_fingerprint": "f"}
