@@ -39,7 +39,6 @@ def main(*more: str) -> None:
     from lvm_jax import atomic, images
     from lvm_jax.evaluation import comparison
     from lvm_jax.training import perceptual, perceptual_weights, tokenizer_job
-    from lvm_jax.training.corpus_images import CorpusImages
 
     experiment = tokenizer_job.build_experiment(values)
     if experiment.eval_corpus is None:
@@ -55,7 +54,7 @@ def main(*more: str) -> None:
                 f"--tokenizers {name} is for images of {tokenizer.image_size} pixels, "
                 f"config.tokenizer.image_size={experiment.tokenizer.image_size}"
             )
-    source = CorpusImages(experiment.eval_corpus, experiment.tokenizer.image_size)
+    source = tokenizer_job.open_images(experiment, experiment.eval_corpus)
     originals = np.stack([source.load(index) for index in range(len(source))])
     shown = np.linspace(0, len(originals) - 1, min(SHOW.value, len(originals))).round().astype(int)
 

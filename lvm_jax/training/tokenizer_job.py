@@ -11,6 +11,7 @@ from absl import logging
 from jax.sharding import Mesh
 
 from lvm_jax import configs, partition, trees
+from lvm_jax import images as images_lib
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.sentences import compose
 from lvm_jax.tokenizer import codec
@@ -49,6 +50,7 @@ class TokenizerExperiment:
             tokenizer sees photographs, gray versions, holes and edges as the transformer will.
         eval_corpus: held-out sources, or None for no evaluation.
         eval_images: how many images of it; always the same ones.
+        images: how files become square pictures; as for the shards that are built with it.
         memory_megabytes: images ready for training that are kept in memory; later epochs read the
             rest again.
         num_threads: that read and prepare images.
@@ -64,6 +66,7 @@ class TokenizerExperiment:
     corpus: compose.CorpusConfig
     eval_corpus: compose.CorpusConfig | None = None
     eval_images: int = 64
+    images: images_lib.ImageConfig = dataclasses.field(default_factory=images_lib.ImageConfig)
     memory_megabytes: int = 512
     num_threads: int = 2
     perceptual_weights: tuple[str, ...] = ()
@@ -135,9 +138,7 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
         loop.RunError: training failed or was told to stop.
     """
     workdir = pathlib.Path(workdir)
-    source = CorpusImages(
-        experiment.corpus, experiment.tokenizer.image_size, experiment.memory_megabytes
-    )
+    source = open_images(experiment, experiment.corpus, experiment.memory_megabytes)
     mesh = mesh_lib.make_mesh(experiment.mesh)
     partition.check_batch(
         mesh, experiment.batch_size, "config.batch_size", accumulation=experiment.accumulation
@@ -214,6 +215,14 @@ def _has_tokenizer(workdir: pathlib.Path) -> bool:
     return True
 
 
+def open_images(
+    experiment: TokenizerExperiment, corpus: compose.CorpusConfig, memory_megabytes: int = 0
+) -> CorpusImages:
+    """The images of one of the corpora of an experiment, as it reads them."""
+    size = experiment.tokenizer.image_size
+    return CorpusImages(corpus, size, memory_megabytes, experiment.images)
+
+
 def _resolve(experiment: TokenizerExperiment, source: CorpusImages) -> TokenizerExperiment:
     """Every duration in steps."""
     rates = durations.Rates(examples_per_step=experiment.batch_size, examples_per_epoch=len(source))
@@ -246,7 +255,7 @@ def _evaluators(
         return {}
     evaluator = held_out.make_evaluator(
         setup,
-        CorpusImages(experiment.eval_corpus, experiment.tokenizer.image_size),
+        open_images(experiment, experiment.eval_corpus),
         num_images=experiment.eval_images,
         batch_size=experiment.batch_size,
         workdir=workdir,
