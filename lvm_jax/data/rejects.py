@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lvm_jax import images
-from lvm_jax.data import records
+from lvm_jax.atomic import write_error
 from lvm_jax.sentences.spec import ImageRef, Sentence
 
 FILE = "rejects.jsonl"
@@ -120,4 +120,4 @@ def _write_lines(path: pathlib.Path, lines: list[dict[str, Any]]) -> None:
         writing.write_text("".join(json.dumps(line) + "\n" for line in lines))
         writing.replace(path)
     except OSError as error:
-        raise records.write_error(path, error) from error
+        raise write_error(path, error) from error

@@ -11,8 +11,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from lvm_jax.atomic import write_error
 from lvm_jax.data import token_cache
-from lvm_jax.data.records import write_error
 from lvm_jax.data.shards import MANIFEST
 
 _LOCK = ".finishing"

@@ -17,7 +17,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from lvm_jax.data.records import ID_BYTES, write_error
+from lvm_jax.atomic import write_error
+from lvm_jax.data.records import ID_BYTES
 
 KEY_BYTES = 16
 # New entries are sorted in among the others when there are this many, or a sixteenth of the others:
