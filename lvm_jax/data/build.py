@@ -17,7 +17,7 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,13 @@ from absl import logging
 
 from lvm_jax import configs
 from lvm_jax import images as images_lib
+from lvm_jax.atomic import write_error
 from lvm_jax.data import rejects, slices
 from lvm_jax.data.originals import Originals
-from lvm_jax.data.records import ID_BYTES, Record, write_error
+from lvm_jax.data.records import ID_BYTES, Record
 from lvm_jax.data.rejects import Rejects
 from lvm_jax.data.shards import INDEX_FILES, KEYS, MANIFEST, Shards
-from lvm_jax.data.shards_writer import ShardsWriter
+from lvm_jax.data.shards_writer import ShardsWriter, shard_name
 from lvm_jax.data.slices import Slice
 from lvm_jax.data.tokenize import ImageTokenizer, Tokenize
 from lvm_jax.sentences import compose
@@ -46,6 +47,7 @@ _TEMPORARY = (
     "pictures-*",
     "rejects-*",
     "writing-*",
+    "again-*",
     "shard-*",
     *INDEX_FILES,
     KEYS,
@@ -112,6 +114,9 @@ def build_shards(
 ) -> Shards | None:
     """Tokenizes a corpus into a directory of shards, or goes on where an earlier run stopped.
 
+    In a finished directory it makes shards again that are missing or have another size: whoever
+    removes a damaged one gets it back, to the byte, while pictures and tokenizer are the same.
+
     Several processes may share the work, each with a slice, also on machines that share a disk;
     together they write the same bytes as one. An image is tokenized once in each slice that needs
     it.
@@ -129,86 +134,149 @@ def build_shards(
 
     Raises:
         ValueError: what the user can fix: a source, an image, a picture that was changed since
-            shards were made from it, or `out`.
+            shards were made from it, a lost shard that does not become what it was, or `out`.
         RuntimeError: the disk became full; a new run goes on.
     """
-    config, part, out = config or BuildConfig(), part or Slice(), pathlib.Path(out)
-    sentences = compose.sentences(corpus)
-    per_shard = config.sentences_per_shard or _sentences_per_shard(sentences, tokenizer, config)
-    parts = [
-        range(i, min(i + per_shard, len(sentences))) for i in range(0, len(sentences), per_shard)
-    ]
-    mine = range(len(parts))[part.index :: part.count]
+    job = _plan(corpus, tokenizer, pathlib.Path(out), config or BuildConfig(), part or Slice())
     # Who finishes takes away what shards are known by: nobody looks meanwhile.
-    with slices.finishing(out) if out.is_dir() else contextlib.nullcontext():
-        writer = ShardsWriter(
-            out,
-            build_key=_build_key(sentences, tokenizer, config, per_shard),
-            vocabulary=Vocabulary(num_codes=tokenizer.num_codes, num_special=config.num_special),
-            tokens_per_image=tokenizer.tokens_per_image,
-            tokenizer_fingerprint=tokenizer.fingerprint,
-        )
+    with slices.finishing(job.out) if job.out.is_dir() else contextlib.nullcontext():
+        writer = _open_writer(job)
         complete = writer.complete
-        missing = [number for number in mine if not complete and not writer.finished(number)]
-    total = sum(len(parts[number]) for number in mine)
-    done = total - sum(len(parts[number]) for number in missing)
-    if complete:
-        logging.info("%s: all %d sentences are there already, nothing to do", out, len(sentences))
+        missing = [number for number in job.mine if not writer.finished(number)]
+    _log_start(job, complete, missing)
+    if missing:
+        _require_space(job)
+        _make_shards(job, writer, missing, progress)
+    elif complete:
+        total = job.count_sentences(job.mine)
         progress(Progress(before=total, done=total, total=total, num_tokenized=0))
-        if _temporary(out):
-            with slices.finishing(out):
-                _clean(out)
-        return Shards(out)
-    if len(missing) < len(mine):
+    return _finish(job, writer)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What a process is to do.
+
+    Attributes:
+        parts: indices of the sentences of every shard.
+        mine: numbers of the shards that this process makes.
+    """
+
+    corpus: CorpusConfig
+    sentences: compose.Sentences
+    tokenizer: ImageTokenizer
+    out: pathlib.Path
+    config: BuildConfig
+    part: Slice
+    sentences_per_shard: int
+    parts: Sequence[range]
+    mine: range
+
+    def count_sentences(self, numbers: Iterable[int]) -> int:
+        """Sentences of some of the shards, those that are left out included."""
+        return sum(len(self.parts[number]) for number in numbers)
+
+
+def _plan(
+    corpus: CorpusConfig,
+    tokenizer: ImageTokenizer,
+    out: pathlib.Path,
+    config: BuildConfig,
+    part: Slice,
+) -> _Job:
+    sentences = compose.sentences(corpus)
+    size = config.sentences_per_shard or _sentences_per_shard(sentences, tokenizer, config)
+    starts = range(0, len(sentences), size)
+    return _Job(
+        **{"corpus": corpus, "sentences": sentences, "tokenizer": tokenizer},
+        **{"out": out, "config": config, "part": part, "sentences_per_shard": size},
+        parts=[range(i, min(i + size, len(sentences))) for i in starts],
+        mine=range(len(starts))[part.index :: part.count],
+    )
+
+
+def _open_writer(job: _Job) -> ShardsWriter:
+    num_codes, num_special = job.tokenizer.num_codes, job.config.num_special
+    return ShardsWriter(
+        job.out,
+        build_key=_build_key(job),
+        vocabulary=Vocabulary(num_codes=num_codes, num_special=num_special),
+        tokens_per_image=job.tokenizer.tokens_per_image,
+        tokenizer_fingerprint=job.tokenizer.fingerprint,
+    )
+
+
+def _log_start(job: _Job, complete: bool, missing: list[int]) -> None:
+    if complete and missing:
+        logging.warning(
+            "%s was finished, but %d of its shards are missing or have another size (%s first); "
+            "making them again",
+            *(job.out, len(missing), shard_name(missing[0])),
+        )
+    elif complete:
+        logging.info(
+            "%s: all %d sentences are there already, nothing to do (a damaged shard is made again "
+            "when its file is removed)",
+            *(job.out, len(job.sentences)),
+        )
+    elif len(missing) < len(job.mine):
         logging.info(
             "%s: %d of %d shards are there already, going on",
-            *(out, len(mine) - len(missing), len(mine)),
+            *(job.out, len(job.mine) - len(missing), len(job.mine)),
         )
-    if not mine:
+    elif not job.mine:
         logging.warning(
             "%s has %d shards, so slice %s has nothing to do; config.shards.shard_megabytes or "
             "sentences_per_shard makes more",
-            *(out, len(parts), part),
+            *(job.out, len(job.parts), job.part),
         )
-    _require_space(out, sentences, tokenizer)
-    if missing:
-        made_by = json.dumps([VERSION, tokenizer.fingerprint, configs.to_dict(config.images)])
-        with (
-            slices.open_cache(out, part, made_by, tokenizer.tokens_per_image) as cache,
-            Originals(out, part) as originals,
-        ):
-            changed = originals.compare(_files(corpus), config.num_threads)
-            if changed and any(writer.finished(number) for number in range(len(parts))):
-                more = f" ({len(changed)} such files)" if len(changed) > 1 else ""
-                raise ValueError(
-                    f"{changed[0]} holds something else than when it was read for the shards in "
-                    f"{out}, though its size is the same{more}; put the old file back, or remove "
-                    f"--out={out} to begin anew"
-                )
-            if len(cache):
-                logging.info("%s: %d images are tokenized already", out, len(cache))
-            rejected = Rejects(out, config.max_rejects)
-            threads = {"batch_size": config.batch_size, "num_threads": config.num_threads}
-            with Tokenize(
-                tokenizer, cache, rejected, config.images, originals=originals, **threads
-            ) as tokenize:
-                state = Progress(before=done, done=done, total=total, num_tokenized=0)
 
-                def report(num_sentences: int) -> None:
-                    nonlocal state
-                    count, tokenized = state.done + num_sentences, tokenize.num_tokenized
-                    state = dataclasses.replace(state, done=count, num_tokenized=tokenized)
-                    progress(state)
 
-                report(0)
-                for number in missing:
-                    digests: set[bytes] = set()
-                    records = tokenize.records(sentences, parts[number], digests, report)
-                    closing = functools.partial(_write_beside, out, number, digests, rejected)
-                    writer.write_shard(number, _then(records, closing))
-    about = {"corpus": configs.to_dict(corpus), "image_size": tokenizer.image_size}
-    about["images"] = configs.to_dict(config.images)
-    return _finish(out, writer, parts, about, config.max_rejects)
+def _make_shards(
+    job: _Job, writer: ShardsWriter, missing: list[int], progress: Callable[[Progress], None]
+) -> None:
+    """Tokenizes the images of shards and writes them."""
+    config, tokenizer = job.config, job.tokenizer
+    made_by = json.dumps([VERSION, tokenizer.fingerprint, configs.to_dict(config.images)])
+    with (
+        slices.open_cache(job.out, job.part, made_by, tokenizer.tokens_per_image) as cache,
+        Originals(job.out, job.part) as originals,
+    ):
+        _require_unchanged(job, writer, originals)
+        if len(cache):
+            logging.info("%s: %d images are tokenized already", job.out, len(cache))
+        rejected = Rejects(job.out, config.max_rejects)
+        threads = {"batch_size": config.batch_size, "num_threads": config.num_threads}
+        with Tokenize(
+            tokenizer, cache, rejected, config.images, originals=originals, **threads
+        ) as tokenize:
+            total = job.count_sentences(job.mine)
+            before = done = total - job.count_sentences(missing)
+
+            def report(num_sentences: int) -> None:
+                nonlocal done
+                done += num_sentences
+                counts = {"before": before, "done": done, "total": total}
+                progress(Progress(**counts, num_tokenized=tokenize.num_tokenized))
+
+            report(0)
+            for number in missing:
+                digests: set[bytes] = set()
+                records = tokenize.records(job.sentences, job.parts[number], digests, report)
+                closing = functools.partial(_write_beside, job.out, number, digests, rejected)
+                writer.write_shard(number, _then(records, closing))
+
+
+def _require_unchanged(job: _Job, writer: ShardsWriter, originals: Originals) -> None:
+    """Refuses pictures that are not what shards were made from."""
+    changed = originals.compare(_files(job.corpus), job.config.num_threads)
+    if changed and any(writer.finished(number) for number in range(len(job.parts))):
+        more = f" ({len(changed)} such files)" if len(changed) > 1 else ""
+        raise ValueError(
+            f"{changed[0]} holds something else than when it was read for the shards in "
+            f"{job.out}, though its size is the same{more}; put the old file back, or remove "
+            f"--out={job.out} to begin anew"
+        )
 
 
 def _files(corpus: CorpusConfig) -> Iterator[str]:
@@ -233,33 +301,38 @@ def _write_beside(out: pathlib.Path, number: int, digests: set[bytes], rejected:
     rejected.write_part(number)
 
 
-def _finish(
-    out: pathlib.Path,
-    writer: ShardsWriter,
-    parts: list[range],
-    about: dict[str, Any],
-    max_rejects: int,
-) -> Shards | None:
+def _finish(job: _Job, writer: ShardsWriter) -> Shards | None:
     """Writes what stands over all shards, if all are there and no other process did it."""
-    with slices.finishing(out):
+    with slices.finishing(job.out):
+        missing = sum(not writer.finished(number) for number in range(len(job.parts)))
+        if missing:
+            logging.info(
+                "%s: this slice is done; %d of %d shards are still missing, and whoever makes "
+                "the last one finishes the directory",
+                *(job.out, missing, len(job.parts)),
+            )
+            return None
         if not writer.complete:
-            missing = [number for number in range(len(parts)) if not writer.finished(number)]
-            if missing:
-                logging.info(
-                    "%s: this slice is done; %d of %d shards are still missing, and whoever makes "
-                    "the last one finishes the directory",
-                    *(out, len(missing), len(parts)),
-                )
-                return None
-            about |= {"unique_images": _count_unique(out), **rejects.finish(out, max_rejects)}
-            if about["rejected_sentences"] == parts[-1].stop:
-                raise ValueError(
-                    f"{out}: every sentence needs an image that cannot be read; see "
-                    f"{out / rejects.FILE}"
-                )
-            writer.finish(len(parts), about)
-        _clean(out)
-    return Shards(out)
+            writer.finish(len(job.parts), _about(job))
+        _clean(job.out)
+    return Shards(job.out)
+
+
+def _about(job: _Job) -> dict[str, Any]:
+    """What the manifest says beside the shards; writes `rejects.jsonl`."""
+    about = {
+        "corpus": configs.to_dict(job.corpus),
+        "image_size": job.tokenizer.image_size,
+        "images": configs.to_dict(job.config.images),
+        "unique_images": _count_unique(job.out),
+        **rejects.finish(job.out, job.config.max_rejects),
+    }
+    if about["rejected_sentences"] == len(job.sentences):
+        raise ValueError(
+            f"{job.out}: every sentence needs an image that cannot be read; see "
+            f"{job.out / rejects.FILE}"
+        )
+    return about
 
 
 def _clean(out: pathlib.Path) -> None:
@@ -289,20 +362,18 @@ def _sentences_per_shard(
     return max(1, config.shard_megabytes * 2**20 // _sentence_bytes(sentences, tokenizer))
 
 
-def _build_key(
-    sentences: compose.Sentences, tokenizer: ImageTokenizer, config: BuildConfig, per_shard: int
-) -> str:
+def _build_key(job: _Job) -> str:
     """Changes with everything that the shards depend on; 64 hex digits."""
-    parts: list[Any] = [VERSION, sentences.fingerprint(), tokenizer.fingerprint]
-    parts += [tokenizer.image_size, config.num_special, per_shard, configs.to_dict(config.images)]
+    parts: list[Any] = [VERSION, job.sentences.fingerprint(), job.tokenizer.fingerprint]
+    parts += [job.tokenizer.image_size, job.config.num_special, job.sentences_per_shard]
+    parts += [configs.to_dict(job.config.images)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _require_space(
-    out: pathlib.Path, sentences: compose.Sentences, tokenizer: ImageTokenizer
-) -> None:
+def _require_space(job: _Job) -> None:
     """Refuses a disk that is sure to become full, and warns of one that may."""
-    each_image = tokenizer.tokens_per_image * ID_BYTES
+    out, sentences = job.out, job.sentences
+    each_image = job.tokenizer.tokens_per_image * ID_BYTES
     at_least, at_most = sentences.fewest_images * each_image, sentences.num_images * each_image
     there = sum(path.stat().st_size for path in out.glob("shard-*"))
     free = shutil.disk_usage(out).free

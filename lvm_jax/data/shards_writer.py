@@ -2,13 +2,14 @@
 
 Everything is written as `NAME.partial` and renamed when it is whole. Beside each finished shard
 stand its notes (`shard-00000.json`), from which index and manifest are made at the end; the
-manifest comes last.
+manifest comes last. In a finished directory, a shard that was lost is made again, to the byte.
 
 Legend: S sentences of the directory, N images of a sentence, T ids per image.
 """
 
 import array
 import base64
+import functools
 import hashlib
 import itertools
 import json
@@ -31,6 +32,7 @@ from lvm_jax.data.shards import (
     hash_of_key,
     manifest_checksum,
     read_json,
+    read_manifest,
 )
 from lvm_jax.vocabulary import Vocabulary
 
@@ -76,12 +78,21 @@ class ShardsWriter:
         """Whether the directory is finished already."""
         return (self.directory / MANIFEST).exists()
 
+    @functools.cached_property
+    def manifest(self) -> dict[str, Any]:
+        """Of a directory that is `complete`."""
+        return read_manifest(self.directory)
+
     def finished(self, number: int) -> bool:
-        """Whether a shard was written whole by an earlier run."""
-        if not self._notes(number).exists():
+        """Whether a shard was written whole by an earlier run, and has its size still."""
+        if self.complete:
+            num_bytes = self.manifest["shards"][number]["bytes"]
+        elif self._notes(number).exists() and "columns" in (notes := self.read_notes(number)):
+            num_bytes = notes["bytes"]
+        else:
             return False
-        path, notes = self._path(number), self.read_notes(number)
-        return path.exists() and path.stat().st_size == notes["bytes"] and "columns" in notes
+        path = self._path(number)
+        return path.exists() and path.stat().st_size == num_bytes
 
     def read_notes(self, number: int) -> dict[str, Any]:
         """The notes of a finished shard, with what was given to `write_shard` as "about"."""
@@ -95,16 +106,54 @@ class ShardsWriter:
     ) -> None:
         """Writes one shard; it appears only when whole.
 
+        In a `complete` directory it must become what it was: nothing else is changed.
+
         Args:
             number: of the shard; processes may write different ones at the same time.
             sentences: what is in it.
             about: called when all sentences are written; kept in the notes until `finish`.
 
         Raises:
-            ValueError: ids that are not codes, or images of another length.
+            ValueError: ids that are not codes, images of another length, or a lost shard that
+                does not become what it was.
             RuntimeError: the disk is full; finished shards are kept.
         """
+        if self.complete:
+            self._replace_shard(number, sentences)
+            return
         path = self._path(number)
+        num_images, names, keys = self._write_records(path, sentences)
+        notes = {
+            "build_key": self.build_key,
+            "bytes": path.stat().st_size,
+            "sha256": records.checksum(path),
+            "ends_sha256": records.checksum_of_ends(path),
+            "columns": {"num_images": _pack_column(num_images), "keys": _pack_column(keys)},
+            "names": _run_lengths(names),
+            "about": about(),
+        }
+        write_json(self._notes(number), notes)
+
+    def _replace_shard(self, number: int, sentences: Iterable[Record]) -> None:
+        path, entry = self._path(number), self.manifest["shards"][number]
+        again = path.with_name(f"again-{path.name}.partial")
+        self._write_records(again, sentences)
+        if records.checksum(again) != entry["sha256"]:
+            again.unlink()
+            raise ValueError(
+                f"{path} was to be made again, but became something else than it was: a file that "
+                "it is made from has changed, or the tokenizer runs on other devices or versions; "
+                f"restore the shard from a copy, or remove --out={self.directory} to begin anew"
+            )
+        try:
+            again.replace(path)
+        except OSError as error:
+            raise atomic.write_error(path, error) from error
+
+    def _write_records(
+        self, path: pathlib.Path, sentences: Iterable[Record]
+    ) -> tuple[array.array, list[tuple[str, str]], array.array]:
+        """Writes a file; its sentences' numbers of images, (kind, source), and hashes of keys."""
         writer = records.RecordFileWriter(path)
         num_images, names, keys = array.array("H"), [], array.array("I")
         try:
@@ -118,16 +167,7 @@ class ShardsWriter:
         except BaseException:
             writer.abandon()
             raise
-        notes = {
-            "build_key": self.build_key,
-            "bytes": path.stat().st_size,
-            "sha256": records.checksum(path),
-            "ends_sha256": records.checksum_of_ends(path),
-            "columns": {"num_images": _pack_column(num_images), "keys": _pack_column(keys)},
-            "names": _run_lengths(names),
-            "about": about(),
-        }
-        write_json(self._notes(number), notes)
+        return num_images, names, keys
 
     def finish(self, num_shards: int, about: dict[str, Any] | None = None) -> None:
         """Writes index and manifest over shards 0..num_shards-1 and removes the notes.
@@ -206,7 +246,7 @@ class ShardsWriter:
         write_json(self.directory / MANIFEST, manifest)
 
     def _path(self, number: int) -> pathlib.Path:
-        return self.directory / f"shard-{number:05d}.array_record"
+        return self.directory / shard_name(number)
 
     def _notes(self, number: int) -> pathlib.Path:
         return self.directory / f"shard-{number:05d}.json"
@@ -249,6 +289,11 @@ def write_shards(
         raise ValueError(f"no sentences to write to {os.fspath(directory)}")
     writer.finish(number)
     return Shards(directory)
+
+
+def shard_name(number: int) -> str:
+    """The file of a shard."""
+    return f"shard-{number:05d}.array_record"
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
