@@ -21,11 +21,12 @@ def tasks(root: str, split: str) -> dict[str, dict]:
     """The three tasks on one split of the pictures, "train" or "held_out".
 
     The pairs of a sentence are different squares of one picture, so that the examples of a prompt
-    show what there is to know about it: its colors, its texture.
+    show what there is to know about it: its colors, its texture. So each has a square of its own.
     """
     shared = {
         "crop": (0.3, 0.7),
         "flip": True,
+        "same_crop": False,
         "pairs_per_sentence": PAIRS,
         "same_picture": True,
     }

@@ -41,15 +41,16 @@ def annotation(folder: str, pairs: int, question: str, answer: str, **more) -> d
 def tasks(folder: str, pairs: int, images: int) -> dict[str, dict]:
     """The tasks on one split.
 
-    What has a direction is not mirrored: normals, and maps with the light from one side.
+    What has a direction is not mirrored: normals, and maps with the light from one side. Every
+    picture has a square of its own, which makes more of few pictures.
 
     Args:
         folder: of the split.
         pairs: in a sentence of pairs.
         images: in a sentence of another kind.
     """
-    loose = {"crop": (0.7, 1.0), "flip": True}
-    strict = {"crop": (0.7, 1.0)}
+    strict = {"crop": (0.7, 1.0), "same_crop": False}
+    loose = {**strict, "flip": True}
     views = f"{folder}/models/*"
     pair = functools.partial(annotation, folder, pairs)
 

@@ -133,10 +133,11 @@ class Clips(Source):
 
     def _long_enough(self, clips: list[Clip]) -> tuple[Clip, ...]:
         short = [f"{c.key} ({c.num_frames})" for c in clips if c.num_frames < self.fewest_frames]
+        some = files.listed(f"{self.name}: too short", short)
         if len(short) == len(clips):
             raise ValueError(
                 f"{self.name}: every clip in {self.folder} has fewer than the "
-                f"{self.fewest_frames} frames that a sentence needs: {files.named(short)}; take "
+                f"{self.fewest_frames} frames that a sentence needs: {some}; take "
                 "fewer frames or a smaller stride"
             )
         if short:
@@ -146,7 +147,7 @@ class Clips(Source):
                 len(short),
                 len(clips),
                 self.fewest_frames,
-                files.named(short),
+                some,
             )
         return tuple(clip for clip in clips if clip.num_frames >= self.fewest_frames)
 
@@ -217,6 +218,10 @@ class AnnotatedVideos(Videos):
     annotation_folder: str
     frames_per_sentence: int = 8
     layout: Literal["interleaved", "split", "mixed"] = "mixed"
+
+    @property
+    def _folders(self) -> Mapping[str, str]:
+        return {"folder": self.folder, "annotation_folder": self.annotation_folder}
 
     @property
     def images_per_sentence(self) -> int:

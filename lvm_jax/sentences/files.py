@@ -12,9 +12,36 @@ import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from absl import logging
+
 from lvm_jax import images
 
 _MOST_NAMED = 3
+_MOST_LOGGED = 1000
+
+
+def require_folders(name: str, folders: Mapping[str, str]) -> None:
+    """Refuses folders that are not given, and one that is given twice.
+
+    Args:
+        name: of the source.
+        folders: field -> folder.
+
+    Raises:
+        ValueError: names the fields.
+    """
+    fields: dict[str, str] = {}
+    for field, folder in folders.items():
+        if not folder.strip():
+            raise ValueError(
+                f'{name}.{field}={folder!r} names no folder; the working directory is "."'
+            )
+        other = fields.setdefault(os.path.realpath(folder), field)
+        if other != field:
+            raise ValueError(
+                f"{name}: {other}={folders[other]} and {field}={folder} are one folder, but must "
+                "all differ; images are not their own annotations"
+            )
 
 
 def roots(folder: str | os.PathLike) -> list[tuple[str, pathlib.Path]]:
@@ -111,6 +138,21 @@ def named(texts: Sequence[str]) -> str:
     return ", ".join(texts[:_MOST_NAMED]) + more
 
 
+def listed(heading: str, texts: Sequence[str]) -> str:
+    """As `named`; where that does not name them all, the log does, one a line.
+
+    Args:
+        heading: begins the lines: the source, and what is wrong.
+        texts: names.
+    """
+    if len(texts) > _MOST_NAMED:
+        for text in texts[:_MOST_LOGGED]:
+            logging.warning("%s: %s", heading, text)
+        if len(texts) > _MOST_LOGGED:
+            logging.warning("%s: (and %d more)", heading, len(texts) - _MOST_LOGGED)
+    return named(texts)
+
+
 def require_partners(
     name: str, keys: Sequence[str], sides: Mapping[str, tuple[str, Mapping[str, str]]]
 ) -> None:
@@ -134,7 +176,7 @@ def require_partners(
     if alone:
         first, *rest = [folder for folder, _ in sides.values()]
         raise ValueError(
-            f"{name}: {named(alone)}; every image in {first} needs a file of the same name in "
-            f"{' and '.join(rest)} and the other way round: add the missing ones or list the "
+            f"{name}: {listed(name, alone)}; every image in {first} needs a file of the same name "
+            f"in {' and '.join(rest)} and the other way round: add the missing ones or list the "
             f"others in {name}.exclude"
         )

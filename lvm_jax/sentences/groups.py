@@ -6,7 +6,7 @@ Paper: Bai et al. 2023, section 3.1.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from absl import logging
@@ -54,10 +54,11 @@ class CategoryGroups(Source):
                 picture
             )
         small = [f"{name} ({len(found[name])})" for name in found if self._is_small(found[name])]
+        some = files.listed(f"{self.name}: too small", small)
         if len(small) == len(found):
             raise ValueError(
                 f"{self.name}: every class in {self.folder} has fewer than "
-                f"smallest_group={self.smallest_group} images: {files.named(small)}; a class is a "
+                f"smallest_group={self.smallest_group} images: {some}; a class is a "
                 "folder of images"
             )
         if small:
@@ -67,7 +68,7 @@ class CategoryGroups(Source):
                 len(small),
                 len(found),
                 self.smallest_group,
-                files.named(small),
+                some,
             )
         return {
             name: tuple(pictures)
@@ -146,13 +147,16 @@ class MultiAnnotation(Source):
         size = 1 + len(self.annotation_folders)
         if size < 2:
             raise ValueError(f"{self.name}.annotation_folders is empty; name at least one folder")
-        if len({self.folder, *self.annotation_folders}) < size:
-            raise ValueError(f"{self.name}: folder and annotation_folders must all differ")
         if not 1 <= self.fewest <= self._most <= min(size, self.most_images):
             raise ValueError(
                 f"{self.name}: 1 <= fewest={self.fewest} <= most={self._most} <= {size} elements "
                 f"(the image and its annotations) and <= most_images={self.most_images} must hold"
             )
+
+    @property
+    def _folders(self) -> Mapping[str, str]:
+        others = {f"annotation_folders[{i}]": at for i, at in enumerate(self.annotation_folders)}
+        return {"folder": self.folder, **others}
 
     @property
     def _most(self) -> int:

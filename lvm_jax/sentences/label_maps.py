@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from lvm_jax.sentences import palette
@@ -34,6 +35,10 @@ class LabelMapPairs(Pairs):
             raise ValueError(
                 f"{self.name}.num_labels={self.num_labels} must lie in 2..{palette.MOST_LABELS}"
             )
+
+    @property
+    def _folders(self) -> Mapping[str, str]:
+        return {"folder": self.folder, "label_folder": self.label_folder}
 
     @functools.cached_property
     def items(self) -> tuple[Picture, ...]:

@@ -5,7 +5,7 @@ Paper: Bai et al. 2023, section 3.1, 8 pairs of one annotation.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from lvm_jax.sentences import derive
@@ -20,8 +20,8 @@ class Pairs(Source):
 
     Attributes:
         pairs_per_sentence: 8 in the paper.
-        same_picture: all pairs of a sentence show squares of one picture; otherwise every pair
-            takes another picture.
+        same_picture: all pairs of a sentence show squares of one picture, which needs `crop` and
+            same_crop=False; otherwise every pair takes another picture.
     """
 
     pairs_per_sentence: int = 8
@@ -32,6 +32,12 @@ class Pairs(Source):
         if self.pairs_per_sentence < 1:
             raise ValueError(
                 f"{self.name}.pairs_per_sentence={self.pairs_per_sentence} must be at least 1"
+            )
+        if self.same_picture and (self.same_crop or self.crop is None):
+            raise ValueError(
+                f"{self.name}.same_picture=True with same_crop={self.same_crop} and "
+                f"crop={self.crop} shows one square {self.pairs_per_sentence} times; set "
+                "same_crop=False and a crop such as (0.3, 0.7)"
             )
 
     @property
@@ -60,6 +66,10 @@ class ImageAnnotationPairs(Pairs):
 
     kind: Literal["annotation"] = "annotation"
     annotation_folder: str
+
+    @property
+    def _folders(self) -> Mapping[str, str]:
+        return {"folder": self.folder, "annotation_folder": self.annotation_folder}
 
     @functools.cached_property
     def items(self) -> tuple[Picture, ...]:

@@ -10,6 +10,8 @@ import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from absl import logging
+
 from lvm_jax.sentences import files
 from lvm_jax.sentences.draws import Draws, shuffled
 from lvm_jax.sentences.spec import Crop, ImageRef, Sentence
@@ -40,10 +42,12 @@ class Source:
         include: shell patterns on relative names; only pictures that match one are used.
         exclude: the same, for pictures that are left out, such as held-out ones.
         sentences_per_epoch: how many sentences an epoch has; 0 shows every picture once.
-        crop: a random square for every image, its side this share of the short side (smallest,
-            largest); None takes the whole central square.
-        flip: mirrors every image left to right half of the time.
-        same_crop: one square and one mirroring for the whole sentence.
+        crop: a random square, its side this share of the short side (smallest, largest); None
+            takes the whole central square.
+        flip: mirrors left to right half of the time.
+        same_crop: the images of a sentence have one square and one mirroring; False draws them anew
+            for every picture (an image with its annotation stays together), which gives more
+            different images, and lets a sentence show several squares of one picture.
     """
 
     kind: str = ""
@@ -54,11 +58,12 @@ class Source:
     sentences_per_epoch: int = 0
     crop: tuple[float, float] | None = None
     flip: bool = False
-    same_crop: bool = False
+    same_crop: bool = True
 
     def __post_init__(self):
         if not self.name:
             object.__setattr__(self, "name", self.kind)
+        files.require_folders(self.name, self._folders)
         if self.sentences_per_epoch < 0:
             raise ValueError(
                 f"{self.name}.sentences_per_epoch={self.sentences_per_epoch} must not be negative"
@@ -68,6 +73,11 @@ class Source:
                 f"{self.name}.crop={self.crop} must be (smallest, largest) shares of the short "
                 "side, 0 < smallest <= largest <= 1"
             )
+
+    @property
+    def _folders(self) -> Mapping[str, str]:
+        """Field -> folder, of all that the source reads."""
+        return {"folder": self.folder}
 
     @property
     def items_per_sentence(self) -> int:
@@ -127,6 +137,8 @@ class Source:
         # Sentences deal out shuffled rounds of the pictures, so that all are used about equally
         # often and no sentence shows a picture twice, unless there are too few of them.
         size, each = len(self.items), self.items_per_sentence
+        if size < each:
+            _warn_of_repeats(self.name, self.folder, size, each)
         number, in_round = epoch * self.num_sentences() + index, max(1, size // each)
         turn, start = number // in_round, number % in_round * each
         order = dealt(size, seed, self.name, turn)
@@ -184,6 +196,16 @@ class SingleImages(Source):
     """One image a sentence: {image, EOS} in the paper."""
 
     kind: Literal["single"] = "single"
+
+
+@functools.cache
+def _warn_of_repeats(name: str, folder: str, size: int, each: int) -> None:
+    """Once a source, although every sentence of it repeats pictures."""
+    logging.warning(
+        "%s: a sentence takes %d pictures, but there are %d in %s: they repeat; take fewer or add "
+        "pictures",
+        *(name, each, size, folder),
+    )
 
 
 @functools.lru_cache(maxsize=64)

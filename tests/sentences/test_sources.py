@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+import logging
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_other_sources_draw_other_squares(folder):
 @pytest.mark.parametrize("same_picture", [False, True])
 def test_pairs_show_one_square_of_one_picture(kind, same_picture, folder):
     values = {"pairs_per_sentence": 3, "crop": (0.4, 0.8), "flip": True}
-    source = make(kind, folder, same_picture=same_picture, **values)
+    source = make(kind, folder, same_crop=False, same_picture=same_picture, **values)
     sentence = source.sentence(0, 0, 1)
     assert len(sentence.images) == 6
     pairs = list(zip(sentence.images[::2], sentence.images[1::2]))
@@ -73,8 +74,12 @@ def test_pairs_show_one_square_of_one_picture(kind, same_picture, folder):
     assert len({pair[0].crop for pair in pairs}) == 3
     assert len({pair[0].path for pair in pairs}) == (1 if same_picture else 3)
     assert sentence.key.count("+") == (0 if same_picture else 2)
-    shared = make(kind, folder, same_crop=True, **values).sentence(0, 0, 1)
+    shared = make(kind, folder, **values).sentence(0, 0, 1)
     assert len({(ref.crop, ref.flip) for ref in shared.images}) == 1
+    assert len({ref.path for ref in shared.images[::2]}) == 3
+    for several in ({}, {"same_crop": False, "crop": None}):
+        with pytest.raises(ValueError, match=r"same_picture=True with .* one square 3 times; set"):
+            make(kind, folder, same_picture=True, **values | several)
 
 
 def test_what_each_pair_shows(folder):
@@ -94,7 +99,7 @@ def test_what_each_pair_shows(folder):
     assert np.abs(255 - question - answer).max() <= 1
 
 
-def test_every_picture_is_shown_equally_often(folder):
+def test_every_picture_is_shown_equally_often(folder, caplog):
     source = make("single", folder)
     assert source.num_sentences() == 5
     epoch = [source.sentence(0, 0, i).key for i in range(5)]
@@ -107,7 +112,10 @@ def test_every_picture_is_shown_equally_often(folder):
     assert all(len(set(epoch)) == 4 for epoch in keys)
     assert {key for epoch in keys for key in epoch} == {"a", "b", "e", "sub/c", "sub/d"}
     # More pairs than pictures: they repeat, each as often as the others at most once more.
-    many = make("colorization", folder, pairs_per_sentence=7).sentence(0, 0, 0)
+    source = make("colorization", folder, name="many", pairs_per_sentence=7)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        many, _ = source.sentence(0, 0, 0), source.sentence(0, 0, 1)
+    assert caplog.text.count("many: a sentence takes 7 pictures, but there are 5 in") == 1
     counts = collections.Counter(ref.path for ref in many.images[::2])
     assert sorted(counts.values()) == [1, 1, 1, 2, 2]
 
@@ -143,6 +151,38 @@ def test_a_pair_without_partner_is_named(folder, tmp_path):
         assert part in message
     source = KINDS["annotation"](**values, exclude=("sub/*", "extra"))
     assert [picture.key for picture in source.items] == ["a", "b", "e"]
+
+
+def test_all_files_without_partner_are_in_the_log(folder, tmp_path, caplog):
+    values = {"folder": str(folder / "images"), "annotation_folder": str(tmp_path / "masks")}
+    (tmp_path / "masks").mkdir()
+    for number in range(1002):
+        (tmp_path / f"masks/{number}.png").touch()
+    with pytest.raises(ValueError, match=r"\(and 1004 more\); every image") as caught:
+        _ = KINDS["annotation"](**values, name="depth").items
+    assert "\n" not in str(caught.value)
+    lines = caplog.messages
+    assert len(lines) == 1001 and lines[-1] == "depth: (and 7 more)"
+    assert f"depth: {tmp_path}/masks/996.png has no image" in lines
+
+
+@pytest.mark.parametrize(
+    "kind,field",
+    [("annotation", "annotation_folder"), ("annotated_video", "annotation_folder")]
+    + [("label_map", "label_folder"), ("multi_annotation", "annotation_folders")],
+)
+def test_folders_must_be_given_and_differ(kind, field):
+    def build(folder, other):
+        more = {"num_labels": 2} if kind == "label_map" else {}
+        other = (other,) if field.endswith("s") else other
+        KINDS[kind](**{"folder": folder, field: other, "name": "it", **more})
+
+    with pytest.raises(ValueError, match=r"it\.folder='' names no folder"):
+        build("", "x")
+    with pytest.raises(ValueError, match=rf"it\.{field}(\[0\])?=' ' names no folder"):
+        build("x", " ")
+    with pytest.raises(ValueError, match=rf"it: folder=x/y/ and {field}(\[0\])?=x/z/\.\./y are"):
+        build("x/y/", "x/z/../y")
 
 
 def test_two_files_of_one_name_are_refused(tmp_path):
@@ -207,9 +247,10 @@ def test_golden_sentences(kind, folder):
     pairs = {} if kind == "single" else {"pairs_per_sentence": 2}
     hole = {"hole": "mixed"} if kind == "inpainting" else {}
     sources = [
-        make(kind, folder, **values, **pairs, **hole),
+        make(kind, folder, same_crop=False, **values, **pairs, **hole),
         make(kind, folder, name="other", same_crop=True, include=("?", "sub/*"), exclude=("e",)),
     ]
     if pairs:
-        sources.append(make(kind, folder, name="third", same_picture=True, **pairs, **values))
+        values |= {"same_picture": True, "same_crop": False, **pairs}
+        sources.append(make(kind, folder, name="third", **values))
     assert "-".join(drawn(source, folder) for source in sources) == GOLDENS[kind]
