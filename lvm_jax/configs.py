@@ -26,10 +26,10 @@ def build(
             written in another way than their type says, such as with a preset.
 
     Raises:
-        ValueError: an unknown or missing key, or a value of another type; names the key, the value
-            and the nearest known key.
+        ValueError: no mapping, an unknown or missing key, or a value of another type; names the
+            key, the value and the nearest known key.
     """
-    values = dict(values)
+    values = dict(_require_mapping(values, name, cls))
     for key, builder in (builders or {}).items():
         if isinstance(values.get(key), Mapping):
             values[key] = builder(values[key], f"{name}.{key}")
@@ -62,8 +62,6 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
             return value
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{name}={value!r} must be a mapping of {hint.__name__}'s fields")
         return build(hint, value, name)
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, list | tuple):
@@ -79,6 +77,12 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     if hint in (int, float, str, bool) and type(value) is not hint:
         raise ValueError(f"{name}={value!r} must be of type {hint.__name__}")
     return value
+
+
+def _require_mapping(values: Any, name: str, cls: type) -> Mapping[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name}={values!r} must be a mapping of {cls.__name__}'s fields")
+    return values
 
 
 def _convert_union(arguments: tuple[Any, ...], value: Any, name: str) -> Any:
@@ -119,10 +123,10 @@ def with_preset(presets: Mapping[str, T], values: Mapping[str, Any], name: str) 
     Raises:
         ValueError: an unknown preset (the known ones are listed), or whatever `build` refuses.
     """
-    values = dict(values)
+    cls = type(next(iter(presets.values())))
+    values = dict(_require_mapping(values, name, cls))
     preset = values.pop("preset", None)
     if preset is None:
-        cls = type(next(iter(presets.values())))
         return build(cls, values, name)
     if preset not in presets:
         raise ValueError(f"{name}.preset={preset!r} is unknown; use one of {', '.join(presets)}")

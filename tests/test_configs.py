@@ -74,6 +74,14 @@ def test_errors_name_the_key_and_the_value(values, message):
         configs.build(Outer, values)
 
 
+@pytest.mark.parametrize("values", [5, "x", None, [1], [("name", "x")]])
+def test_a_section_that_is_no_mapping_is_named(values):
+    with pytest.raises(ValueError, match=r"config\.shards=.* must be a mapping of Outer's fields"):
+        configs.build(Outer, values, "config.shards")
+    with pytest.raises(ValueError, match=r"config\.model=.* must be a mapping of Inner's fields"):
+        configs.with_preset({"wide": Inner()}, values, "config.model")
+
+
 def test_presets_take_overrides_and_refuse_unknown_names():
     presets = {"small": Inner(width=2), "large": Inner(width=16)}
     assert configs.with_preset(presets, {"preset": "large", "scale": 3}, "m") == Inner(

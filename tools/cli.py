@@ -58,7 +58,8 @@ def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> dic
         A plain nested dict.
 
     Raises:
-        ValueError: no such file, a file without `get_config`, or an override of a whole section.
+        ValueError: no such file, a file without `get_config` or whose `get_config` returns no
+            mapping, or an override of a whole section.
     """
     path, _, argument = name.partition(":")
     file = pathlib.Path(path)
@@ -78,7 +79,13 @@ def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> dic
     if not hasattr(module, "get_config"):
         raise ValueError(f'--config={name}: {path} must define get_config(arg="")')
     config = module.get_config(argument) if argument else module.get_config()
-    values = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else dict(config)
+    values = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else config
+    if not isinstance(values, Mapping):
+        raise ValueError(
+            f"--config={name}: get_config of {path} must return a ConfigDict or a dict, not "
+            f"{values!r}"
+        )
+    values = dict(values)
     for key, value in overrides:
         _override(values, key, value)
     return values
