@@ -1,9 +1,10 @@
 """LVM's own format -> shards and back: lines {"tokens": base64 of little-endian int32 ids}.
 
-A file is cut into stretches of equal bytes, each of which makes one shard. What is in a shard so
-depends on the file alone: it is the same for any number of processes, and an interrupted import
-goes on after the shards that are finished, if their lines are the same as then: their hash counts
-where the times of the file do not. Ids are taken as they are; no tokenizer is needed.
+A file is cut into stretches of equal bytes, each of which makes one shard; files are not joined, so
+that many small ones make as many small shards. What is in a shard so depends on the file alone: it
+is the same for any number of processes, and an interrupted import goes on after the shards that are
+finished, if their lines are the same as then: their hash counts where the times of the file do not.
+Ids are taken as they are; no tokenizer is needed. Blank lines at the end of a file are no lines.
 
 Legend: N images of a line, T ids per image.
 """
@@ -12,6 +13,7 @@ import base64
 import binascii
 import concurrent.futures
 import dataclasses
+import functools
 import hashlib
 import json
 import multiprocessing
@@ -27,7 +29,7 @@ from lvm_jax import atomic
 from lvm_jax.data import originals
 from lvm_jax.data.records import Record
 from lvm_jax.data.shards import MANIFEST, Shards
-from lvm_jax.data.shards_writer import ShardsWriter
+from lvm_jax.data.shards_writer import ShardsWriter, shard_name
 from lvm_jax.vocabulary import Vocabulary
 
 VERSION = 1
@@ -36,6 +38,10 @@ REJECTS = "rejects.jsonl"
 # An id takes 4 bytes as int32 and 16/3 in base64, but 2 in a shard.
 _TEXT_BYTES_PER_SHARD_BYTE = 8 / 3
 _LONGEST_LINE = 64 * 2**20
+_BLOCK = 2**16
+# A process says how far it is after so many bytes, and is asked for it so often.
+_BYTES_PER_REPORT = 2**20
+_SECONDS_PER_REPORT = 0.5
 _EXPORTED_TOGETHER = 256
 
 
@@ -49,7 +55,7 @@ class ImportConfig:
         num_special: special ids of the vocabulary.
         tokenizer_fingerprint: of the tokenizer that made the ids; "" when it is not known.
         max_bad_lines: bad lines to leave out and list before the import is refused.
-        shard_megabytes: about how large a shard becomes.
+        shard_megabytes: about how large a shard becomes, if its file is large enough.
         num_workers: processes.
     """
 
@@ -74,10 +80,15 @@ class ImportConfig:
 
 @dataclasses.dataclass(frozen=True)
 class _Stretch:
-    """The lines that begin in bytes start..stop-1 of a file; they make shard `number`."""
+    """The lines that begin in bytes start..stop-1 of a file; they make shard `number`.
+
+    Attributes:
+        name: what keys, sources and lists call the file.
+    """
 
     number: int
     path: str
+    name: str
     start: int
     stop: int
 
@@ -98,8 +109,12 @@ def import_jsonl(
 ) -> Shards:
     """Makes shards of LVM's JSON lines, or goes on where an earlier run stopped.
 
+    In a finished directory it makes shards again that are missing or have another size, to the
+    byte.
+
     Args:
-        paths: the files; their lines become sentences in this order.
+        paths: the files; their lines become sentences in this order. Where two have one name, these
+            are called by their paths as given.
         out: the directory.
         config: how.
         progress: called with (bytes done, bytes in all).
@@ -108,8 +123,8 @@ def import_jsonl(
         The finished shards. OUT/rejects.jsonl lists the bad lines, where there are any.
 
     Raises:
-        ValueError: a missing file, one that changed since shards were made of it, more bad lines
-            than allowed, or no good one; named.
+        ValueError: a missing file, one that is given twice or changed since shards were made of
+            it, more bad lines than allowed, or no good one; named.
         RuntimeError: the disk became full or a process died; a new run goes on.
     """
     config = config or ImportConfig()
@@ -117,12 +132,11 @@ def import_jsonl(
     stretches = _stretches(paths, config)
     arguments = (os.fspath(out), _build_key(paths, config), config)
     writer = _open_writer(*arguments)
-    if writer.complete:
-        shards = Shards(out)
-        _require_unchanged(shards, paths, stretches)
-        logging.info("%s: everything is there already, nothing to do", out)
-        return shards
     waiting = [stretch for stretch in stretches if not writer.finished(stretch.number)]
+    if writer.complete:
+        _require_unchanged(writer, paths, stretches)
+        _make_again(writer, waiting, arguments, progress)
+        return Shards(out)
     if len(waiting) < len(stretches):
         done = len(stretches) - len(waiting)
         logging.info("%s: %d of %d shards are there already", out, done, len(stretches))
@@ -132,13 +146,17 @@ def import_jsonl(
     about = {n: writer.read_notes(n)["about"] for n in finished}
     rejects = {n: about[n]["rejects"] for n in finished}
     hashes = {n: _hash_of_finished(stretches[n], about[n], out) for n in sorted(finished)}
-    for result in _run(waiting, arguments):
+
+    def moved(num_bytes: int) -> None:
+        nonlocal done
+        done += num_bytes
+        progress(done, total)
+
+    for result in _run(waiting, arguments, moved):
         rejects[result.stretch.number] = result.rejects
         hashes[result.stretch.number] = result.sha256
         if result.refused or sum(map(len, rejects.values())) > config.max_bad_lines:
             _refuse(writer, config, stretches, rejects)
-        done += result.stretch.stop - result.stretch.start
-        progress(done, total)
     _refuse_empty(writer, stretches)
     lines = _write_rejects(writer, stretches, rejects)
     writer.finish(
@@ -146,10 +164,10 @@ def import_jsonl(
         {
             "jsonl": [
                 {
-                    **{"file": path.name, "bytes": path.stat().st_size},
+                    **{"file": name, "bytes": path.stat().st_size},
                     "sha256": _hash_of_file(path, stretches, hashes),
                 }
-                for path in paths
+                for path, name in zip(paths, _names(paths))
             ],
             "lines": lines,
             "bad_lines": sum(map(len, rejects.values())),
@@ -167,7 +185,7 @@ def parse_line(line: bytes, tokens_per_image: int, num_codes: int) -> np.ndarray
     try:
         text = json.loads(line)["tokens"]
         data = base64.b64decode(text, validate=True)
-    except (ValueError, TypeError, KeyError, binascii.Error) as error:
+    except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as error:
         reason = "no key 'tokens'" if isinstance(error, KeyError) else error
         raise ValueError(f'not of the form {{"tokens": base64}}: {reason}') from error
     if len(data) % 4:
@@ -209,28 +227,49 @@ def _line(ids: np.ndarray) -> bytes:
 
 
 def _stretches(paths: Sequence[pathlib.Path], config: ImportConfig) -> list[_Stretch]:
-    names = [path.name for path in paths]
     for path in paths:
         if not path.is_file():
             raise ValueError(f"--import_jsonl={path} does not exist or is no file")
-        if names.count(path.name) > 1:
-            raise ValueError(f"--import_jsonl: two files are called {path.name}; rename one")
+        if paths.count(path) > 1:
+            raise ValueError(f"--import_jsonl={path} is given {paths.count(path)} times")
     step = max(1, int(config.shard_megabytes * 2**20 * _TEXT_BYTES_PER_SHARD_BYTE))
     parts = [
-        (str(path), start, min(start + step, path.stat().st_size))
-        for path in paths
-        for start in range(0, path.stat().st_size, step)
+        (str(path), name, start, min(start + step, end))
+        for path, name, end in zip(paths, _names(paths), map(_end_of_lines, paths))
+        for start in range(0, end, step)
     ]
     if not parts:
         raise ValueError(f"--import_jsonl={', '.join(map(str, paths))} holds no line")
     return [_Stretch(number, *part) for number, part in enumerate(parts)]
 
 
+def _names(paths: Sequence[pathlib.Path]) -> list[str]:
+    """What files are called: their names, or their paths as given where two have one name."""
+    names = [path.name for path in paths]
+    return [path.as_posix() if names.count(name) > 1 else name for path, name in zip(paths, names)]
+
+
+def _end_of_lines(path: pathlib.Path) -> int:
+    """Where the last line ends that is not blank; 0 if all are."""
+    with open(path, "rb") as file:
+        end = file.seek(0, os.SEEK_END)
+        while end:
+            start = max(0, end - _BLOCK)
+            file.seek(start)
+            if filled := len(file.read(end - start).rstrip()):
+                file.seek(start + filled)
+                for _ in _rest_of_line(file):
+                    pass
+                return file.tell()
+            end = start
+    return 0
+
+
 def _build_key(paths: Sequence[pathlib.Path], config: ImportConfig) -> str:
     """Changes with what the shards depend on, but for changes that leave a file its size."""
     about = dataclasses.asdict(config)
     del about["num_workers"], about["max_bad_lines"]
-    files = [(path.name, path.stat().st_size) for path in paths]
+    files = [(name, path.stat().st_size) for path, name in zip(paths, _names(paths))]
     text = json.dumps([VERSION, KIND, files, about], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -249,19 +288,53 @@ def _hash_of_finished(stretch: _Stretch, about: dict[str, Any], out: str | os.Pa
     return found
 
 
+def _make_again(
+    writer: ShardsWriter,
+    waiting: Sequence[_Stretch],
+    arguments: tuple,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Makes the shards that a finished directory lacks."""
+    if not waiting:
+        logging.info(
+            "%s: everything is there already, nothing to do (a damaged shard is made again when "
+            "its file is removed)",
+            writer.directory,
+        )
+        return
+    logging.warning(
+        "%s was finished, but %d of its shards are missing or have another size (%s first); "
+        "making them again",
+        *(writer.directory, len(waiting), shard_name(waiting[0].number)),
+    )
+    total, done = sum(stretch.stop - stretch.start for stretch in waiting), 0
+
+    def moved(num_bytes: int) -> None:
+        nonlocal done
+        done += num_bytes
+        progress(done, total)
+
+    for result in _run(waiting, arguments, moved):
+        if result.refused:
+            raise ValueError(
+                f"{result.stretch.path} has more bad lines than --max_bad_lines="
+                f"{arguments[2].max_bad_lines}; give the number that the shards were made with"
+            )
+
+
 def _require_unchanged(
-    shards: Shards, paths: Sequence[pathlib.Path], stretches: Sequence[_Stretch]
+    writer: ShardsWriter, paths: Sequence[pathlib.Path], stretches: Sequence[_Stretch]
 ) -> None:
     """Refuses files that have changed since all of their shards were finished."""
-    finished = (shards.directory / MANIFEST).stat().st_mtime_ns
-    for path, about in zip(paths, shards.manifest["about"]["jsonl"], strict=True):
+    finished = (writer.directory / MANIFEST).stat().st_mtime_ns
+    for path, about in zip(paths, writer.manifest["about"]["jsonl"], strict=True):
         status = path.stat()
         if "sha256" not in about or max(status.st_mtime_ns, status.st_ctime_ns) < finished:
             continue
         hashes = {s.number: _hash_of_lines(s) for s in stretches if s.path == str(path)}
         if _hash_of_file(path, stretches, hashes) != about["sha256"]:
             raise ValueError(
-                f"{path} has changed since {shards.directory} was made of it, though its size is "
+                f"{path} has changed since {writer.directory} was made of it, though its size is "
                 "the same; give another --out or remove it"
             )
 
@@ -290,21 +363,38 @@ def _open_writer(out: str, build_key: str, config: ImportConfig) -> ShardsWriter
     )
 
 
-def _run(stretches: Sequence[_Stretch], arguments: tuple) -> Iterator[_Result]:
-    """The results of stretches, in their order."""
+def _run(
+    stretches: Sequence[_Stretch], arguments: tuple, moved: Callable[[int], None]
+) -> Iterator[_Result]:
+    """The results of stretches, in their order.
+
+    Args:
+        stretches: what is to be imported.
+        arguments: for `_start_worker`.
+        moved: called with the bytes that were done since the last call.
+    """
     config = arguments[2]
     if config.num_workers == 1 or len(stretches) < 2:
-        _start_worker(*arguments)
+        _start_worker(*arguments, moved)
         yield from map(_import_stretch, stretches)
         return
+    context = multiprocessing.get_context("spawn")
+    counter, reported = context.Value("q", 0), 0
     pool = concurrent.futures.ProcessPoolExecutor(
         min(config.num_workers, len(stretches)),
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=context,
         initializer=_start_worker,
-        initargs=arguments,
+        initargs=(*arguments, functools.partial(_add, counter)),
     )
     try:
-        yield from pool.map(_import_stretch, stretches)
+        for future in [pool.submit(_import_stretch, stretch) for stretch in stretches]:
+            waiting = True
+            while waiting:
+                waiting = concurrent.futures.wait([future], _SECONDS_PER_REPORT).not_done
+                if (num_bytes := counter.value) > reported:
+                    moved(num_bytes - reported)
+                    reported = num_bytes
+            yield future.result()
     except concurrent.futures.process.BrokenProcessPool as error:
         raise RuntimeError(
             "a process of the import died, perhaps for want of memory; the same command goes on, "
@@ -317,8 +407,15 @@ def _run(stretches: Sequence[_Stretch], arguments: tuple) -> Iterator[_Result]:
 _worker: dict[str, Any] = {}  # what this process imports with
 
 
-def _start_worker(out: str, build_key: str, config: ImportConfig) -> None:
-    _worker.update(writer=_open_writer(out, build_key, config), config=config)
+def _start_worker(
+    out: str, build_key: str, config: ImportConfig, moved: Callable[[int], None]
+) -> None:
+    _worker.update(writer=_open_writer(out, build_key, config), config=config, moved=moved)
+
+
+def _add(counter: Any, number: int) -> None:
+    with counter.get_lock():
+        counter.value += number
 
 
 class _TooManyBadLinesError(Exception):
@@ -326,14 +423,21 @@ class _TooManyBadLinesError(Exception):
 
 
 def _import_stretch(stretch: _Stretch) -> _Result:
-    config, rejects, num_lines = _worker["config"], [], 0
+    config, rejects, num_lines, moved = _worker["config"], [], 0, stretch.start
     # Taken before the lines: a change while they are read is noticed by the next run.
     stamp, digest = originals.stamp_of(stretch.path), hashlib.sha256()
-    name = pathlib.Path(stretch.path).name
+    name = stretch.name
+
+    def move_to(offset: int) -> None:
+        nonlocal moved
+        _worker["moved"](offset - moved)
+        moved = offset
 
     def sentences() -> Iterator[Record]:
         nonlocal num_lines
         for offset, line in _lines(stretch, digest):
+            if offset - moved >= _BYTES_PER_REPORT:
+                move_to(offset)
             try:
                 if line is None:
                     raise ValueError(f"a line longer than {_LONGEST_LINE} bytes")
@@ -355,6 +459,7 @@ def _import_stretch(stretch: _Stretch) -> _Result:
         _worker["writer"].write_shard(stretch.number, sentences(), about)
     except _TooManyBadLinesError:
         return _Result(stretch=stretch, rejects=rejects, refused=True)
+    move_to(stretch.stop)
     sha256 = digest.hexdigest()
     return _Result(stretch=stretch, rejects=rejects, refused=False, sha256=sha256)
 
@@ -420,7 +525,7 @@ def _write_rejects(writer: ShardsWriter, stretches: Sequence[_Stretch], rejects)
             path, before = stretch.path, 0
         for reject in rejects.get(stretch.number, ()):
             line = None if before is None else before + reject["line"] + 1
-            about = {"file": pathlib.Path(path).name, "line": line, "offset": reject["offset"]}
+            about = {"file": stretch.name, "line": line, "offset": reject["offset"]}
             found.append({**about, "reason": reject["reason"]})
         if before is None or not writer.finished(stretch.number):
             before = None

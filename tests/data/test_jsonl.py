@@ -137,6 +137,8 @@ BAD = {
     line([1, 2, 3, 61]).strip(): r"ids 1\.\.61 are not codes 0\.\.60",
     line([1, 2, 3, -1]).strip(): r"ids -1\.\.3 are not codes",
     "": "not of the form",
+    "[" * 100_000: "recursion",
+    '{"tokens": ' * 50_000: "recursion",
 }
 
 
@@ -259,3 +261,72 @@ def test_a_file_that_changes_after_the_import_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"x\.jsonl .*give another --out or remove"):
         import_jsonl([path], tmp_path / "out", small())
     assert snapshot(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("blank", ["\n", "\r\n", " \t\n\n", "\n" * 100_000, "   "])
+@pytest.mark.parametrize("ending", ["\n", ""])
+def test_blank_lines_at_the_end_are_no_lines(tmp_path, blank, ending):
+    path = write_lines(tmp_path / "x.jsonl", 20)
+    import_jsonl([path], tmp_path / "clean", small())
+    path.write_text(path.read_text().rstrip("\n") + ending + blank, newline="")
+    shards = import_jsonl([path], tmp_path / "out", small())
+    assert shards.manifest["about"]["lines"] == len(shards) == 20
+    assert shards.fingerprint == Shards(tmp_path / "clean").fingerprint
+    path.write_text(blank, newline="")
+    with pytest.raises(ValueError, match=r"x\.jsonl holds no line"):
+        import_jsonl([path], tmp_path / "blank", small())
+
+
+def test_files_of_one_name_are_called_by_their_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = []
+    for i, folder in enumerate("ab"):
+        (tmp_path / folder).mkdir()
+        write_lines(tmp_path / folder / "x.jsonl", 10, seed=i)
+        files.append(f"{folder}/x.jsonl")
+    other = write_lines(tmp_path / "other.jsonl", 5, seed=2)
+    (tmp_path / "b" / "x.jsonl").open("a").write("bad\n")
+    shards = import_jsonl([*files, other], "out", small(max_bad_lines=1))
+    assert shards.sources == ("a/x", "b/x", "other") and len(shards) == 25
+    assert shards.read_records([10])[0].key == "b/x.jsonl@0"
+    assert [about["file"] for about in shards.manifest["about"]["jsonl"]] == [*files, other.name]
+    (reject,) = (tmp_path / "out" / jsonl.REJECTS).read_text().splitlines()
+    assert json.loads(reject)["file"] == "b/x.jsonl" and json.loads(reject)["line"] == 11
+    with pytest.raises(ValueError, match=r"b/x\.jsonl is given 2 times"):
+        import_jsonl([*files, "./b/x.jsonl"], "twice", small())
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_progress_moves_within_a_stretch(tmp_path, monkeypatch, num_workers):
+    monkeypatch.setattr(jsonl, "_BYTES_PER_REPORT", 1000)
+    monkeypatch.setattr(jsonl, "_SECONDS_PER_REPORT", 0.01)
+    files = [write_lines(tmp_path / f"{name}.jsonl", 5000, seed=i) for i, name in enumerate("ab")]
+    calls = []
+    config = small(shard_megabytes=10, num_workers=num_workers)
+    import_jsonl(files, tmp_path / "out", config, lambda *call: calls.append(call))
+    done = [call[0] for call in calls]
+    total = sum(file.stat().st_size for file in files)
+    assert done == sorted(done) and done[-1] == total and {call[1] for call in calls} == {total}
+    # Processes are asked now and then; how often that is while they work is up to the system.
+    assert len(set(done)) > (100 if num_workers == 1 else 0), "there are only two stretches"
+
+
+@pytest.mark.parametrize("how", ["missing", "cut"])
+def test_a_lost_shard_is_made_again(tmp_path, how):
+    path = write_lines(tmp_path / "x.jsonl")
+    path.write_text(path.read_text() + "bad\n")
+    config = small(max_bad_lines=1)
+    import_jsonl([path], tmp_path / "out", config)
+    before = snapshot(tmp_path / "out")
+    for name in ("shard-00001.array_record", sorted(tmp_path.glob("out/shard-*"))[-1].name):
+        lost = tmp_path / "out" / name
+        data = lost.read_bytes()
+        lost.unlink()
+        if how == "cut":
+            lost.write_bytes(data[:-10])
+        import_jsonl([path], tmp_path / "out", config)
+        assert snapshot(tmp_path / "out") == before
+    lost.unlink()
+    with pytest.raises(ValueError, match=r"x\.jsonl has more bad lines than --max_bad_lines=0"):
+        import_jsonl([path], tmp_path / "out", small())
+    assert (tmp_path / "out" / jsonl.REJECTS).exists()
