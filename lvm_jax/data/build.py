@@ -64,8 +64,8 @@ class BuildConfig:
         sentences_per_shard: exactly how many sentences it takes; 0 leaves it to `shard_megabytes`.
         num_special: special ids of the vocabulary.
         images: how files become square pictures.
-        max_rejects: pictures that may be unreadable. They are listed in `rejects.jsonl`, and the
-            sentences that need them are left out; one more than this ends the build.
+        max_rejects: pictures and videos that may be unreadable. They are listed in `rejects.jsonl`,
+            and the sentences that need them are left out; one more than this ends the build.
         batch_size: images per call of the tokenizer; raised to what its devices take at once.
         num_threads: threads that read and derive images.
     """

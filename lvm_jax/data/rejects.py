@@ -1,12 +1,12 @@
-"""Pictures that cannot be read, and the sentences that are left out because of them.
+"""Files that cannot be read, and the sentences that are left out because of them.
 
 While shards are built, each has a part file; in the end they become `rejects.jsonl`, a line for
-each picture:
+each picture or video:
 
-    {"key": "a/b.png", "path": "a/b.png", "reason": "cannot read ...", "sentences": [...]}
+    {"path": "a/b.png", "reason": "cannot read ...", "sentences": [...]}
 
-with {"index", "source", "key"} of every sentence that needed it. The key tells the frames of a
-video apart.
+with {"index", "source", "key"} of every sentence that needed it. A video counts once, however many
+of its frames are missing; the reason is that of the first.
 """
 
 import json
@@ -27,14 +27,14 @@ class Rejects:
 
     Args:
         directory: of the shards; part files of finished shards count.
-        limit: pictures that may be missing, in the whole directory.
+        limit: files that may be missing, in the whole directory.
     """
 
     def __init__(self, directory: pathlib.Path, limit: int):
         self._directory, self._limit = directory, limit
         self._reasons: dict[bytes, str] = {}
         self._lines: dict[str, dict[str, Any]] = {}
-        self._known = {line["key"] for line in merged(directory)}
+        self._known = {line["path"] for line in merged(directory)}
 
     def __contains__(self, digest: bytes) -> bool:
         return digest in self._reasons
@@ -43,10 +43,10 @@ class Rejects:
         """Notes an image, known by its digest, that cannot be made from its picture.
 
         Raises:
-            images.ImageError: its picture is one more than the limit; names it.
+            images.ImageError: its file is one more than the limit; names it.
         """
         self._reasons[digest] = str(error)
-        self._known.add(picture_key(ref))
+        self._known.add(ref.path)
         if len(self._known) > self._limit:
             raise _too_many(len(self._known), self._limit, str(error)) from error
 
@@ -57,10 +57,8 @@ class Rejects:
         bad: dict[str, dict[str, Any]] = {}
         for ref, digest in zip(sentence.images, digests):
             if digest in self._reasons:
-                key = picture_key(ref)
-                reason = self._reasons[digest]
-                line = {"key": key, "path": ref.path, "reason": reason, "sentences": []}
-                bad[key] = self._lines.setdefault(key, line)
+                line = {"path": ref.path, "reason": self._reasons[digest], "sentences": []}
+                bad[ref.path] = self._lines.setdefault(ref.path, line)
         for line in bad.values():
             about = {"index": index, "source": sentence.source, "key": sentence.key}
             line["sentences"].append(about)
@@ -74,17 +72,12 @@ class Rejects:
         self._lines.clear()
 
 
-def picture_key(ref: ImageRef) -> str:
-    """Names the file, and the frame of a video."""
-    return f"{ref.path}#{ref.frame}" if ref.frame >= 0 else ref.path
-
-
 def merged(directory: pathlib.Path) -> list[dict[str, Any]]:
-    """The lines of all part files, in the order of the shards; one line for each picture."""
+    """The lines of all part files, in the order of the shards; one line for each file."""
     lines: dict[str, dict[str, Any]] = {}
     for path in sorted(directory.glob(_PARTS)):
         for line in map(json.loads, path.read_text().splitlines()):
-            known = lines.setdefault(line["key"], line)
+            known = lines.setdefault(line["path"], line)
             if known is not line:
                 known["sentences"] += line["sentences"]
     return list(lines.values())
@@ -94,7 +87,7 @@ def finish(directory: pathlib.Path, limit: int) -> dict[str, int]:
     """Writes `rejects.jsonl`, if there is anything to write, and counts.
 
     Raises:
-        images.ImageError: more pictures than the limit; slices each counted only what they saw.
+        images.ImageError: more files than the limit; slices each counted only what they saw.
     """
     lines = merged(directory)
     if len(lines) > limit:

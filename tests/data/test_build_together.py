@@ -21,6 +21,7 @@ from lvm_jax.data import loading, rejects, token_cache, tokenize
 from lvm_jax.data.build import BuildConfig, build_shards
 from lvm_jax.data.slices import Slice
 from lvm_jax.sentences import compose
+from lvm_jax.sentences.spec import ImageRef, Sentence
 
 SMALL = BuildConfig(sentences_per_shard=5, batch_size=4, num_special=3)
 BUILD = """
@@ -221,7 +222,7 @@ def test_sentences_with_unreadable_pictures_are_left_out(damaged, tmp_path):
     listed = {pathlib.Path(line["path"]).name: line for line in map(json.loads, lines)}
     assert {name: line["sentences"] for name, line in listed.items()} == dropped
     assert "not an image" in listed["3.png"]["reason"]
-    assert listed["3.png"]["key"] == str(damaged / "3.png")
+    assert listed["3.png"]["path"] == str(damaged / "3.png")
     about = shards.manifest["about"]
     assert about["rejected_images"] == 2
     assert about["rejected_sentences"] == len(compose.sentences(corpus)) - len(expected)
@@ -230,6 +231,25 @@ def test_sentences_with_unreadable_pictures_are_left_out(damaged, tmp_path):
         part = Slice(index=index, count=2)
         build_shards(corpus, FakeTokenizer(), tmp_path / "two", allowed, part=part)
     assert snapshot(tmp_path / "two") == snapshot(tmp_path / "one")
+
+
+def test_a_video_counts_once_however_many_frames_are_missing(tmp_path):
+    rejected = rejects.Rejects(tmp_path, 1)
+    refs = [ImageRef(path="a.mp4", frame=frame) for frame in range(4)]
+    keys = [token_cache.digest(ref.key) for ref in refs]
+    for number, part in enumerate((slice(0, 3), slice(2, 4))):
+        for key, ref in zip(keys[part], refs[part]):
+            rejected.add(key, ref, images.ImageError(f"no frame {ref.frame}"))
+        sentence = Sentence(kind="k", source="s", key=f"{number}", images=tuple(refs[part]))
+        assert rejected.drop(number, sentence, keys[part])
+        rejected.write_part(number)
+    assert rejects.finish(tmp_path, 1) == {"rejected_images": 1, "rejected_sentences": 2}
+    (line,) = map(json.loads, (tmp_path / rejects.FILE).read_text().splitlines())
+    assert line["path"] == "a.mp4" and line["reason"] == "no frame 0"
+    assert [sentence["index"] for sentence in line["sentences"]] == [0, 1]
+    other = ImageRef(path="b.mp4", frame=0)
+    with pytest.raises(images.ImageError, match="2 images cannot be read"):
+        rejects.Rejects(tmp_path, 1).add(b"", other, images.ImageError("x"))
 
 
 def test_more_unreadable_pictures_than_allowed(damaged, tmp_path):
