@@ -13,23 +13,38 @@ import numpy as np
 
 _FIRST = ord("0")
 _MORE, _SIGN = 32, 16
+_MOST_BITS = 65
 
 
-def decode(code: Mapping[str, Any]) -> np.ndarray:
+def decode(code: Mapping[str, Any], shape: tuple[int, int] | None = None) -> np.ndarray:
     """{"size": [H, W], "counts": lengths or a string} -> bool [H, W].
 
+    Args:
+        code: the run lengths.
+        shape: [H, W] that the mask must have; others are refused before they take memory.
+
     Raises:
-        ValueError: no such code, or lengths that do not sum to H * W.
+        ValueError: no such code, another shape, or lengths that do not sum to H * W.
     """
     try:
         height, width = map(int, code["size"])
         counts = code["counts"]
         lengths = _lengths(counts) if isinstance(counts, str) else [int(n) for n in counts]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"a run-length code needs size and counts: {error}") from error
-    if sum(lengths) != height * width or any(length < 0 for length in lengths):
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise ValueError(
-            f"run lengths sum to {sum(lengths)}, not to {height} x {width} = {height * width}"
+            f"a run-length code needs size and counts: {reason}; correct or remove it"
+        ) from error
+    if shape is not None and (height, width) != shape:
+        raise ValueError(f"its mask is {(height, width)}, its image {shape}; make them equal")
+    if min(height, width, *lengths, 0) < 0:
+        raise ValueError(
+            f"a run-length code of {height} x {width} has negative numbers; correct or remove it"
+        )
+    if sum(lengths) != height * width:
+        raise ValueError(
+            f"run lengths sum to {sum(lengths)}, not to {height} x {width} = {height * width}; "
+            "correct or remove it"
         )
     inside = np.arange(len(lengths)) % 2 == 1
     return np.repeat(inside, lengths).reshape(width, height).T
@@ -44,6 +59,8 @@ def _lengths(text: str) -> list[int]:
             raise ValueError(f"character {character!r} is no part of a run-length code")
         value |= (bits & (_MORE - 1)) << shift
         shift += 5
+        if shift > _MOST_BITS:
+            raise ValueError("a run length has too many characters")
         if not bits & _MORE:
             if bits & _SIGN:
                 value -= 1 << shift

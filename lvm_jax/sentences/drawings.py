@@ -53,13 +53,13 @@ class View:
 
 
 def boxes(image: np.ndarray, view: View, *, shapes: str, num_labels: int) -> np.ndarray:
-    """Frames over the picture, colored by label.
+    """Frames over the picture, in `palette.line_colors` by label.
 
     Args:
         image: uint8 [S, S, 3].
         view: where it lies in the picture.
         shapes: JSON [[label, x, y, width, height], ...].
-        num_labels: colors in the palette.
+        num_labels: how many colors there are.
     """
     drawn = image.copy()
     thickness = max(raster.UNIT, view.size * raster.UNIT // 80)
@@ -67,7 +67,7 @@ def boxes(image: np.ndarray, view: View, *, shapes: str, num_labels: int) -> np.
         corners = view.points(np.array([[x, y], [x + width, y + height]]))
         (left, top), (right, bottom) = corners.min(0), corners.max(0)
         seen = raster.outline_box(left, top, right, bottom, thickness, *image.shape[:2])
-        drawn[seen] = palette.colors(num_labels)[label]
+        drawn[seen] = palette.line_colors(num_labels)[label]
     return drawn
 
 

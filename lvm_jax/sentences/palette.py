@@ -41,6 +41,21 @@ def colors(num_labels: int) -> np.ndarray:
     return result
 
 
+@functools.lru_cache(maxsize=32)
+def line_colors(num_labels: int) -> np.ndarray:
+    """Colors for lines on pictures, which are often white: `colors` without white.
+
+    Args:
+        num_labels: N, black included, less than MOST_LABELS.
+
+    Returns:
+        uint8 [N, 3], all different; not for `decode`.
+    """
+    result = np.delete(colors(num_labels + 1), 1, axis=0)  # white is farthest from black
+    result.flags.writeable = False
+    return result
+
+
 def margin(num_labels: int) -> float:
     """How far a color may move (Euclidean, in 0..255) and still decode to its label."""
     levels = next(n for n in range(2, 17) if n**3 >= num_labels)

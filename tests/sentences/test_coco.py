@@ -1,6 +1,7 @@
 """Boxes, skeletons and segments from a COCO-style file."""
 
 import json
+import logging
 
 import numpy as np
 import PIL.Image
@@ -8,7 +9,7 @@ import PIL.ImageDraw
 import pytest
 
 from lvm_jax import images
-from lvm_jax.sentences import coco_masks, compose, palette, raster, spec
+from lvm_jax.sentences import coco, coco_masks, compose, palette, raster, spec
 from lvm_jax.sentences.compose import CorpusConfig
 from lvm_jax.sentences.kinds import KINDS
 
@@ -115,7 +116,7 @@ def test_boxes_follow_crops_and_mirroring(root):
         np.testing.assert_array_equal(spec.load(clean, side), 100)
         whole = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
         for label, (x, y, w, h) in ((3, (10, 14, 20, 20)), (1, (8, 12, 32, 24))):
-            color = palette.colors(4)[{3: 2, 1: 1}[label]]
+            color = palette.line_colors(4)[{3: 2, 1: 1}[label]]
             box = whole[y : y + h, x : x + w].copy()
             box[[0, -1]], box[:, [0, -1]] = color, color
             whole[y : y + h, x : x + w] = box
@@ -207,11 +208,14 @@ def test_polygons_agree_with_pillow_inside():
         (lambda v: v["images"][0].pop("height"), r"images\[0\] needs height of type int"),
         (lambda v: v["annotations"][1].update(image_id=70), "annotation 1 is of image 70"),
         (lambda v: v["annotations"][1].update(bbox=[1, 2, 3]), r"annotation 1 .*bbox=\[1, 2, 3\]"),
-        (lambda v: v["annotations"][3].update(keypoints=[1, 2, 2]), "annotation 3 .*3 numbers"),
+        (
+            lambda v: v["annotations"][3].update(keypoints=[1, 2, 2]),
+            r"annotation 3 .*\[1, 2, 2\] must be 9 numbers",
+        ),
         (lambda v: v["annotations"][0].update(segmentation=[[1, 2]]), "annotation 0 .*polygon"),
         (
             lambda v: v["annotations"][2]["segmentation"].update(size=[2, 2]),
-            "annotation 2 .*run lengths sum",
+            r"annotation 2 .*its mask is \(2, 2\), its image",
         ),
         (lambda v: v["images"][1].update(file_name="c.png"), r"c\.png of .* are not in"),
         (lambda v: v["images"][1].update(file_name="sub/a.png"), "two images are called 'sub/a'"),
@@ -219,13 +223,48 @@ def test_polygons_agree_with_pillow_inside():
             lambda v: v["images"][1].update(id=v["images"][0]["id"]),
             "all.json: 2 images have the id",
         ),
-        (lambda v: v["annotations"][0].update(area=None), "annotation 0 .*area=None must say"),
+        (lambda v: v["annotations"][0].update(area=None), "annotation 0 .*area=None must be a"),
         (
             lambda v: v["annotations"][2]["segmentation"].update(
                 size=v["annotations"][2]["segmentation"]["size"][::-1]
             ),
             "annotation 2 .*its mask is .* its image",
         ),
+        *(
+            (
+                lambda v, skeleton=skeleton: v["categories"][1].update(skeleton=skeleton),
+                "keypoints: category 'person' of .*: skeleton=.* must be a list",
+            )
+            for skeleton in (None, "12", [["hand", "foot"]], [1, 2], [[1.0, 2.0]], [[0, 1]], [[1]])
+        ),
+        (lambda v: v["categories"][1].update(keypoints=17), "'person' .*: keypoints=17 must be a"),
+        (lambda v: v["categories"][1].update(keypoints=[1, 2]), r"keypoints=\[1, 2\] must be a"),
+        (lambda v: v["annotations"][3].update(keypoints=5), "annotation 3 .*keypoints=5 must be 9"),
+        (lambda v: v["annotations"][3].update(keypoints="abc"), "annotation 3 .*'abc' must be 9"),
+        *(
+            (
+                lambda v, counts=counts: v["annotations"][2]["segmentation"].update(counts=counts),
+                f"annotation 2 .*{message}",
+            )
+            for counts, message in (
+                ([float("inf")], "needs size and counts: .*infinity"),
+                ([-1, 1 + HEIGHT * WIDTH], "negative"),
+                ("o" * 99, "too many characters"),
+            )
+        ),
+        (
+            # Refused before 10^12 pixels are allocated.
+            lambda v: v["annotations"][2].update(
+                segmentation={"size": [10**6, 10**6], "counts": [10**12]}
+            ),
+            r"annotation 2 .*its mask is \(1000000, 1000000\), its image",
+        ),
+        (lambda v: v["annotations"][0].update(area=float("nan")), "annotation 0 .*area=nan must"),
+        (lambda v: v["annotations"][1].update(bbox=[9, 9, -1, 1]), "annotation 1 .*not negative"),
+        (lambda v: v["images"][1].update(file_name=""), r"images\[1\] has file_name=''; give"),
+        (lambda v: v["images"][0].update(width=0), r"images\[0\] has height=48 and width=0; give"),
+        (lambda v: v["categories"][0].update(id=5), "2 categories have the id 5"),
+        (lambda v: v["categories"][0].update(name="kite"), "2 categories have the name 'kite'"),
     ],
 )
 def test_bad_files_are_named(edit, message, root):
@@ -245,7 +284,64 @@ def test_an_edit_that_keeps_the_files_size_changes_the_fingerprint(root):
     assert compose.sentences(corpus).fingerprint() != before
 
 
+def test_boxes_that_cannot_be_seen_are_counted(root, caplog):
+    def edit(values):
+        values["annotations"] += [
+            {"id": 10, "image_id": 8, "category_id": 5, "bbox": [8, 8, 0, 5]},
+            {"id": 11, "image_id": 8, "category_id": 5, "bbox": [WIDTH, 8, 4, 5]},
+            {"id": 12, "image_id": 8, "category_id": 5, "bbox": [8, -5, 4, 5]},
+            {"id": 13, "image_id": 7, "category_id": 5, "bbox": [-9, 8, 9.5, 5]},
+        ]
+
+    change(root, edit)
+    with caplog.at_level(logging.INFO, logger="absl"):
+        (item,) = make("boxes", root).items
+    assert item.key == "sub/a" and len(json.loads(item.shapes)) == 3
+    assert "boxes: 3 boxes of" in caplog.text and "of annotations 10, 11, 12" in caplog.text
+    assert "boxes: 1 of 2 images have no boxes and are left out" in caplog.text
+
+
+def test_a_box_is_seen_on_a_white_picture(root):
+    images.write_image(root / "images/sub/a.png", np.full((HEIGHT, WIDTH, 3), 255, np.uint8))
+    source = make("boxes", root, categories=("person",), pairs_per_sentence=1)
+    picture, drawn = (spec.load(ref, 32) for ref in source.sentence(0, 0, 0).images)
+    assert (picture == 255).all() and (drawn != 255).any()
+
+
+def test_mirrored_hands_change_sides(root):
+    joints = ["nose", "left_hand", "right_hand", "Right Foot", "left foot", "left_tail"]
+    assert coco.mirrored_joints(joints) == [0, 2, 1, 4, 3, 5]
+    assert coco.mirrored_joints(["lefty", "righty", "x_left", "x_right"]) == [0, 1, 3, 2]
+
+    def edit(values):
+        values["categories"][1].update(keypoints=["left_hand", "right_hand"], skeleton=[])
+        values["annotations"][3].update(keypoints=[16, 24, 2, 48, 24, 2])
+
+    change(root, edit)
+    source = make("keypoints", root, pairs_per_sentence=1, flip=True)
+    seen = {}
+    for index in range(12):
+        ref = source.sentence(0, 0, index).images[1]
+        seen[ref.flip] = spec.load(ref, HEIGHT)[24, [8, 40]].tolist()
+    assert len(seen) == 2 and seen[True] == seen[False] and seen[True][0] != seen[True][1]
+
+
+def test_categories_of_other_joints_are_refused(root):
+    change(root, lambda v: v["categories"][2].update(v["categories"][1], id=9, name="kite"))
+    assert make("keypoints", root).items
+    change(root, lambda v: v["categories"][2].update(keypoints=["wing", "tail", "beak"]))
+    with pytest.raises(ValueError, match=r"person, kite of .* have different skeletons; choose"):
+        _ = make("keypoints", root).items
+
+
 def test_no_file_and_no_json(root):
+    (root / "all.json").write_text("[" * 100_000)
+    with pytest.raises(
+        ValueError, match=r"boxes: .*all\.json are no JSON: nested too deeply; give"
+    ):
+        _ = make("boxes", root).items
+    with pytest.raises(ValueError, match=r"boxes: annotations .*images: Is a directory; give"):
+        _ = KINDS["boxes"](folder=str(root), annotations=str(root / "images")).items
     (root / "all.json").write_text("{")
     with pytest.raises(ValueError, match=r"all\.json are no JSON"):
         _ = make("boxes", root).items

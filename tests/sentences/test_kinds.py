@@ -222,7 +222,7 @@ EACH_ITS_CROP = {
     "multi_annotation": "3112db73b569",
 }
 DRAWINGS = {
-    "boxes": "e6db2e139808",
+    "boxes": "0be42718325c",
     "keypoints": "78ed6d83ab4f",
     "segmentation": "6e219a250edb",
 }

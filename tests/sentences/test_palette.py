@@ -68,3 +68,10 @@ def test_color_images_and_no_images_are_refused(tmp_path):
         palette.read_labels(tmp_path / "rgb.png", 4)
     with pytest.raises(images.ImageError, match=r"cannot read label map .*no\.png"):
         palette.read_labels(tmp_path / "no.png", 4)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 8, 81, 4095])
+def test_lines_are_never_white(number):
+    colors = palette.line_colors(number)
+    assert colors.shape == (number, 3) and len(np.unique(colors, axis=0)) == number
+    assert (colors[0] == 0).all() and (colors < 255).any(1).all()
