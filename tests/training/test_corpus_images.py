@@ -19,7 +19,8 @@ def corpus(tmp_path):
         colors = PIL.Image.fromarray(rng.integers(0, 256, (8, 10, 3), dtype=np.uint8))
         colors.resize((400, 320), PIL.Image.Resampling.BICUBIC).save(tmp_path / f"{number}.jpg")
     source = {"kind": "colorization", "folder": str(tmp_path), "crop": (0.1, 1.0), "flip": True}
-    return compose.build_corpus({"sources": [{**source, "sentences_per_epoch": 4}]})
+    each = {"same_crop": False, "sentences_per_epoch": 4}
+    return compose.build_corpus({"sources": [{**source, **each}]})
 
 
 @pytest.mark.parametrize("config", [images.ImageConfig(), images.ImageConfig(reduced_jpeg=False)])
