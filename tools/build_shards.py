@@ -5,7 +5,9 @@ r"""Turns pictures into shards: sources -> visual sentences -> ids -> ArrayRecor
 
 The experiment has a section `corpus` (sources, seed, epochs) and may have a section `shards`
 (shard_megabytes, max_rejects, batch_size, num_threads, images.resize, images.background, ...).
-Interrupted, the same command goes on where it stopped; finished, it says so.
+Interrupted, the same command goes on where it stopped; finished, it says so. A shard that is then
+missing or has another size is made again, to the byte, and nothing else is touched: to mend one
+that `inspect_shards.py --verify` names, remove its file and give the same command again.
 
 Several processes, also on machines that share a disk, each take a slice and together write the same
 bytes as one; the last one finishes the directory:
@@ -14,19 +16,24 @@ bytes as one; the last one finishes the directory:
   python tools/build_shards.py ... --slice=1/2
 
 A section `distributed`, as for train.py, makes the processes of a pod take a slice each. A picture
-that cannot be read ends the build, unless shards.max_rejects allows for some: these are listed in
-rejects.jsonl beside the shards, and the sentences that need them are left out.
+or video that cannot be read ends the build, unless shards.max_rejects allows for some: these are
+listed in rejects.jsonl beside the shards, and the sentences that need them are left out.
 
-What a config gives, before anything is tokenized (no tokenizer needed):
+What a config gives, before anything is tokenized (no tokenizer needed); the sheet shows pictures as
+shards.images says:
 
   python tools/build_shards.py --config=... --dry_run --sheet=sheet.png --image_size=64
 
 LVM's own files, lines {"tokens": base64 of int32 ids}, become shards without pictures:
 
   python tools/build_shards.py --import_jsonl a.jsonl b.jsonl --out=DIR [--tokenizer=DIR]
+
+Each file makes its own shards of about 256 MiB: join many small files before, with `cat`, where
+many small shards would be in the way.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cli
@@ -117,20 +124,59 @@ def _corpus(values: dict[str, Any]):
         raise ValueError(f"--config={flags.FLAGS.config} has no section corpus; see --help")
     from lvm_jax.sentences import compose
 
-    return compose.build_corpus(values["corpus"], "config.corpus")
+    corpus = values["corpus"]
+    if not isinstance(corpus, Mapping):
+        raise ValueError(f"config.corpus={corpus!r} must be a mapping with sources")
+    sources = corpus.get("sources", ())
+    if not isinstance(sources, Mapping | list | tuple):
+        raise ValueError(f"config.corpus.sources={sources!r} must be a list or mapping of sources")
+    return compose.build_corpus(corpus, "config.corpus")
+
+
+def _shards_config(values: dict[str, Any]):
+    from lvm_jax import configs
+    from lvm_jax.data import build
+
+    return configs.build(build.BuildConfig, values.get("shards", {}), "config.shards")
 
 
 def dry_run(values: dict[str, Any]) -> None:
     """What the corpus holds, and a picture of it."""
     from lvm_jax import images
+    from lvm_jax.data.contact_sheet import contact_sheet
     from lvm_jax.sentences import preview
 
-    corpus = _corpus(values)
+    corpus, config = _corpus(values), _shards_config(values)
     print(preview.describe(corpus, TOKENS_PER_IMAGE.value))
+    print(f"\n{_totals_by_kind(preview.count(corpus))}")
     if SHEET.value is not None:
-        sheet = preview.contact_sheet(corpus, IMAGE_SIZE.value, PER_SOURCE.value)
+        sheet = contact_sheet(corpus, IMAGE_SIZE.value, PER_SOURCE.value, config.images)
         images.write_image(SHEET.value, sheet)
         print(f"wrote {SHEET.value}")
+
+
+def _totals_by_kind(counts: Sequence[Any]) -> str:
+    """A table of kinds, of which many sources may have the same; takes `preview.Count`s."""
+    total = sum(each.images for each in counts)
+    rows = [("kind", "sources", "sentences", "images", "tokens", "share")]
+    for kind in dict.fromkeys(each.kind for each in counts):
+        same = [each for each in counts if each.kind == kind]
+        about = "" if all(each.exact for each in same) else "~"
+        num_images = sum(each.images for each in same)
+        rows.append(
+            (
+                kind,
+                f"{len(same):,}",
+                f"{sum(each.sentences for each in same):,}",
+                f"{about}{num_images:,}",
+                f"{about}{num_images * TOKENS_PER_IMAGE.value:,}",
+                f"{100 * num_images / total:.1f}%",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
+    )
 
 
 def build_shards(values: dict[str, Any]) -> None:
@@ -145,7 +191,7 @@ def build_shards(values: dict[str, Any]) -> None:
     part = Slice.parse(SLICE.value) if SLICE.value is not None else None
     run = configs.build(mesh.DistributedConfig, values.get("distributed", {}), "config.distributed")
     corpus = _corpus(values)
-    config = configs.build(build.BuildConfig, values.get("shards", {}), "config.shards")
+    config = _shards_config(values)
     compose.sentences(corpus)
 
     import jax
@@ -162,7 +208,7 @@ def build_shards(values: dict[str, Any]) -> None:
     about = shards.manifest["about"]
     if about["rejected_images"]:
         logging.warning(
-            "%s: %d images cannot be read, so %d sentences are left out; see rejects.jsonl there",
+            "%s: %d files cannot be read, so %d sentences are left out; see rejects.jsonl there",
             *(OUT.value, about["rejected_images"], about["rejected_sentences"]),
         )
     _log_totals(shards, f" ({about['unique_images']} unique)")

@@ -7,9 +7,10 @@ r"""Shows what is in a directory of shards.
   python tools/inspect_shards.py DIR --export_jsonl=sentences.jsonl
 
 Prints sentences and images by source and kind, a histogram of images per sentence, how many codes
-are in use and the perplexity of the unigram distribution of codes. Bad files are named. --decode
-draws sentences with their source, kind and key under them; --export_jsonl writes LVM's own lines,
-{"tokens": base64 of int32}, which build_shards.py --import_jsonl reads back.
+are in use and the perplexity of the unigram distribution of codes. Bad files are named: remove such
+a shard and give the command that built the directory again, which makes it anew and nothing else.
+--decode draws sentences with their source, kind and key under them; --export_jsonl writes LVM's own
+lines, {"tokens": base64 of int32}, which build_shards.py --import_jsonl reads back.
 """
 
 import pathlib
@@ -32,6 +33,8 @@ EXPORT = flags.DEFINE_string("export_jsonl", None, "File to write all sentences 
 
 BAR = 40
 CAPTION_PIXELS = 14
+# Keys of groups name all of their pictures; the list that is printed has them whole.
+MOST_LETTERS = 100
 
 
 def main(directory: str) -> None:
@@ -144,18 +147,28 @@ def draw(shards) -> None:
 
 
 def with_captions(rows, names) -> np.ndarray:
-    """Rows of pictures with a line of text under each: uint8 [H, W, 3]."""
+    """Rows of pictures with a line of text under each: uint8 [H, W, 3], wide enough for both."""
     from lvm_jax import images
 
-    widest = max(map(len, rows))
     strips = []
     for row, name in zip(rows, names):
-        # Rows of equal length make strips of equal width.
-        strip = images.grid([[*row, *[None] * (widest - len(row))]])
-        canvas = PIL.Image.new("RGB", (strip.shape[1], CAPTION_PIXELS), "white")
-        PIL.ImageDraw.Draw(canvas).text((2, 1), name, fill="black")
-        strips += [strip, np.asarray(canvas)]
-    return np.concatenate(strips)
+        strips += [images.grid([row]), caption(name)]
+    width = max(strip.shape[1] for strip in strips)
+    gaps = [((0, 0), (0, width - strip.shape[1]), (0, 0)) for strip in strips]
+    return np.concatenate(
+        [np.pad(strip, gap, constant_values=255) for strip, gap in zip(strips, gaps)]
+    )
+
+
+def caption(text: str) -> np.ndarray:
+    """A line of text as wide as it is: uint8 [CAPTION_PIXELS, W, 3]."""
+    if len(text) > MOST_LETTERS:
+        text = text[: MOST_LETTERS - 3] + "..."
+    text = text.encode("ascii", "replace").decode()  # Pillow's own font knows Latin letters only
+    measure = PIL.ImageDraw.Draw(PIL.Image.new("RGB", (1, 1)))
+    canvas = PIL.Image.new("RGB", (round(measure.textlength(text)) + 4, CAPTION_PIXELS), "white")
+    PIL.ImageDraw.Draw(canvas).text((2, 1), text, fill="black")
+    return np.asarray(canvas)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def _too_many(count: int, limit: int, reason: str) -> images.ImageError:
     if not limit:
         return images.ImageError(f"{reason}, or raise config.shards.max_rejects=0")
     return images.ImageError(
-        f"{count} images cannot be read, more than config.shards.max_rejects={limit}; {reason}"
+        f"{count} files cannot be read, more than config.shards.max_rejects={limit}; {reason}"
     )
 
 

@@ -248,7 +248,7 @@ def test_a_video_counts_once_however_many_frames_are_missing(tmp_path):
     assert line["path"] == "a.mp4" and line["reason"] == "no frame 0"
     assert [sentence["index"] for sentence in line["sentences"]] == [0, 1]
     other = ImageRef(path="b.mp4", frame=0)
-    with pytest.raises(images.ImageError, match="2 images cannot be read"):
+    with pytest.raises(images.ImageError, match="2 files cannot be read"):
         rejects.Rejects(tmp_path, 1).add(b"", other, images.ImageError("x"))
 
 
@@ -257,7 +257,7 @@ def test_more_unreadable_pictures_than_allowed(damaged, tmp_path):
     with pytest.raises(images.ImageError, match=r"[37]\.png: .*config\.shards\.max_rejects=0"):
         build_shards(corpus, FakeTokenizer(), tmp_path / "none", SMALL)
     one = BuildConfig(sentences_per_shard=5, num_special=3, max_rejects=1)
-    message = r"2 images cannot be read, more than config\.shards\.max_rejects=1; cannot read"
+    message = r"2 files cannot be read, more than config\.shards\.max_rejects=1; cannot read"
     with pytest.raises(images.ImageError, match=message):
         build_shards(corpus, FakeTokenizer(), tmp_path / "one", one)
     # With the limit raised, the same directory is finished.

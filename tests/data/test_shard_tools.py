@@ -101,15 +101,39 @@ def test_inspect_shows_and_draws(built):
         assert part in result.stdout
     # Two sources with two sentences each; the longest has four images of 16 pixels.
     drawn = images.read_image(picture)
-    assert drawn.shape == (4 * (18 + 2 + 14), 4 * 18 + 2, 3)
-    captions = drawn.reshape(4, 34, 74, 3)[:, 20:]
-    assert (captions.min((1, 2, 3)) < 128).all(), "something is written under every sentence"
+    assert len(drawn) == 4 * (18 + 2 + 14) and drawn.shape[1] > 4 * 18 + 2
+    captions = drawn.reshape(4, 34, -1, 3)[:, 20:]
+    names = [line.strip() for line in result.stdout.partition("to bottom:\n")[2].splitlines()]
+    for shown, name in zip(captions, names, strict=True):
+        columns = np.flatnonzero(shown.min((0, 2)) < 128)
+        assert columns[0] < 8 and columns[-1] > 4 * len(name), "all of it is written"
+
+
+def test_a_damaged_shard_is_mended_as_messages_say(built):
+    copy = shutil.copytree(built / "shards", built / "copy")
+    shard, manifest = copy / "shard-00000.array_record", (copy / "manifest.json").read_bytes()
+    before = shard.read_bytes()
+    shard.write_bytes(before[:-10])
+    result = build(built, out="copy")
+    assert result.returncode == 0, result.stderr
+    assert "1 of its shards are missing or have another size" in result.stderr
+    assert "6 sentences, 12 images" in result.stderr and shard.read_bytes() == before
+    shard.write_bytes(before[:5000] + bytes([before[5000] ^ 1]) + before[5001:])
+    fails(run("inspect_shards", copy, "--verify"), "shard-00000.array_record")
+    assert "when its file is removed" in build(built, out="copy").stderr
+    shard.unlink()
+    assert build(built, out="copy").returncode == 0 and shard.read_bytes() == before
+    assert (copy / "manifest.json").read_bytes() == manifest
 
 
 def test_export_and_import_are_inverse(built):
     lines, again = built / "lines.jsonl", built / "again.jsonl"
     result = run("inspect_shards", built / "shards", f"--export_jsonl={lines}")
     assert result.returncode == 0 and "lines.jsonl: 6 lines" in result.stdout, result.stderr
+    nowhere = f"--export_jsonl={built / 'nowhere' / 'lines.jsonl'}"
+    result = run("inspect_shards", built / "shards", nowhere)
+    last = result.stderr.strip().splitlines()[-1]
+    assert result.returncode == 1 and "nowhere/lines.jsonl: No such file or directory; " in last
     shards, tokenizer = Shards(built / "shards"), f"--tokenizer={built / 'tokenizer'}"
     imported = built / "from_lines"
     result = run("build_shards", f"--import_jsonl={lines}", f"--out={imported}", tokenizer)
@@ -152,7 +176,7 @@ def test_unreadable_pictures_within_the_limit(made, tmp_path):
     one = f"--config.corpus.sources.one.folder={tmp_path / 'pictures'}"
     result = build(made, one, "--config.shards.max_rejects=1", out="rejects")
     assert result.returncode == 0, result.stderr
-    assert "1 images cannot be read, so 1 sentences are left out" in result.stderr
+    assert "1 files cannot be read, so 1 sentences are left out" in result.stderr
     (line,) = map(json.loads, (made / "rejects" / "rejects.jsonl").read_text().splitlines())
     assert line["path"].endswith("e.png") and line["sentences"][0]["key"] == "e"
 
@@ -164,6 +188,17 @@ def test_a_dry_run_counts_and_draws(made, tmp_path):
     (total,) = [line.split() for line in result.stdout.splitlines() if line.startswith("all")]
     assert total[-3:] == ["6", "12", "192"], "what test_a_second_build_has_nothing_to_do builds"
     assert images.read_image(tmp_path / "sheet.png").shape[1] > 4 * 64
+    *_, kinds, single, colors = [line.split() for line in result.stdout.splitlines()[:-1]]
+    assert kinds[:2] == ["kind", "sources"]
+    assert single == ["single", "1", "4", "4", "64", "33.3%"]
+    assert colors == ["colorization", "1", "2", "8", "128", "66.7%"]
+    squashed = (sheet.replace("sheet.png", "squashed.png"), "--config.shards.images.resize=squash")
+    assert run("build_shards", config, "--dry_run", *squashed).returncode == 0
+    cells = [
+        images.read_image(tmp_path / f"{name}.png")[2:66, 152:216] for name in ("sheet", "squashed")
+    ]
+    assert not np.array_equal(*cells), "the pictures are no squares"
+    fails(run("build_shards", config, "--dry_run", "--config.shards.imagse=1"), "shards.images?")
 
 
 def test_lvms_lines_become_shards(made):
@@ -184,6 +219,15 @@ def test_lvms_lines_become_shards(made):
 def test_bad_input_to_build(built):
     fails(run("build_shards", "--tokenizer=x", "--out=y"), "--config is required")
     fails(build(built, "--slice=2/2"), "--slice=2/2 must be I/N")
+    fine = {"sources": {"one": {"kind": "single", "folder": str(built)}}}
+    for key, sections in {
+        "corpus": {"corpus": 5},
+        "corpus.sources": {"corpus": {"sources": 5}},
+        "shards": {"corpus": fine, "shards": 5},
+    }.items():
+        (built / "bad.py").write_text(f"def get_config():\n    return {sections}\n")
+        dry_run = (f"--config={built / 'bad.py'}", "--dry_run")
+        fails(run("build_shards", *dry_run), f"config.{key}=5 must be a")
     fails(build(built, "--config.corpus.sources.one.kind=singel"), "kind='singel'", "'single'")
     fails(build(built, "--config.corpus.seed=2"), "made from another config", "--out")
     bad = built / "bad"
