@@ -247,8 +247,9 @@ class AnnotatedVideos(Videos):
         ]
         if not clip.in_one_file and not annotation.in_one_file and names[0] != names[1]:
             alone = sorted(set(names[0]) ^ set(names[1]), key=files.natural)
+            some = files.listed(f"{self.name}: clip {clip.key}: only in one", alone)
             raise ValueError(
-                f"{self.name}: clip {clip.key}: frames {files.named(alone)} are only in one of "
+                f"{self.name}: clip {clip.key}: frames {some} are only in one of "
                 f"{self.folder} and {self.annotation_folder}; frames need the same names in both"
             )
         if clip.num_frames != annotation.num_frames:
@@ -269,7 +270,10 @@ class AnnotatedVideos(Videos):
     ) -> list[ImageRef]:
         chosen = self._frames(item, draws)
         shown = [item.ref(frame, crop, flip) for frame in chosen]
-        annotated = [item.annotation.ref(frame, crop, flip) for frame in chosen]
+        annotated = [
+            dataclasses.replace(item.annotation.ref(frame, crop, flip), annotates=picture.path)
+            for frame, picture in zip(chosen, shown)
+        ]
         if theme == "split":
             return shown + annotated
         return list(itertools.chain.from_iterable(zip(shown, annotated)))

@@ -203,4 +203,8 @@ class MultiAnnotation(Source):
         theme: tuple[int, ...],
     ) -> list[ImageRef]:
         del draws
-        return [ImageRef(path=item.files[i], crop=crop, flip=flip) for i in theme]
+        picture = item.files[0]
+        return [
+            ImageRef(path=item.files[i], crop=crop, flip=flip, annotates=picture if i else "")
+            for i in theme
+        ]

@@ -54,8 +54,7 @@ class LabelMapPairs(Pairs):
         self, item: Picture, crop: Crop | None, flip: bool, draws: Draws, theme: Any
     ) -> list[ImageRef]:
         del draws, theme
+        picture = ImageRef(path=item.path, crop=crop, flip=flip)
         labels = self.num_labels, self.ignored
-        return [
-            ImageRef(path=item.path, crop=crop, flip=flip),
-            ImageRef(path=item.annotation, crop=crop, flip=flip, labels=labels),
-        ]
+        other = {"path": item.annotation, "annotates": item.path, "labels": labels}
+        return [picture, dataclasses.replace(picture, **other)]

@@ -87,7 +87,7 @@ class ImageAnnotationPairs(Pairs):
         del draws, theme
         return [
             ImageRef(path=item.path, crop=crop, flip=flip),
-            ImageRef(path=item.annotation, crop=crop, flip=flip),
+            ImageRef(path=item.annotation, crop=crop, flip=flip, annotates=item.path),
         ]
 
 

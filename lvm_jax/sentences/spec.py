@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lvm_jax import images
-from lvm_jax.sentences import derive, drawings, frames, palette
+from lvm_jax.sentences import aspect, derive, drawings, frames, palette
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +56,8 @@ class ImageRef:
             this aspect ratio.
         labels: (number of labels, ignored number) if the file is a label map, which is drawn in
             colors and resized without mixing them; see `palette.read_labels`.
+        annotates: the picture that this file is an annotation of; both must have one aspect ratio.
+            No part of the key, since it does not change pixels.
     """
 
     path: str
@@ -66,6 +68,7 @@ class ImageRef:
     parameters: tuple[tuple[str, int | float | str], ...] = ()
     shape: tuple[int, int] | None = None
     labels: tuple[int, int] | None = None
+    annotates: str = ""
 
     @property
     def key(self) -> str:
@@ -134,7 +137,7 @@ def load(ref: ImageRef, size: int, read: Reader = read_picture) -> np.ndarray:
         uint8 [size, size, 3].
 
     Raises:
-        images.ImageError: the file cannot be read.
+        images.ImageError: the file cannot be read, or does not fit the one that it annotates.
     """
     return derived(ref, load_square(ref, size, read))
 
@@ -170,7 +173,14 @@ def derived(ref: ImageRef, square: np.ndarray, resize: Resize = images.resize_cr
         ref: which image.
         square: what `load_square` gave for it.
         resize: what `load_square` was given.
+
+    Raises:
+        images.ImageError: the picture that it annotates has another shape.
     """
+    # Here and not with the square: references that share one may annotate different pictures.
+    # Squashed whole, pictures of any shape lie on each other.
+    if ref.annotates and not (ref.crop is None and resize is images.squash):
+        aspect.require_same(ref.path, ref.annotates, is_label_map=ref.labels is not None)
     if not ref.derivation:
         return square
     if ref.derivation in drawings.DRAWINGS:
