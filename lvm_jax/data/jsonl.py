@@ -186,7 +186,8 @@ def parse_line(line: bytes, tokens_per_image: int, num_codes: int) -> np.ndarray
         text = json.loads(line)["tokens"]
         data = base64.b64decode(text, validate=True)
     except (ValueError, TypeError, KeyError, RecursionError, binascii.Error) as error:
-        reason = "no key 'tokens'" if isinstance(error, KeyError) else error
+        reasons = {KeyError: "no key 'tokens'", RecursionError: "nested too deeply"}
+        reason = reasons.get(type(error), error)
         raise ValueError(f'not of the form {{"tokens": base64}}: {reason}') from error
     if len(data) % 4:
         raise ValueError(f"{len(data)} bytes are not whole int32 ids")

@@ -137,8 +137,8 @@ BAD = {
     line([1, 2, 3, 61]).strip(): r"ids 1\.\.61 are not codes 0\.\.60",
     line([1, 2, 3, -1]).strip(): r"ids -1\.\.3 are not codes",
     "": "not of the form",
-    "[" * 100_000: "recursion",
-    '{"tokens": ' * 50_000: "recursion",
+    "[" * 100_000: "nested too deeply",
+    '{"tokens": ' * 50_000: "nested too deeply",
 }
 
 
