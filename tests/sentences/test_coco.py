@@ -329,7 +329,8 @@ def test_mirrored_hands_change_sides(root):
 def test_categories_of_other_joints_are_refused(root):
     change(root, lambda v: v["categories"][2].update(v["categories"][1], id=9, name="kite"))
     assert make("keypoints", root).items
-    change(root, lambda v: v["categories"][2].update(keypoints=["wing", "tail", "beak"]))
+    bird = {"keypoints": ["wing", "tail", "beak"], "skeleton": [[1, 2], [2, 3]]}
+    change(root, lambda v: v["categories"][2].update(bird))
     with pytest.raises(ValueError, match=r"person, kite of .* have different skeletons; choose"):
         _ = make("keypoints", root).items
 
