@@ -167,12 +167,12 @@ class RecordFile:
         Raises:
             ValueError: a record does not match its checksum; names the file and the record.
         """
-        reader, found, position = self._reader, [], -1
+        seek, read, found, position = self._reader.seek, self._reader.read, [], -1
         try:
             with self._lock:  # seek and read are two calls
                 for position in positions:
-                    reader.seek(position)
-                    found.append(reader.read())
+                    seek(position)
+                    found.append(read())
         except (RuntimeError, IndexError) as error:
             reason = str(error).split(";")[0]
             raise ValueError(
