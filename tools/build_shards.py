@@ -33,7 +33,7 @@ many small shards would be in the way.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import cli
@@ -147,36 +147,13 @@ def dry_run(values: dict[str, Any]) -> None:
     from lvm_jax.sentences import preview
 
     corpus, config = _corpus(values), _shards_config(values)
-    print(preview.describe(corpus, TOKENS_PER_IMAGE.value))
-    print(f"\n{_totals_by_kind(preview.count(corpus))}")
+    counts = preview.count(corpus)
+    print(preview.describe(counts, TOKENS_PER_IMAGE.value))
+    print(f"\n{preview.describe_kinds(counts, TOKENS_PER_IMAGE.value)}")
     if SHEET.value is not None:
         sheet = contact_sheet(corpus, IMAGE_SIZE.value, PER_SOURCE.value, config.images)
         images.write_image(SHEET.value, sheet)
         print(f"wrote {SHEET.value}")
-
-
-def _totals_by_kind(counts: Sequence[Any]) -> str:
-    """A table of kinds, of which many sources may have the same; takes `preview.Count`s."""
-    total = sum(each.images for each in counts)
-    rows = [("kind", "sources", "sentences", "images", "tokens", "share")]
-    for kind in dict.fromkeys(each.kind for each in counts):
-        same = [each for each in counts if each.kind == kind]
-        about = "" if all(each.exact for each in same) else "~"
-        num_images = sum(each.images for each in same)
-        rows.append(
-            (
-                kind,
-                f"{len(same):,}",
-                f"{sum(each.sentences for each in same):,}",
-                f"{about}{num_images:,}",
-                f"{about}{num_images * TOKENS_PER_IMAGE.value:,}",
-                f"{100 * num_images / total:.1f}%",
-            )
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    )
 
 
 def build_shards(values: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 Packing = Literal["sentence", "stream"]
@@ -177,6 +177,8 @@ def named_mixture(values: Mapping[str, Any], name: str) -> dict[str, Any]:
         if not all(isinstance(source, Mapping) for source in mixture.values()):
             raise ValueError(f"{name}.mixture={mixture!r} must be a mapping of name to source")
         values["mixture"] = [{"name": key, **source} for key, source in mixture.items()]
+    elif mixture is not None and not isinstance(mixture, Sequence):
+        raise ValueError(f"{name}.mixture={mixture!r} must be a list or a mapping of sources")
     if mixture is not None and not len(mixture):
         raise ValueError(f"{name}.mixture is empty; name at least one source or leave it out")
     return values

@@ -28,6 +28,7 @@ _WRITER_OPTIONS = "group_size:1,uncompressed"
 _READER_OPTIONS = "readahead_buffer_size:0,max_parallelism:0"
 _READER_BUFFER_BYTES = 4096
 _END_BYTES = 1 << 16
+REMAKE = "remove this file and build again with the same command, which makes it anew"
 ID_BYTES = 2
 
 
@@ -151,14 +152,13 @@ class RecordFile:
         if self._reader.num_records() != num_records:
             raise ValueError(
                 f"{self.path} holds {self._reader.num_records()} readable records, not "
-                f"{num_records}: it is cut short or damaged; build this shard again"
+                f"{num_records}: it is cut short or damaged; {REMAKE}"
             )
         if ends and checksum_of_ends(path) != ends:
             for position in range(num_records):
                 self.read([position])  # names the record, if one is damaged
             raise ValueError(
-                f"{self.path} is not the file that was written here; restore it or build this "
-                "shard again"
+                f"{self.path} is not the file that was written here; restore it, or {REMAKE}"
             )
 
     def read(self, positions: Sequence[int]) -> list[bytes]:
@@ -175,9 +175,7 @@ class RecordFile:
                     found.append(read())
         except (RuntimeError, IndexError) as error:
             reason = str(error).split(";")[0]
-            raise ValueError(
-                f"{self.path}, record {position}: {reason}; build this shard again"
-            ) from error
+            raise ValueError(f"{self.path}, record {position}: {reason}; {REMAKE}") from error
         return found
 
 

@@ -35,6 +35,7 @@ MANIFEST = "manifest.json"
 INDEX_FILES = ("num_images.npy", "kinds.npy", "sources.npy")
 KEYS = "keys.npy"
 _WANTED_FILES = 1 << 16
+_RESTORE = "restore it, or remove the directory and build it again"
 
 
 @functools.cache
@@ -132,11 +133,10 @@ class Shards:
         try:
             array = np.load(path, mmap_mode="r").view(np.ndarray)
         except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}; build the shards again") from error
+            raise ValueError(f"{path} is damaged: {error}; {_RESTORE}") from error
         if array.shape != (len(self),):
             raise ValueError(
-                f"{path} has {array.shape} entries, the manifest {len(self)} sentences; build the "
-                "shards again"
+                f"{path} has {array.shape} entries, the manifest {len(self)} sentences; {_RESTORE}"
             )
         # Rows are cut by what these files say, so a flipped bit would give wrong ids in silence.
         self._check_index(name)
@@ -146,7 +146,7 @@ class Shards:
         path = self.directory / name
         stored = [entry["sha256"] for entry in self.manifest["index"] if entry["file"] == name]
         if [records.checksum(path)] != stored:
-            raise ValueError(f"{path} does not match its checksum; build the shards again")
+            raise ValueError(f"{path} does not match its checksum; {_RESTORE}")
 
     @functools.cached_property
     def key_hashes(self) -> np.ndarray:
@@ -190,7 +190,7 @@ class Shards:
                 if len(data) - (data[0] | data[1] << 8) != size:
                     raise ValueError(
                         f"{file.path}, record {position} has not the number of images that "
-                        f"{INDEX_FILES[0]} says; build the shards again"
+                        f"{INDEX_FILES[0]} says; {_RESTORE}"
                     )
                 found[place] = data
         return found
@@ -249,7 +249,7 @@ class Shards:
                 # A damaged record is named by the reader; damage elsewhere is not in a record.
                 for position in range(entry["num_records"]):
                     self._file(shard).read([position])
-                raise ValueError(f"{path} does not match its checksum; build this shard again")
+                raise ValueError(f"{path} does not match its checksum; {records.REMAKE}")
             progress(entry["bytes"])
 
 
@@ -284,9 +284,9 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path}: {error}; build the shards again") from error
+        raise ValueError(f"cannot read {path}: {error}; {_RESTORE}") from error
     if not isinstance(value, dict):
-        raise ValueError(f"cannot read {path}: not a JSON object; build the shards again")
+        raise ValueError(f"cannot read {path}: not a JSON object; {_RESTORE}")
     return value
 
 

@@ -207,7 +207,7 @@ class Tokenize:
 
     def _read(self, group: list[tuple[bytes, spec.ImageRef]]) -> tuple[Look | None, list]:
         refs = [ref for _, ref in group]
-        # Looked at before it is read: a change between the two is noticed by the next run.
+        # Before it is read, so that a change between the two is not taken for what was read.
         look = self._originals.look(refs[0].path) if self._originals else None
         return look, self._loader.load(refs)
 

@@ -139,12 +139,18 @@ class Sentences(Sequence[Sentence]):
                 for path in source.listings:
                     digest.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
                 for path in source.files:
-                    digest.update(f"{path}:{os.path.getsize(path)};".encode())
+                    digest.update(f"{path}:{_size(path)};".encode())
             except OSError as error:
                 raise ValueError(
                     f"{source.name}: cannot look at {error.filename}: {error}"
                 ) from error
         return digest.hexdigest()
+
+
+def _size(path: str) -> int:
+    """Bytes of a file; -1 for a link that leads nowhere, which is an unreadable picture."""
+    dangling = os.path.islink(path) and not os.path.exists(path)
+    return -1 if dangling else os.path.getsize(path)
 
 
 def sentences(config: CorpusConfig) -> Sentences:

@@ -1,25 +1,13 @@
-"""What a corpus holds, before anything is tokenized: a table, and a picture of some sentences."""
+"""How much a corpus holds, before anything is tokenized."""
 
 import dataclasses
-import textwrap
+from collections.abc import Sequence
 
-import numpy as np
-import PIL.Image
-import PIL.ImageDraw
-
-from lvm_jax import images
-from lvm_jax.sentences import spec
 from lvm_jax.sentences.compose import CorpusConfig
-from lvm_jax.sentences.pictures import PictureCache
 from lvm_jax.sentences.sources import Source
 
 # Sentences of one length are counted without looking at them; others up to so many a source.
 _MOST_LOOKED_AT = 2_000
-_CACHE_BYTES = 256 * 2**20
-_LABEL_WIDTH = 150
-_LETTERS = 22
-_LINE_HEIGHT = 12
-_GAP = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,17 +56,13 @@ def _count(source: Source, corpus: CorpusConfig) -> Count:
     )
 
 
-def describe(corpus: CorpusConfig, tokens_per_image: int) -> str:
+def describe(counts: Sequence[Count], tokens_per_image: int) -> str:
     """A table of the sources: sentences, images and tokens of each, and of all.
 
     Args:
-        corpus: the sources.
+        counts: see `count`.
         tokens_per_image: ids of one image; special ids are not counted.
-
-    Raises:
-        ValueError: as `count`.
     """
-    counts = count(corpus)
     rows = [("source", "kind", "items", "sentences", "images", "tokens", "share")]
     total = sum(each.images for each in counts)
     for each in counts:
@@ -106,69 +90,39 @@ def describe(corpus: CorpusConfig, tokens_per_image: int) -> str:
             "",
         )
     )
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            text.ljust(width) if i < 2 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = _columns(rows, num_names=2)
     rule = "-" * max(map(len, lines))
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
-def contact_sheet(corpus: CorpusConfig, size: int, per_source: int = 2) -> np.ndarray:
-    """A picture of some sentences of each source, one a row, with their names beside them.
-
-    Args:
-        corpus: the sources.
-        size: side of the images in pixels, the tokenizer's resolution.
-        per_source: sentences of each source, spread over its first epoch.
-
-    Returns:
-        uint8 [H, W, 3].
-
-    Raises:
-        ValueError: a source that does not fit its files.
-        images.ImageError: a file that cannot be read.
-    """
-    if per_source < 1 or size < 1:
-        raise ValueError(f"per_source={per_source} and size={size} must be at least 1")
-    read = PictureCache(_CACHE_BYTES).read
-    strips = []
-    for source in corpus.sources:
-        number = source.num_sentences()
-        for i in range(min(per_source, number)):
-            sentence = source.sentence(corpus.seed, 0, i * number // min(per_source, number))
-            row = images.grid([[spec.load(ref, size, read) for ref in sentence.images]], _GAP)
-            strips.append((_label(sentence, row.shape[0]), row))
-    height = sum(max(label.shape[0], row.shape[0]) for label, row in strips)
-    width = _LABEL_WIDTH + max(row.shape[1] for _, row in strips)
-    sheet = np.full((height, width, 3), 255, np.uint8)
-    top = 0
-    for label, row in strips:
-        sheet[top : top + label.shape[0], :_LABEL_WIDTH] = label
-        sheet[top : top + row.shape[0], _LABEL_WIDTH : _LABEL_WIDTH + row.shape[1]] = row
-        top += max(label.shape[0], row.shape[0])
-    return sheet
+def describe_kinds(counts: Sequence[Count], tokens_per_image: int) -> str:
+    """A table of the kinds, of which many sources may have the same; arguments as `describe`."""
+    total = sum(each.images for each in counts)
+    rows = [("kind", "sources", "sentences", "images", "tokens", "share")]
+    for kind in dict.fromkeys(each.kind for each in counts):
+        same = [each for each in counts if each.kind == kind]
+        about = "" if all(each.exact for each in same) else "~"
+        num_images = sum(each.images for each in same)
+        rows.append(
+            (
+                kind,
+                f"{len(same):,}",
+                f"{sum(each.sentences for each in same):,}",
+                f"{about}{num_images:,}",
+                f"{about}{num_images * tokens_per_image:,}",
+                f"{100 * num_images / total:.1f}%",
+            )
+        )
+    return "\n".join(_columns(rows, num_names=1))
 
 
-def _label(sentence: spec.Sentence, height: int) -> np.ndarray:
-    """Source, kind and as much of the key as there is room for: uint8 [>= height, width, 3]."""
-    lines = [sentence.source]
-    if sentence.kind != sentence.source:
-        lines.append(sentence.kind)
-    number = len(sentence.images)
-    lines.append(f"{number} image{'s' * (number > 1)}")
-    room = max(0, height // _LINE_HEIGHT - len(lines))
-    lines += textwrap.wrap(sentence.key, _LETTERS)[:room]
-    shown = PIL.Image.new(
-        "RGB", (_LABEL_WIDTH, max(height, _LINE_HEIGHT * len(lines) + _GAP)), "white"
-    )
-    pen = PIL.ImageDraw.Draw(shown)
-    for number, line in enumerate(lines):
-        # Pillow's own font knows Latin letters only.
-        text = line.encode("ascii", "replace").decode()[:_LETTERS]
-        pen.text((4, _GAP + number * _LINE_HEIGHT), text, fill="black" if number else "navy")
-    return np.asarray(shown)
+def _columns(rows: Sequence[tuple[str, ...]], num_names: int) -> list[str]:
+    """Lines whose fields stand below each other: first names, then numbers."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            text.ljust(width) if i < num_names else text.rjust(width)
+            for i, (text, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    ]

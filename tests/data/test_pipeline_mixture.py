@@ -247,6 +247,7 @@ def source(**values):
         (lambda: {"shards": "x", "split": Split(share=1.0)}, r"split\.share=1\.0 must lie in"),
         (lambda: {"shards": "x", "num_workers": -1}, r"config\.data\.num_workers=-1 must be"),
         (lambda: named_mixture({"mixture": {}}, "config.data"), r"config\.data\.mixture is empty"),
+        (lambda: named_mixture({"mixture": 5}, "d"), r"d\.mixture=5 must be a list or a mapping"),
         (lambda: named_mixture({"mixture": {"a": 1}}, "d"), r"d\.mixture=.* of name to source"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lvm_jax import images
-from lvm_jax.sentences import compose, preview, spec
+from lvm_jax.sentences import compose, preview
 
 
 @pytest.fixture(scope="module")
@@ -41,34 +41,14 @@ def test_counts_that_are_inferred_say_so(corpus, monkeypatch):
     monkeypatch.setattr(preview, "_MOST_LOOKED_AT", 3)
     classes, blurred, _ = preview.count(corpus)
     assert not classes.exact and blurred.exact
-    assert "~" in preview.describe(corpus, 4).splitlines()[2]
+    assert "~" in preview.describe(preview.count(corpus), 4).splitlines()[2]
 
 
 def test_the_table_names_sources_kinds_and_tokens(corpus):
-    lines = preview.describe(corpus, 256).splitlines()
+    lines = preview.describe(preview.count(corpus), 256).splitlines()
     assert lines[0].split()[:3] == ["source", "kind", "items"]
     rows = {line.split()[0]: line.split()[1:] for line in lines if not line.startswith("-")}
     assert rows["blurred"] == ["blur", "7", "4", "24", "6,144", "0.4%"]
     assert rows["plain"][:2] == ["single", "7"] and rows["all"][:2] == ["3", "kinds"]
     assert lines[-1].split()[-2:] == ["6,036", f"{6036 * 256:,}"]
     assert len({len(line) for line in lines[:5]}) == 1, "columns stand below each other"
-
-
-def test_the_sheet_shows_the_sentences(corpus):
-    size = 40
-    sheet = preview.contact_sheet(corpus, size, per_source=2)
-    assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
-    sentence = corpus.sources[1].sentence(0, 0, 0)
-    for position, ref in enumerate(sentence.images):
-        left = preview._LABEL_WIDTH + 2 + position * (size + 2)
-        cell = sheet[2 * (size + 4) + 2 :][:size, left : left + size]
-        np.testing.assert_array_equal(cell, spec.load(ref, size))
-    for row in range(6):
-        label = sheet[row * (size + 4) : (row + 1) * (size + 4), : preview._LABEL_WIDTH]
-        assert label.min() < 128, "something is written there"
-    assert len(sheet) == 6 * (size + 4)
-
-
-def test_bad_sizes_are_refused(corpus):
-    with pytest.raises(ValueError, match="per_source=0"):
-        preview.contact_sheet(corpus, 8, per_source=0)
