@@ -20,13 +20,14 @@ import multiprocessing
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from absl import logging
 
 from lvm_jax import atomic
-from lvm_jax.data import originals
+from lvm_jax.data import line_files, originals
+from lvm_jax.data.line_files import Stretch
 from lvm_jax.data.records import Record
 from lvm_jax.data.shards import MANIFEST, Shards
 from lvm_jax.data.shards_writer import ShardsWriter, shard_name
@@ -37,8 +38,6 @@ KIND = "jsonl"
 REJECTS = "rejects.jsonl"
 # An id takes 4 bytes as int32 and 16/3 in base64, but 2 in a shard.
 _TEXT_BYTES_PER_SHARD_BYTE = 8 / 3
-_LONGEST_LINE = 64 * 2**20
-_BLOCK = 2**16
 # A process says how far it is after so many bytes, and is asked for it so often.
 _BYTES_PER_REPORT = 2**20
 _SECONDS_PER_REPORT = 0.5
@@ -78,24 +77,9 @@ class ImportConfig:
             )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Stretch:
-    """The lines that begin in bytes start..stop-1 of a file; they make shard `number`.
-
-    Attributes:
-        name: what keys, sources and lists call the file.
-    """
-
-    number: int
-    path: str
-    name: str
-    start: int
-    stop: int
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Result:
-    stretch: _Stretch
+    stretch: Stretch
     rejects: list[dict[str, Any]]
     refused: bool
     sha256: str = ""  # of its lines
@@ -129,7 +113,8 @@ def import_jsonl(
     """
     config = config or ImportConfig()
     paths = [pathlib.Path(path) for path in paths]
-    stretches = _stretches(paths, config)
+    num_bytes = int(config.shard_megabytes * 2**20 * _TEXT_BYTES_PER_SHARD_BYTE)
+    stretches = line_files.stretches(paths, max(1, num_bytes))
     arguments = (os.fspath(out), _build_key(paths, config), config)
     writer = _open_writer(*arguments)
     waiting = [stretch for stretch in stretches if not writer.finished(stretch.number)]
@@ -167,7 +152,7 @@ def import_jsonl(
                     **{"file": name, "bytes": path.stat().st_size},
                     "sha256": _hash_of_file(path, stretches, hashes),
                 }
-                for path, name in zip(paths, _names(paths))
+                for path, name in zip(paths, line_files.names(paths))
             ],
             "lines": lines,
             "bad_lines": sum(map(len, rejects.values())),
@@ -227,60 +212,21 @@ def _line(ids: np.ndarray) -> bytes:
     return b'{"tokens": "%s"}\n' % base64.b64encode(ids.astype("<i4").tobytes())
 
 
-def _stretches(paths: Sequence[pathlib.Path], config: ImportConfig) -> list[_Stretch]:
-    for path in paths:
-        if not path.is_file():
-            raise ValueError(f"--import_jsonl={path} does not exist or is no file")
-        if paths.count(path) > 1:
-            raise ValueError(f"--import_jsonl={path} is given {paths.count(path)} times")
-    step = max(1, int(config.shard_megabytes * 2**20 * _TEXT_BYTES_PER_SHARD_BYTE))
-    parts = [
-        (str(path), name, start, min(start + step, end))
-        for path, name, end in zip(paths, _names(paths), map(_end_of_lines, paths))
-        for start in range(0, end, step)
-    ]
-    if not parts:
-        raise ValueError(f"--import_jsonl={', '.join(map(str, paths))} holds no line")
-    return [_Stretch(number, *part) for number, part in enumerate(parts)]
-
-
-def _names(paths: Sequence[pathlib.Path]) -> list[str]:
-    """What files are called: their names, or their paths as given where two have one name."""
-    names = [path.name for path in paths]
-    return [path.as_posix() if names.count(name) > 1 else name for path, name in zip(paths, names)]
-
-
-def _end_of_lines(path: pathlib.Path) -> int:
-    """Where the last line ends that is not blank; 0 if all are."""
-    with open(path, "rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end:
-            start = max(0, end - _BLOCK)
-            file.seek(start)
-            if filled := len(file.read(end - start).rstrip()):
-                file.seek(start + filled)
-                for _ in _rest_of_line(file):
-                    pass
-                return file.tell()
-            end = start
-    return 0
-
-
 def _build_key(paths: Sequence[pathlib.Path], config: ImportConfig) -> str:
     """Changes with what the shards depend on, but for changes that leave a file its size."""
     about = dataclasses.asdict(config)
     del about["num_workers"], about["max_bad_lines"]
-    files = [(name, path.stat().st_size) for path, name in zip(paths, _names(paths))]
+    files = [(name, path.stat().st_size) for path, name in zip(paths, line_files.names(paths))]
     text = json.dumps([VERSION, KIND, files, about], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _hash_of_finished(stretch: _Stretch, about: dict[str, Any], out: str | os.PathLike) -> str:
+def _hash_of_finished(stretch: Stretch, about: dict[str, Any], out: str | os.PathLike) -> str:
     """The hash of the lines of a finished shard, if the file has them still."""
     # Imports that an older version began have no hash.
     if "sha256" in about and about["stamp"] == originals.stamp_of(stretch.path):
         return about["sha256"]
-    found = _hash_of_lines(stretch)
+    found = line_files.hash_of_lines(stretch)
     if about.get("sha256", found) != found:
         raise ValueError(
             f"{stretch.path} has changed since shards in {os.fspath(out)} were made of it, though "
@@ -291,7 +237,7 @@ def _hash_of_finished(stretch: _Stretch, about: dict[str, Any], out: str | os.Pa
 
 def _make_again(
     writer: ShardsWriter,
-    waiting: Sequence[_Stretch],
+    waiting: Sequence[Stretch],
     arguments: tuple,
     progress: Callable[[int, int], None],
 ) -> None:
@@ -324,7 +270,7 @@ def _make_again(
 
 
 def _require_unchanged(
-    writer: ShardsWriter, paths: Sequence[pathlib.Path], stretches: Sequence[_Stretch]
+    writer: ShardsWriter, paths: Sequence[pathlib.Path], stretches: Sequence[Stretch]
 ) -> None:
     """Refuses files that have changed since all of their shards were finished."""
     finished = (writer.directory / MANIFEST).stat().st_mtime_ns
@@ -332,7 +278,7 @@ def _require_unchanged(
         status = path.stat()
         if "sha256" not in about or max(status.st_mtime_ns, status.st_ctime_ns) < finished:
             continue
-        hashes = {s.number: _hash_of_lines(s) for s in stretches if s.path == str(path)}
+        hashes = {s.number: line_files.hash_of_lines(s) for s in stretches if s.path == str(path)}
         if _hash_of_file(path, stretches, hashes) != about["sha256"]:
             raise ValueError(
                 f"{path} has changed since {writer.directory} was made of it, though its size is "
@@ -340,15 +286,8 @@ def _require_unchanged(
             )
 
 
-def _hash_of_lines(stretch: _Stretch) -> str:
-    digest = hashlib.sha256()
-    for _ in _lines(stretch, digest):
-        pass
-    return digest.hexdigest()
-
-
 def _hash_of_file(
-    path: pathlib.Path, stretches: Sequence[_Stretch], hashes: Mapping[int, str]
+    path: pathlib.Path, stretches: Sequence[Stretch], hashes: Mapping[int, str]
 ) -> str:
     parts = "".join(hashes[s.number] for s in stretches if s.path == str(path))
     return hashlib.sha256(parts.encode()).hexdigest()
@@ -365,7 +304,7 @@ def _open_writer(out: str, build_key: str, config: ImportConfig) -> ShardsWriter
 
 
 def _run(
-    stretches: Sequence[_Stretch], arguments: tuple, moved: Callable[[int], None]
+    stretches: Sequence[Stretch], arguments: tuple, moved: Callable[[int], None]
 ) -> Iterator[_Result]:
     """The results of stretches, in their order.
 
@@ -423,7 +362,7 @@ class _TooManyBadLinesError(Exception):
     """Ends a stretch whose shard would be thrown away."""
 
 
-def _import_stretch(stretch: _Stretch) -> _Result:
+def _import_stretch(stretch: Stretch) -> _Result:
     config, rejects, num_lines, moved = _worker["config"], [], 0, stretch.start
     # Taken before the lines: a change while they are read is noticed by the next run.
     stamp, digest = originals.stamp_of(stretch.path), hashlib.sha256()
@@ -436,12 +375,12 @@ def _import_stretch(stretch: _Stretch) -> _Result:
 
     def sentences() -> Iterator[Record]:
         nonlocal num_lines
-        for offset, line in _lines(stretch, digest):
+        for offset, line in line_files.lines(stretch, digest):
             if offset - moved >= _BYTES_PER_REPORT:
                 move_to(offset)
             try:
                 if line is None:
-                    raise ValueError(f"a line longer than {_LONGEST_LINE} bytes")
+                    raise ValueError(f"a line longer than {line_files.LONGEST_LINE} bytes")
                 ids = parse_line(line, config.tokens_per_image, config.num_codes)
             except ValueError as error:
                 rejects.append({"line": num_lines, "offset": offset, "reason": str(error)})
@@ -465,37 +404,6 @@ def _import_stretch(stretch: _Stretch) -> _Result:
     return _Result(stretch=stretch, rejects=rejects, refused=False, sha256=sha256)
 
 
-def _lines(stretch: _Stretch, digest: Any) -> Iterator[tuple[int, bytes | None]]:
-    """(offset, line) of the lines that begin in a stretch; None is a line that is too long.
-
-    Args:
-        stretch: of a file.
-        digest: of hashlib; gets all bytes of these lines.
-    """
-    with open(stretch.path, "rb", buffering=1 << 20) as file:
-        if stretch.start:
-            # The line that holds the byte before belongs to the stretch before.
-            file.seek(stretch.start - 1)
-            for _ in _rest_of_line(file):
-                pass
-        while (offset := file.tell()) < stretch.stop:
-            line = file.readline(_LONGEST_LINE)
-            digest.update(line)
-            if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
-                for part in _rest_of_line(file):
-                    digest.update(part)
-                yield offset, None
-            else:
-                yield offset, line
-
-
-def _rest_of_line(file: BinaryIO) -> Iterator[bytes]:
-    while part := file.readline(_LONGEST_LINE):
-        yield part
-        if part.endswith(b"\n"):
-            return
-
-
 def _refuse(writer, config, stretches, rejects) -> None:
     _write_rejects(writer, stretches, rejects)
     number = min(number for number, found in rejects.items() if found)
@@ -507,14 +415,14 @@ def _refuse(writer, config, stretches, rejects) -> None:
     )
 
 
-def _refuse_empty(writer: ShardsWriter, stretches: Sequence[_Stretch]) -> None:
+def _refuse_empty(writer: ShardsWriter, stretches: Sequence[Stretch]) -> None:
     for stretch in stretches:
         if writer.read_notes(stretch.number)["names"]:
             return
     raise ValueError(f"{stretches[0].path} holds no good line; see {writer.directory / REJECTS}")
 
 
-def _write_rejects(writer: ShardsWriter, stretches: Sequence[_Stretch], rejects) -> int:
+def _write_rejects(writer: ShardsWriter, stretches: Sequence[Stretch], rejects) -> int:
     """Lists the bad lines, numbered from 1 as far as all before them were counted.
 
     Returns:
