@@ -4,6 +4,9 @@ Names and sizes of files are part of what shards are made from; a change that le
 here. Who reads a file notes its times and a hash of its bytes. A later run compares the times
 and, only where they differ, the bytes: files that were copied or touched are the same as before.
 
+A file that changes while the build that reads it runs may go unnoticed: its sentences then show it
+as it was when each was made.
+
 A log is a row of fixed-size entries that only grows, one for each slice, beside its ids.
 """
 
