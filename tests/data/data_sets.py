@@ -58,3 +58,16 @@ class FakeTokenizer:
         self.seen |= {image.tobytes() for image in images}
         quarters = images.reshape(-1, 2, 4, 2, 4, 3).mean((2, 4, 5)).reshape(-1, 4)
         return (quarters.astype(np.int32) * 7) % 61
+
+
+class BreakingTokenizer(FakeTokenizer):
+    """Fails after some images, as a full accelerator or a Ctrl-C would."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most = most
+
+    def encode(self, images):
+        if self.num_encoded >= self.most:
+            raise KeyboardInterrupt
+        return super().encode(images)

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from data_sets import FakeTokenizer
+from data_sets import BreakingTokenizer, FakeTokenizer
 
 from lvm_jax import images
 from lvm_jax.data import build, token_cache
@@ -98,22 +98,9 @@ def test_batch_size_and_threads_do_not_change_a_byte(built, folder, tmp_path):
     assert snapshot(tmp_path) == snapshot(built[0])
 
 
-class _Breaks(FakeTokenizer):
-    """Fails after some images, as a full accelerator or a Ctrl-C would."""
-
-    def __init__(self, most):
-        super().__init__()
-        self.most = most
-
-    def encode(self, images):
-        if self.num_encoded >= self.most:
-            raise KeyboardInterrupt
-        return super().encode(images)
-
-
 @pytest.mark.parametrize("most", [1, 40, 90])
 def test_an_interrupted_build_goes_on(built, folder, tmp_path, most, caplog):
-    broken, second = _Breaks(most), FakeTokenizer()
+    broken, second = BreakingTokenizer(most), FakeTokenizer()
     with pytest.raises(KeyboardInterrupt):
         build_shards(make_corpus(folder), broken, tmp_path, SMALL)
     with pytest.raises(ValueError, match=r"is unfinished|does not exist"):

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import PIL.Image
 import pytest
-from data_sets import FakeTokenizer
+from data_sets import BreakingTokenizer, FakeTokenizer
 
 from lvm_jax.data.build import BuildConfig, build_shards
 from lvm_jax.data.originals import Originals
@@ -16,17 +16,6 @@ from lvm_jax.sentences import compose
 
 SMALL = BuildConfig(sentences_per_shard=5, batch_size=4, num_special=3)
 ONE_SHARD = BuildConfig(sentences_per_shard=1000, batch_size=4, num_special=3)
-
-
-class Breaks(FakeTokenizer):
-    def __init__(self, most):
-        super().__init__()
-        self.most = most
-
-    def encode(self, images):
-        if self.num_encoded >= self.most:
-            raise KeyboardInterrupt
-        return super().encode(images)
 
 
 def draw(path, seed):
@@ -62,7 +51,7 @@ def build(folder, out, config, tokenizer=None):
 
 
 def begin(folder, out, config, most=60):
-    broken = Breaks(most)
+    broken = BreakingTokenizer(most)
     with pytest.raises(KeyboardInterrupt):
         build(folder, out, config, broken)
     return broken
