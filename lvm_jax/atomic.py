@@ -33,12 +33,15 @@ def write_error(path: str | os.PathLike, error: Exception) -> WriteError:
 
 
 @contextlib.contextmanager
-def writing(path: str | os.PathLike, *, parents: bool = False) -> Iterator[pathlib.Path]:
+def writing(
+    path: str | os.PathLike, *, parents: bool = False, partial: pathlib.Path | None = None
+) -> Iterator[pathlib.Path]:
     """A block that makes a file: renamed when the block ends, removed when it fails.
 
     Args:
         path: the file; an older one stays until then.
         parents: make the folders above it where they are missing.
+        partial: what is written to meanwhile, on the same disk; by default NAME.partial beside it.
 
     Yields:
         The path to write to meanwhile, which may hold what a killed process left.
@@ -47,7 +50,7 @@ def writing(path: str | os.PathLike, *, parents: bool = False) -> Iterator[pathl
         WriteError: for every OSError, those of the block too.
     """
     path = pathlib.Path(path)
-    partial = path.with_name(path.name + ".partial")
+    partial = partial or path.with_name(path.name + ".partial")
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -53,6 +53,26 @@ def write_toy_shards():
 
 
 @pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory):
+    """Two epochs of classes, blurred pairs and single ones of seven pictures, 24 pixels by 16."""
+    from lvm_jax import images
+    from lvm_jax.sentences import compose
+
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name, size in {"cat": 5, "dog": 2}.items():
+        for number in range(size):
+            picture = rng.integers(0, 200, (16, 24, 3), dtype=np.uint8)
+            images.write_image(root / name / f"{number}.png", picture)
+    sources = {
+        "classes": {"kind": "category", "folder": str(root), "group_size": 4},
+        "blurred": {"kind": "blur", "folder": str(root), "pairs_per_sentence": 3},
+        "plain": {"kind": "single", "folder": str(root), "sentences_per_epoch": 3000},
+    }
+    return compose.build_corpus({"sources": sources, "epochs": 2})
+
+
+@pytest.fixture(scope="session")
 def tokenizer():
     """16 ids of 32 codes for a 16-pixel image; random."""
     from lvm_jax.tokenizer import codec, vqgan

@@ -33,7 +33,6 @@ many small shards would be in the way.
 """
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import cli
@@ -124,13 +123,7 @@ def _corpus(values: dict[str, Any]):
         raise ValueError(f"--config={flags.FLAGS.config} has no section corpus; see --help")
     from lvm_jax.sentences import compose
 
-    corpus = values["corpus"]
-    if not isinstance(corpus, Mapping):
-        raise ValueError(f"config.corpus={corpus!r} must be a mapping with sources")
-    sources = corpus.get("sources", ())
-    if not isinstance(sources, Mapping | list | tuple):
-        raise ValueError(f"config.corpus.sources={sources!r} must be a list or mapping of sources")
-    return compose.build_corpus(corpus, "config.corpus")
+    return compose.build_corpus(values["corpus"], "config.corpus")
 
 
 def _shards_config(values: dict[str, Any]):

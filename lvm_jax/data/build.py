@@ -23,9 +23,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from lvm_jax import configs
+from lvm_jax import atomic, configs
 from lvm_jax import images as images_lib
-from lvm_jax.atomic import write_error
 from lvm_jax.data import rejects, slices
 from lvm_jax.data.originals import Originals
 from lvm_jax.data.records import ID_BYTES, Record
@@ -292,12 +291,9 @@ def _then(records: Iterator[Record], closing: Callable[[], None]) -> Iterator[Re
 def _write_beside(out: pathlib.Path, number: int, digests: set[bytes], rejected: Rejects) -> None:
     """What a shard adds to the whole directory; it must be there before the shard is."""
     path = out / f"images-{number:05d}.partial"
-    writing = path.with_name(f"writing-{path.name}")
-    try:
-        writing.write_bytes(b"".join(sorted(digests)))
-        writing.replace(path)
-    except OSError as error:
-        raise write_error(path, error) from error
+    # Under a name that `_count_unique` does not look for.
+    with atomic.writing(path, partial=path.with_name(f"writing-{path.name}")) as partial:
+        partial.write_bytes(b"".join(sorted(digests)))
     rejected.write_part(number)
 
 

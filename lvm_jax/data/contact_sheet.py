@@ -47,7 +47,7 @@ def contact_sheet(
         number = source.num_sentences()
         for i in range(min(per_source, number)):
             sentence = source.sentence(corpus.seed, 0, i * number // min(per_source, number))
-            row = images.grid([[_load(loader, ref) for ref in sentence.images]], _GAP)
+            row = images.grid([[loader.load_one(ref) for ref in sentence.images]], _GAP)
             strips.append((_label(sentence, row.shape[0]), row))
     height = sum(max(label.shape[0], row.shape[0]) for label, row in strips)
     width = _LABEL_WIDTH + max(row.shape[1] for _, row in strips)
@@ -58,13 +58,6 @@ def contact_sheet(
         sheet[top : top + row.shape[0], _LABEL_WIDTH : _LABEL_WIDTH + row.shape[1]] = row
         top += max(label.shape[0], row.shape[0])
     return sheet
-
-
-def _load(loader: SquareLoader, ref: spec.ImageRef) -> np.ndarray:
-    (picture,) = loader.load([ref])
-    if isinstance(picture, images.ImageError):
-        raise picture
-    return picture
 
 
 def _label(sentence: spec.Sentence, height: int) -> np.ndarray:

@@ -125,18 +125,12 @@ def import_jsonl(
     if len(waiting) < len(stretches):
         done = len(stretches) - len(waiting)
         logging.info("%s: %d of %d shards are there already", out, done, len(stretches))
-    total = sum(stretch.stop - stretch.start for stretch in stretches)
-    done = total - sum(stretch.stop - stretch.start for stretch in waiting)
+    total = _num_bytes(stretches)
+    moved = _counting(progress, total - _num_bytes(waiting), total)
     finished = set(range(len(stretches))) - {stretch.number for stretch in waiting}
     about = {n: writer.read_notes(n)["about"] for n in finished}
     rejects = {n: about[n]["rejects"] for n in finished}
     hashes = {n: _hash_of_finished(stretches[n], about[n], out) for n in sorted(finished)}
-
-    def moved(num_bytes: int) -> None:
-        nonlocal done
-        done += num_bytes
-        progress(done, total)
-
     for result in _run(waiting, arguments, moved):
         rejects[result.stretch.number] = result.rejects
         hashes[result.stretch.number] = result.sha256
@@ -254,19 +248,28 @@ def _make_again(
         "making them again",
         *(writer.directory, len(waiting), shard_name(waiting[0].number)),
     )
-    total, done = sum(stretch.stop - stretch.start for stretch in waiting), 0
-
-    def moved(num_bytes: int) -> None:
-        nonlocal done
-        done += num_bytes
-        progress(done, total)
-
+    moved = _counting(progress, 0, _num_bytes(waiting))
     for result in _run(waiting, arguments, moved):
         if result.refused:
             raise ValueError(
                 f"{result.stretch.path} has more bad lines than --max_bad_lines="
                 f"{arguments[2].max_bad_lines}; give the number that the shards were made with"
             )
+
+
+def _num_bytes(stretches: Sequence[Stretch]) -> int:
+    return sum(stretch.stop - stretch.start for stretch in stretches)
+
+
+def _counting(progress: Callable[[int, int], None], done: int, total: int) -> Callable[[int], None]:
+    """What `_run` calls with the bytes since the last call, so that `progress` gets all of them."""
+
+    def moved(num_bytes: int) -> None:
+        nonlocal done
+        done += num_bytes
+        progress(done, total)
+
+    return moved
 
 
 def _require_unchanged(

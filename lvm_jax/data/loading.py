@@ -44,6 +44,17 @@ class SquareLoader:
             return [error] * len(refs)
         return [self._derived(ref, square) for ref in refs]
 
+    def load_one(self, ref: ImageRef) -> np.ndarray:
+        """The pixels of one reference: uint8 [size, size, 3].
+
+        Raises:
+            images.ImageError: it cannot be shown; says why.
+        """
+        (pixels,) = self.load([ref])
+        if isinstance(pixels, images.ImageError):
+            raise pixels
+        return pixels
+
     def _derived(self, ref: ImageRef, square: np.ndarray) -> np.ndarray | images.ImageError:
         try:
             return spec.derived(ref, square, self._resize)

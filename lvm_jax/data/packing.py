@@ -125,16 +125,21 @@ def padding(counts: np.ndarray, tokens_per_image: int, context: int) -> float:
     return 1 - float(counts @ lengths) / (num_rows * (context + 1))
 
 
-def roomier_context(counts: np.ndarray, tokens_per_image: int, context: int) -> int | None:
-    """The first of some slightly larger contexts with less than half the padding; None: none has.
+def roomier_context(
+    counts: np.ndarray, tokens_per_image: int, context: int, most: float
+) -> tuple[int, float] | None:
+    """The first of some slightly larger contexts with less than `most` padding; None: none has.
 
     BOS and EOS take the room of whole sentences where images alone would fill a row: two sentences
-    of 8 images of 256 ids need 4,100 ids. Arguments as for `padding`.
+    of 8 images of 256 ids need 4,100 ids. Other arguments as for `padding`.
+
+    Returns:
+        The context and its padding.
     """
-    most = padding(counts, tokens_per_image, context) / 2
     step = max(1, context // 128)
     larger = range((context // step + 1) * step, context * 17 // 16 + 1, step)
-    return next((c for c in larger if padding(counts, tokens_per_image, c) < most), None)
+    found = ((each, padding(counts, tokens_per_image, each)) for each in larger)
+    return next((pair for pair in found if pair[1] < most), None)
 
 
 class _Units(NamedTuple):

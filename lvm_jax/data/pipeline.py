@@ -233,6 +233,7 @@ class Pipeline:
         steps = grain.MapDataset.range(start_step, last, together)
         dataset = steps.map(_ReadSteps(self, rows, together, last))
         if not config.num_workers:
+            # In the thread that read them: to unpack in the caller's took a tenth of the speed.
             dataset = dataset.map(functools.partial(assemble.unpack, packing=config.packing))
         dataset = dataset.to_iter_dataset(options)
         if config.num_workers:

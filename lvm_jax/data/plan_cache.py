@@ -103,13 +103,14 @@ def _look_at_padding(shards: Shards, context: int, selected: np.ndarray | None) 
     counts = packing_lib.count_images(num_images)
     share = packing_lib.padding(counts, tokens, context)
     logging.info("%.1f%% of the ids of these rows are padding", 100 * share)
-    better = packing_lib.roomier_context(counts, tokens, context) if share > _MUCH_PADDING else None
+    if share <= _MUCH_PADDING:
+        return
+    better = packing_lib.roomier_context(counts, tokens, context, most=share / 2)
     if better:
         logging.warning(
             "%s: %.1f%% of the ids of its rows are padding; config.data.context=%d instead of %d "
             "would leave %.1f%%",
-            *(shards.directory, 100 * share, better, context),
-            100 * packing_lib.padding(counts, tokens, better),
+            *(shards.directory, 100 * share, better[0], context, 100 * better[1]),
         )
 
 

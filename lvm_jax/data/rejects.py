@@ -14,8 +14,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from lvm_jax import images
-from lvm_jax.atomic import write_error
+from lvm_jax import atomic, images
 from lvm_jax.sentences.spec import ImageRef, Sentence
 
 FILE = "rejects.jsonl"
@@ -107,10 +106,6 @@ def _too_many(count: int, limit: int, reason: str) -> images.ImageError:
 
 
 def _write_lines(path: pathlib.Path, lines: list[dict[str, Any]]) -> None:
-    # The name must not match that of the parts.
-    writing = path.with_name(f"writing-{path.name}")
-    try:
-        writing.write_text("".join(json.dumps(line) + "\n" for line in lines))
-        writing.replace(path)
-    except OSError as error:
-        raise write_error(path, error) from error
+    # Under a name that does not match that of the parts.
+    with atomic.writing(path, partial=path.with_name(f"writing-{path.name}")) as partial:
+        partial.write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -57,6 +57,8 @@ def build_corpus(values: Mapping[str, Any], name: str = "corpus") -> CorpusConfi
     Raises:
         ValueError: an unknown kind or key, or a value that does not fit; named.
     """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"{name}={values!r} must be a mapping with sources")
     values = dict(values)
     sources = build_sources(values.pop("sources", ()), f"{name}.sources")
     return configs.build(CorpusConfig, {**values, "sources": sources}, name)
@@ -65,7 +67,13 @@ def build_corpus(values: Mapping[str, Any], name: str = "corpus") -> CorpusConfi
 def build_sources(
     given: Sequence[Mapping[str, Any] | Source] | Mapping[str, Mapping[str, Any]], name: str
 ) -> tuple[Source, ...]:
-    """Builds sources from a list, or from a mapping of name to source."""
+    """Builds sources from a list, or from a mapping of name to source.
+
+    Raises:
+        ValueError: neither of these, or a source as in `build_source`; named.
+    """
+    if not isinstance(given, Mapping | list | tuple):
+        raise ValueError(f"{name}={given!r} must be a list or mapping of sources")
     if isinstance(given, Mapping):
         given = [
             {"name": key, **source} if isinstance(source, Mapping) else source
@@ -75,7 +83,11 @@ def build_sources(
 
 
 def build_source(values: Mapping[str, Any] | Source, name: str) -> Source:
-    """Builds one source from {"kind": ..., "folder": ..., ...}."""
+    """Builds one source from {"kind": ..., "folder": ..., ...}.
+
+    Raises:
+        ValueError: an unknown kind or key, or a value that does not fit; named.
+    """
     if isinstance(values, Source):
         return values
     if not isinstance(values, Mapping):

@@ -67,9 +67,7 @@ class CorpusImages:
         ref = self._ref(index)
         image = self._kept.get(ref.key)
         if image is None:
-            (image,) = self._loader.load([ref])
-            if isinstance(image, images_lib.ImageError):
-                raise image
+            image = self._loader.load_one(ref)
             if len(self._kept) < self._max_kept:
                 self._kept[ref.key] = image
         return image

@@ -6,25 +6,9 @@ import pytest
 from lvm_jax import images
 from lvm_jax.data import contact_sheet as module
 from lvm_jax.data.contact_sheet import contact_sheet
-from lvm_jax.sentences import compose, spec
+from lvm_jax.sentences import spec
 
 SIZE = 40
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    root = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for name, size in {"cat": 5, "dog": 2}.items():
-        for number in range(size):
-            picture = rng.integers(0, 200, (16, 24, 3), dtype=np.uint8)
-            images.write_image(root / name / f"{number}.png", picture)
-    sources = {
-        "classes": {"kind": "category", "folder": str(root), "group_size": 4},
-        "blurred": {"kind": "blur", "folder": str(root), "pairs_per_sentence": 3},
-        "plain": {"kind": "single", "folder": str(root), "sentences_per_epoch": 3000},
-    }
-    return compose.build_corpus({"sources": sources, "epochs": 2})
 
 
 def cell(sheet, row, position):
@@ -32,10 +16,10 @@ def cell(sheet, row, position):
     return sheet[row * (SIZE + 4) + 2 :][:SIZE, left : left + SIZE]
 
 
-def test_the_sheet_shows_the_sentences(corpus):
-    sheet = contact_sheet(corpus, SIZE, per_source=2)
+def test_the_sheet_shows_the_sentences(small_corpus):
+    sheet = contact_sheet(small_corpus, SIZE, per_source=2)
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
-    for position, ref in enumerate(corpus.sources[1].sentence(0, 0, 0).images):
+    for position, ref in enumerate(small_corpus.sources[1].sentence(0, 0, 0).images):
         np.testing.assert_array_equal(cell(sheet, 2, position), spec.load(ref, SIZE))
     for row in range(6):
         label = sheet[row * (SIZE + 4) : (row + 1) * (SIZE + 4), : module._LABEL_WIDTH]
@@ -43,15 +27,15 @@ def test_the_sheet_shows_the_sentences(corpus):
     assert len(sheet) == 6 * (SIZE + 4)
 
 
-def test_the_sheet_reads_pictures_as_the_config_says(corpus):
-    sheet = contact_sheet(corpus, SIZE, 1, images.ImageConfig(resize="squash"))
-    (ref,) = corpus.sources[2].sentence(0, 0, 0).images
+def test_the_sheet_reads_pictures_as_the_config_says(small_corpus):
+    sheet = contact_sheet(small_corpus, SIZE, 1, images.ImageConfig(resize="squash"))
+    (ref,) = small_corpus.sources[2].sentence(0, 0, 0).images
     expected = images.squash(images.read_image(ref.path), SIZE)
     np.testing.assert_array_equal(cell(sheet, 2, 0), expected)
     with pytest.raises(images.ImageError, match="24x16 pixels, more than 100"):
-        contact_sheet(corpus, SIZE, 1, images.ImageConfig(max_pixels=100))
+        contact_sheet(small_corpus, SIZE, 1, images.ImageConfig(max_pixels=100))
 
 
-def test_bad_sizes_are_refused(corpus):
+def test_bad_sizes_are_refused(small_corpus):
     with pytest.raises(ValueError, match="per_source=0"):
-        contact_sheet(corpus, 8, per_source=0)
+        contact_sheet(small_corpus, 8, per_source=0)
