@@ -20,8 +20,8 @@ from lvm_jax.generate.language_model import LanguageModel
 from lvm_jax.sentences import compose, spec
 from lvm_jax.sentences.sources import Source
 from lvm_jax.tokenizer.codec import Tokenizer
-from lvm_jax.training import checkpoints
 from lvm_jax.training import metrics as metrics_lib
+from lvm_jax.training import workdir as workdir_lib
 from lvm_jax.version import __version__
 
 SCORES_FILE = "analogies.json"
@@ -102,7 +102,7 @@ def run(
     """
     started = time.monotonic()
     generate_images.check_tokenizer(model, tokenizer)
-    resolved = checkpoints.read_config(model_dir)
+    resolved = workdir_lib.read_config(model_dir)
     counts = code_counts(experiment, model, resolved)
     tasks = [SentenceTask(source=source, size=tokenizer.image_size) for source in experiment.tasks]
     results = analogies.evaluate(

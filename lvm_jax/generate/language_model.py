@@ -17,6 +17,7 @@ from lvm_jax import configs, trees
 from lvm_jax.model import transformer
 from lvm_jax.model.config import TransformerConfig
 from lvm_jax.training import checkpoints
+from lvm_jax.training import workdir as workdir_lib
 from lvm_jax.vocabulary import Vocabulary
 
 
@@ -79,8 +80,8 @@ def load_model(directory: str | pathlib.Path) -> LanguageModel:
             names the file.
     """
     directory = pathlib.Path(directory)
-    resolved = checkpoints.read_config(directory)
-    name = f"{directory / checkpoints.CONFIG}: model"
+    resolved = workdir_lib.read_config(directory)
+    name = f"{directory / workdir_lib.CONFIG}: model"
     if not isinstance(resolved.get("model"), dict):
         raise ValueError(f"{name} is missing, so {directory} holds no transformer")
     config = configs.build(TransformerConfig, resolved["model"], name)

@@ -8,10 +8,8 @@ because batches are a function of the step, it sees the very next rows.
 import contextlib
 import dataclasses
 import math
-import os
 import pathlib
 import platform
-import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -23,26 +21,15 @@ from lvm_jax import trees
 from lvm_jax.training import checkpoints as checkpoints_lib
 from lvm_jax.training import durations
 from lvm_jax.training import metrics as metrics_lib
+from lvm_jax.training import speed as speed_lib
+from lvm_jax.training import workdir as workdir_lib
+from lvm_jax.training.stopping import RunError, RunStoppedError, StopSignal
 from lvm_jax.version import __version__
 
 State = Any
 """A pytree of arrays with a "params" key on top."""
 Evaluator = Callable[[State], Iterable[tuple[str, float]]]
 """Yields (name, value) pairs for a state; it must not change it."""
-
-
-class RunError(RuntimeError):
-    """A run failed after it began; the message says where its last checkpoint is."""
-
-    exit_code = 1
-
-
-class RunStoppedError(RunError):
-    """A run was told to stop and saved its state."""
-
-    def __init__(self, message: str, signal_number: int):
-        super().__init__(message)
-        self.exit_code = 128 + signal_number
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,23 +77,6 @@ class LoopConfig:
         return dataclasses.replace(self, num_steps=num_steps, **steps)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Work:
-    """What one step amounts to, for speed and utilisation.
-
-    Attributes:
-        unit: "tokens" or "images".
-        units_per_step: in the global batch.
-        flops_per_step: of the model, over all devices; None when unknown.
-        peak_flops_per_device: per second; None when unknown.
-    """
-
-    unit: str
-    units_per_step: int
-    flops_per_step: float | None = None
-    peak_flops_per_device: float | None = None
-
-
 def run(
     config: LoopConfig,
     *,
@@ -115,7 +85,7 @@ def run(
     init_state: Callable[[], State],
     train_step: Callable[[State, Any], tuple[State, Mapping[str, jax.Array]]],
     batches: Callable[[int], Iterator[Any]],
-    work: Work,
+    work: speed_lib.Work,
     fixed: Sequence[str] = ("model", "seed"),
     data: Sequence[str] = ("data_fingerprint",),
     free: Sequence[str] = (),
@@ -135,9 +105,9 @@ def run(
             state gets the same shardings.
         train_step: jitted, donating the state; metrics are scalars, "loss" among them.
         batches: step -> iterator over the batches of that step and the following ones.
-        work: see `Work`.
+        work: see `speed.Work`.
         fixed, data, free, accept_key: which keys of `resolved` identify the run and its data, see
-            `checkpoints.prepare_workdir`.
+            `workdir.prepare_workdir`.
         data_metrics: step -> more values to log, such as the epochs of each source.
         evaluators: name -> `Evaluator`; its values are logged as eval/<name>/<key>.
         after_save: called with (step, state) whenever a checkpoint is saved.
@@ -154,7 +124,7 @@ def run(
     assert isinstance(config.num_steps, int), "LoopConfig.resolve first"
     if config.tensorboard:
         metrics_lib.require_tensorboard()
-    checkpoints_lib.prepare_workdir(
+    workdir_lib.prepare_workdir(
         workdir,
         resolved,
         fixed=fixed,
@@ -163,11 +133,11 @@ def run(
         accept_changed_data=config.accept_changed_data,
         accept_key=accept_key,
     )
-    done = checkpoints_lib.latest_step(workdir)
+    done = workdir_lib.latest_step(workdir)
     if done is not None and done >= config.num_steps:
         _log("finished before: %s is at step %d; raise loop.num_steps to go on", workdir, done)
         return None
-    with _explained(workdir), _StopSignal() as stop:
+    with _explained(workdir), StopSignal() as stop:
         trained = _Run(
             config, workdir, resolved, train_step, work, evaluators or {}, after_save, stop
         )
@@ -185,7 +155,7 @@ class _Run:
         self.checkpoints = checkpoints_lib.Checkpoints(
             self.workdir, resolved, keep=config.keep_checkpoints
         )
-        self.speed = _Speed(work)
+        self.speed = speed_lib.Speed(work)
         self.data_metrics: Callable[[int], Mapping[str, float]] = lambda step: {}
 
     def train(self, init_state, batches, summary) -> State:
@@ -314,101 +284,11 @@ class _Run:
         for line in summary:
             _log("%s", line)
         count = trees.count_parameters(state["params"])
-        _log("%s parameters; config in %s", f"{count:,}", self.workdir / checkpoints_lib.CONFIG)
+        _log("%s parameters; config in %s", f"{count:,}", self.workdir / workdir_lib.CONFIG)
         if start:
             _log("resuming from the checkpoint of step %d of %d", start, self.config.num_steps)
         else:
             _log("starting: %d steps", self.config.num_steps)
-
-
-class _Speed:
-    """Wall-clock per step, without compilation, evaluation and saving."""
-
-    def __init__(self, work: Work):
-        self._work = work
-        self._start = self._last = time.monotonic()
-        self._first = True
-        self._seconds = self._waited = self._recent = 0.0
-        self._steps = 0
-
-    def waited(self, seconds: float) -> None:
-        self._waited += seconds
-
-    def step_done(self) -> float | None:
-        """Counts a step; for the first one its seconds, which include compilation."""
-        now, before = time.monotonic(), self._last
-        self._last = now
-        if self._first:
-            self._first = False
-            self._waited = 0.0
-            return now - self._start
-        self._steps += 1
-        self._seconds += now - before
-        self._recent = 0.9 * self._recent + 0.1 * (now - before) if self._recent else now - before
-        return None
-
-    @contextlib.contextmanager
-    def paused(self):
-        before = time.monotonic()
-        yield
-        self._last += time.monotonic() - before
-
-    def recent(self) -> float | None:
-        """Units per second over about the last ten steps, all devices together."""
-        return self._work.units_per_step / self._recent if self._recent else None
-
-    def take_window(self) -> dict[str, float]:
-        """perf/ and data/ metrics since the last call."""
-        if not self._steps:
-            return {}
-        seconds, work, devices = self._seconds / self._steps, self._work, jax.device_count()
-        rate = work.units_per_step / seconds / devices
-        window = {
-            "perf/sec_per_step": seconds,
-            f"perf/{work.unit}_per_sec_per_device": rate,
-            "data/wait_sec": self._waited / self._steps,
-        }
-        if work.flops_per_step and work.peak_flops_per_device:
-            per_device = work.flops_per_step / seconds / devices
-            window["perf/mfu"] = per_device / work.peak_flops_per_device
-        self._seconds, self._waited, self._steps = 0.0, 0.0, 0
-        return window
-
-
-class _StopSignal:
-    """Turns the first SIGTERM or SIGINT into a request; a second one acts as usual."""
-
-    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-    def __init__(self):
-        self._received: signal.Signals | None = None
-        self._previous: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> "_StopSignal":
-        # Several processes must agree on a step, which jax's preemption service arranges; its own
-        # SIGTERM handler stays.
-        if jax.process_count() == 1:
-            with contextlib.suppress(ValueError):  # not in the main thread: no handlers
-                self._previous = {s: signal.signal(s, self._receive) for s in self._SIGNALS}
-        return self
-
-    def __exit__(self, *_) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, _frame: Any) -> None:
-        self._received = signal.Signals(number)
-        # Not through logging: a handler may interrupt a write to the same stream.
-        os.write(2, f"\n{self._received.name}: saving after this step, then stopping\n".encode())
-        self.__exit__()
-
-    def requested(self, step: int) -> signal.Signals | None:
-        """The signal to stop for before `step`, agreed on by all processes."""
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else None
-        return self._received
 
 
 @contextlib.contextmanager
@@ -428,10 +308,10 @@ def _explained(workdir: pathlib.Path):
 
 
 def _resume_hint(workdir: pathlib.Path) -> str:
-    step = checkpoints_lib.latest_step(workdir)
+    step = workdir_lib.latest_step(workdir)
     if step is None:
         return f"no checkpoint was saved in {workdir}; the same command starts over"
-    folder = pathlib.Path(workdir) / checkpoints_lib.FOLDER / str(step)
+    folder = pathlib.Path(workdir) / workdir_lib.FOLDER / str(step)
     return f"the last good checkpoint is {folder}; the same command resumes from it"
 
 

@@ -24,6 +24,7 @@ from lvm_jax.training import (
     loop,
     perceptual,
     perceptual_weights,
+    speed,
 )
 from lvm_jax.training.adversarial_config import AdversarialConfig
 from lvm_jax.training.corpus_images import CorpusImages, device_batches
@@ -135,7 +136,7 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
 
     Raises:
         ValueError: found before training: mesh, batch, images or workdir do not fit.
-        loop.RunError: training failed or was told to stop.
+        stopping.RunError: training failed or was told to stop.
     """
     workdir = pathlib.Path(workdir)
     source = open_images(experiment, experiment.corpus, experiment.memory_megabytes)
@@ -163,7 +164,7 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
             mesh=mesh,
             num_threads=experiment.num_threads,
         ),
-        work=loop.Work(unit="images", units_per_step=experiment.batch_size),
+        work=speed.Work(unit="images", units_per_step=experiment.batch_size),
         fixed=("kind", "tokenizer", "training", "seed", "perceptual_fingerprint"),
         evaluators=_evaluators(experiment, setup, workdir, perceptual_params),
         after_save=export,

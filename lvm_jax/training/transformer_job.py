@@ -18,7 +18,7 @@ from lvm_jax.data.config import DataConfig, named_mixture
 from lvm_jax.data.pipeline import Pipeline
 from lvm_jax.model import transformer
 from lvm_jax.model.config import PRESETS, TransformerConfig
-from lvm_jax.training import durations, loop, next_token
+from lvm_jax.training import durations, loop, next_token, speed
 from lvm_jax.training.optimizer import OptimizerConfig
 
 
@@ -99,7 +99,7 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
 
     Raises:
         ValueError: found before training: mesh, batch, data, vocabulary or workdir do not fit.
-        loop.RunError: training failed or was told to stop.
+        stopping.RunError: training failed or was told to stop.
     """
     workdir = pathlib.Path(workdir)
     mesh = mesh_lib.make_mesh(experiment.mesh)
@@ -202,10 +202,10 @@ def device_batches(
         yield {key: place(batch[key]) for key in next_token.BATCH_DTYPES}
 
 
-def _work(experiment: TransformerExperiment) -> loop.Work:
+def _work(experiment: TransformerExperiment) -> speed.Work:
     tokens, context = experiment.batch_size * experiment.data.context, experiment.data.context
     peak = flops.device_peak(jax.devices()[0].device_kind)
-    return loop.Work(
+    return speed.Work(
         unit="tokens",
         units_per_step=tokens,
         flops_per_step=tokens * flops.train_flops_per_token(experiment.model, context),

@@ -7,8 +7,9 @@ from lvm_jax import configs, images
 from lvm_jax.data import shards_writer
 from lvm_jax.data.records import Record
 from lvm_jax.tokenizer import codec
-from lvm_jax.training.checkpoints import Checkpoints, prepare_workdir
+from lvm_jax.training.checkpoints import Checkpoints
 from lvm_jax.training.metrics import MetricsWriter
+from lvm_jax.training.workdir import prepare_workdir
 
 
 @pytest.fixture(scope="session")

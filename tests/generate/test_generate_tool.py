@@ -11,7 +11,8 @@ import pytest
 import lvm_jax
 from lvm_jax import configs, images
 from lvm_jax.tokenizer import codec
-from lvm_jax.training.checkpoints import Checkpoints, prepare_workdir
+from lvm_jax.training.checkpoints import Checkpoints
+from lvm_jax.training.workdir import prepare_workdir
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,8 @@ import pytest
 import lvm_jax
 from lvm_jax import configs
 from lvm_jax.model import transformer
-from lvm_jax.training.checkpoints import Checkpoints, prepare_workdir
+from lvm_jax.training.checkpoints import Checkpoints
+from lvm_jax.training.workdir import prepare_workdir
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from lvm_jax.training import checkpoints, metrics
+from lvm_jax.training import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEPS = 40
@@ -88,12 +89,12 @@ def test_killed_and_started_again_is_bitwise_the_same(straight, shards, tmp_path
     )
     # Once without warning, at a step that differs from run to run, and once with one.
     stop_at(popen(), tmp_path, random.randint(1, STEPS // 2), signal.SIGKILL)
-    assert checkpoints.latest_step(tmp_path) != STEPS
+    assert workdir_lib.latest_step(tmp_path) != STEPS
     stopped = popen()
     output = stop_at(stopped, tmp_path, STEPS // 2 + 5, signal.SIGTERM)
     assert stopped.returncode == 128 + signal.SIGTERM, output
     assert "the same command resumes from it" in output.splitlines()[-1]
-    assert f"/{checkpoints.latest_step(tmp_path)};" in output.splitlines()[-1]
+    assert f"/{workdir_lib.latest_step(tmp_path)};" in output.splitlines()[-1]
     resumed = run(*debug_flags(tmp_path, shards))
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming from the checkpoint of step" in resumed.stderr
@@ -127,7 +128,7 @@ def test_two_processes_killed_go_on_as_one(straight, shards, tmp_path):
             process.kill()
             process.wait()
     assert "2 x cpu in 2 process(es)" in (tmp_path / "0.log").read_text()
-    assert checkpoints.latest_step(tmp_path) not in (None, STEPS)
+    assert workdir_lib.latest_step(tmp_path) not in (None, STEPS)
     resumed = run(*flags)
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming from the checkpoint of step" in resumed.stderr
@@ -186,7 +187,7 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(straight, shards, tmp_pa
     (last,) = [line for line in done.stderr.splitlines() if "training failed" in line]
     assert f"cannot write checkpoints to {workdir}/checkpoints" in last and "make room" in last
     assert f"the last good checkpoint is {workdir}/checkpoints/{STEPS}; the same command" in last
-    assert checkpoints.latest_step(workdir) == STEPS
+    assert workdir_lib.latest_step(workdir) == STEPS
     checkpoints.load_params(workdir)
 
 

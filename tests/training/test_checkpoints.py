@@ -8,6 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from lvm_jax import mesh as mesh_lib
 from lvm_jax import trees
 from lvm_jax.training import checkpoints
+from lvm_jax.training import workdir as workdir_lib
 
 CONFIG = {
     "model": {"num_layers": 2},
@@ -19,7 +20,7 @@ RULES = {"fixed": ("model", "seed"), "data": ("data_fingerprint",)}
 
 
 def prepare(workdir, config=CONFIG, **options):
-    checkpoints.prepare_workdir(workdir, config, **RULES, **options)
+    workdir_lib.prepare_workdir(workdir, config, **RULES, **options)
 
 
 def place(num_devices, spec):
@@ -98,14 +99,14 @@ def test_only_the_newest_stay_and_unfinished_ones_do_not_count(tmp_path):
         store.save(step, state)
     store.wait(3, state)
     store.close()
-    unfinished = tmp_path / checkpoints.FOLDER / "4.orbax-checkpoint-tmp"
+    unfinished = tmp_path / workdir_lib.FOLDER / "4.orbax-checkpoint-tmp"
     unfinished.mkdir()
-    assert checkpoints.latest_step(tmp_path) == 3
+    assert workdir_lib.latest_step(tmp_path) == 3
     store = checkpoints.Checkpoints(tmp_path, CONFIG, keep=2)
     assert store.latest_step() == 3
     assert not unfinished.exists()
     store.close()
-    assert sorted(p.name for p in (tmp_path / checkpoints.FOLDER).iterdir()) == ["2", "3"]
+    assert sorted(p.name for p in (tmp_path / workdir_lib.FOLDER).iterdir()) == ["2", "3"]
 
 
 def test_another_models_directory_is_refused(saved):
@@ -114,7 +115,7 @@ def test_another_models_directory_is_refused(saved):
         with pytest.raises(ValueError, match=rf"another run: its {key}.* was .* and is") as error:
             prepare(workdir, {**CONFIG, key: value})
         assert "\n" not in str(error.value)
-    assert checkpoints.read_config(workdir) == CONFIG
+    assert workdir_lib.read_config(workdir) == CONFIG
 
 
 def test_changed_data_is_refused_unless_accepted(saved):
@@ -123,7 +124,7 @@ def test_changed_data_is_refused_unless_accepted(saved):
     with pytest.raises(ValueError, match=r"data changed .*aaa .* bbb.*accept_changed_data=True"):
         prepare(workdir, changed)
     prepare(workdir, changed, accept_changed_data=True)
-    assert checkpoints.read_config(workdir)["data_fingerprint"] == "bbb"
+    assert workdir_lib.read_config(workdir)["data_fingerprint"] == "bbb"
 
 
 def test_other_settings_may_change_and_are_logged(saved, caplog):
@@ -135,7 +136,7 @@ def test_other_settings_may_change_and_are_logged(saved, caplog):
 def test_a_run_without_checkpoint_may_start_afresh(tmp_path):
     prepare(tmp_path)
     prepare(tmp_path, {**CONFIG, "model": {"num_layers": 3}})
-    assert checkpoints.read_config(tmp_path)["model"] == {"num_layers": 3}
+    assert workdir_lib.read_config(tmp_path)["model"] == {"num_layers": 3}
     with pytest.raises(ValueError, match="no checkpoint yet"):
         checkpoints.load_params(tmp_path)
 
@@ -149,7 +150,7 @@ def test_other_arrays_are_refused_in_one_line(saved):
 
 def test_a_damaged_checkpoint_is_named(saved):
     workdir, *_ = saved
-    (workdir / checkpoints.FOLDER / "3" / "state" / "manifest.ocdbt").write_bytes(b"gone")
+    (workdir / workdir_lib.FOLDER / "3" / "state" / "manifest.ocdbt").write_bytes(b"gone")
     with pytest.raises(ValueError, match=r"cannot read .*/checkpoints/3: .*damaged"):
         checkpoints.load_params(workdir)
 
@@ -167,7 +168,7 @@ def test_a_workdir_that_cannot_be_made_is_refused(tmp_path):
 
 def test_a_failed_write_leaves_the_last_checkpoint(saved):
     workdir, store, state = saved
-    folder = workdir / checkpoints.FOLDER
+    folder = workdir / workdir_lib.FOLDER
     # Whoever runs the tests may write everywhere, so the disk fails by not being a folder.
     folder.rename(workdir / "aside")
     folder.write_text("")
@@ -176,7 +177,7 @@ def test_a_failed_write_leaves_the_last_checkpoint(saved):
         store.wait(4, state)
     folder.unlink()
     (workdir / "aside").rename(folder)
-    assert checkpoints.latest_step(workdir) == 3
+    assert workdir_lib.latest_step(workdir) == 3
     checkpoints.load_params(workdir)
 
 

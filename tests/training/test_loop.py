@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lvm_jax.training import checkpoints, durations, loop, metrics
+from lvm_jax.training import durations, loop, metrics, speed, stopping
+from lvm_jax.training import workdir as workdir_lib
 
 RESOLVED = {"model": {"dim": 4}, "seed": 0, "data_fingerprint": "a"}
 
@@ -46,7 +47,7 @@ def run(workdir, num_steps=12, *, step=train_step, source=batches, **options):
         init_state=init_state,
         train_step=step,
         batches=source,
-        work=loop.Work(unit="images", units_per_step=2),
+        work=speed.Work(unit="images", units_per_step=2),
         **options,
     )
 
@@ -60,7 +61,7 @@ def losses(workdir):
 
 
 def steps_on_disk(workdir):
-    return sorted(int(p.name) for p in (workdir / checkpoints.FOLDER).iterdir())
+    return sorted(int(p.name) for p in (workdir / workdir_lib.FOLDER).iterdir())
 
 
 def test_stopping_and_going_on_changes_nothing(tmp_path):
@@ -112,7 +113,7 @@ def test_lines_have_speed_and_totals(tmp_path):
     for line in lines:
         assert line["perf/images_per_sec_per_device"] > 0
         assert line["data/wait_sec"] >= 0
-    assert json.loads((tmp_path / checkpoints.CONFIG).read_text()) == RESOLVED
+    assert json.loads((tmp_path / workdir_lib.CONFIG).read_text()) == RESOLVED
 
 
 @pytest.mark.parametrize("bad_update", [1, 8, 10, 12])
@@ -121,11 +122,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path, ba
         for step, batch in enumerate(batches(start), start):
             yield batch * np.float32(np.nan) if step + 1 == bad_update else batch
 
-    with pytest.raises(loop.RunError, match=rf"step {bad_update}: loss is nan") as error:
+    with pytest.raises(stopping.RunError, match=rf"step {bad_update}: loss is nan") as error:
         run(tmp_path, source=poisoned)
     good = (bad_update - 1) // 5 * 5
     assert "\n" not in str(error.value)
-    assert checkpoints.latest_step(tmp_path) == (good or None)
+    assert workdir_lib.latest_step(tmp_path) == (good or None)
     if good:
         assert f"checkpoints/{good}; the same command resumes" in str(error.value)
     run(tmp_path)  # with good batches it goes on from there
@@ -141,7 +142,7 @@ def test_a_signal_saves_and_stops(tmp_path, number):
             yield batch
 
     before = signal.getsignal(number)
-    with pytest.raises(loop.RunStoppedError, match=r"step 8; .*/8; the same command") as error:
+    with pytest.raises(stopping.RunStoppedError, match=r"step 8; .*/8; the same command") as error:
         run(tmp_path, source=interrupted)
     assert error.value.exit_code == 128 + number
     assert signal.getsignal(number) is before
@@ -157,9 +158,9 @@ def test_a_failure_says_where_the_last_checkpoint_is(tmp_path):
                 raise ValueError("shard 3 is damaged")
             yield batch
 
-    with pytest.raises(loop.RunError, match=r"shard 3 is damaged; .*checkpoints/5; the same"):
+    with pytest.raises(stopping.RunError, match=r"shard 3 is damaged; .*checkpoints/5; the same"):
         run(tmp_path, source=broken)
-    assert checkpoints.latest_step(tmp_path) == 5
+    assert workdir_lib.latest_step(tmp_path) == 5
 
 
 def test_a_bug_keeps_its_own_exception(tmp_path):
@@ -185,7 +186,7 @@ def test_changed_data_can_be_accepted(tmp_path):
     run(tmp_path)
     other = {**RESOLVED, "data_fingerprint": "b"}
     run(tmp_path, 14, resolved=other, config={"accept_changed_data": True})
-    assert checkpoints.latest_step(tmp_path) == 14
+    assert workdir_lib.latest_step(tmp_path) == 14
 
 
 def test_durations_are_resolved_together():

@@ -1,0 +1,145 @@
+"""A run's directory: which run it is.
+
+workdir/config.json          the resolved config and the fingerprints of the data
+workdir/metrics.jsonl        see `metrics`
+workdir/checkpoints/<step>/  see `checkpoints`
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+from absl import logging
+
+from lvm_jax import atomic
+
+CONFIG = "config.json"
+FOLDER = "checkpoints"
+
+
+def prepare_workdir(
+    workdir: pathlib.Path,
+    resolved: Mapping[str, Any],
+    *,
+    fixed: Sequence[str],
+    data: Sequence[str] = (),
+    free: Sequence[str] = (),
+    accept_changed_data: bool = False,
+    accept_key: str = "loop.accept_changed_data",
+) -> None:
+    """Makes a run's directory, or makes sure that it is this run's.
+
+    Args:
+        workdir: the directory; made when missing.
+        resolved: the whole resolved config, JSON-serialisable.
+        fixed: keys of `resolved` that cannot change during a run, such as "model".
+        data: keys of `resolved` that identify its data, such as "data_fingerprint".
+        free: dotted keys inside `fixed` that may change all the same, such as "model.remat": they
+            say how something is computed, not what.
+        accept_changed_data: go on with other data, with a warning.
+        accept_key: the config key that sets it, for the message.
+
+    Raises:
+        ValueError: the directory holds another run, its data changed, or it cannot be written.
+    """
+    workdir = pathlib.Path(workdir)
+    resolved = json.loads(json.dumps(resolved))
+    has_checkpoints = latest_step(workdir) is not None
+    if has_checkpoints and not (workdir / CONFIG).exists():
+        raise ValueError(
+            f"workdir {workdir} has checkpoints but no {CONFIG}; choose another workdir"
+        )
+    # Without a checkpoint there is nothing to lose: a run that failed early may start afresh.
+    if has_checkpoints:
+        previous = read_config(workdir)
+        for key in fixed:
+            difference = next(_differences(previous.get(key), resolved.get(key), key, free), None)
+            if difference:
+                raise ValueError(
+                    f"workdir {workdir} holds another run: its {difference} now; "
+                    "choose another workdir or the config it was started with"
+                )
+        _check_data(workdir, previous, resolved, data, accept_changed_data, accept_key)
+        _log_changes(previous, resolved, data)
+    if jax.process_index() == 0:
+        _write_config(workdir, resolved)
+
+
+def _check_data(workdir, previous, resolved, keys, accept_changed_data, accept_key) -> None:
+    changes = [
+        change for key in keys for change in _differences(previous.get(key), resolved.get(key), key)
+    ]
+    if changes and not accept_changed_data:
+        raise ValueError(
+            f"workdir {workdir}: the data changed since its last checkpoint ({'; '.join(changes)});"
+            f" restore the data, choose another workdir, or accept it with {accept_key}=True"
+        )
+    for change in changes:
+        logging.warning("going on with other data: %s", change)
+
+
+def _log_changes(previous, resolved, checked) -> None:
+    for key in sorted((resolved.keys() | previous.keys()) - set(checked)):
+        for change in _differences(previous.get(key), resolved.get(key), key):
+            logging.warning("the config changed since the last start: %s now", change)
+
+
+def _differences(old: Any, new: Any, name: str, free: Sequence[str] = ()) -> Iterator[str]:
+    """How two JSON values differ, such as "model.num_layers was 2 and is 3"."""
+    if name in free:
+        return
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        for key in sorted(old.keys() | new.keys()):
+            yield from _differences(old.get(key), new.get(key), f"{name}.{key}", free)
+    elif old != new:
+        yield f"{name} was {_shorten(old)} and is {_shorten(new)}"
+
+
+def _shorten(value: Any) -> str:
+    text = str(value)  # a fingerprint says enough with its first digits
+    return text if len(text) <= 60 else f"{text[:16]}..."
+
+
+def _write_config(workdir: pathlib.Path, resolved: Mapping[str, Any]) -> None:
+    try:
+        atomic.write_json(workdir / CONFIG, resolved, parents=True)
+        (workdir / FOLDER).mkdir(exist_ok=True)
+        if not os.access(workdir / FOLDER, os.W_OK):
+            raise PermissionError(f"{workdir / FOLDER} is not writable")
+    except OSError as error:
+        raise ValueError(
+            f"workdir {workdir} cannot be written ({error.strerror or error}); "
+            "choose one on a disk with room that you may write to"
+        ) from error
+
+
+def read_config(workdir: pathlib.Path) -> dict[str, Any]:
+    """The resolved config of a run.
+
+    Raises:
+        ValueError: there is none, or it is no JSON.
+    """
+    path = pathlib.Path(workdir) / CONFIG
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{workdir} is no training directory: {path} is missing") from error
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"cannot read {path}: {error}; restore it from a copy") from error
+
+
+def latest_step(workdir: pathlib.Path) -> int | None:
+    """The newest whole checkpoint, without opening it."""
+    return max(steps(workdir), default=None)
+
+
+def steps(workdir: pathlib.Path) -> list[int]:
+    """The steps of all checkpoints, in no order, without opening them."""
+    folder = pathlib.Path(workdir) / FOLDER
+    # Unfinished checkpoints have a longer name until they are whole.
+    if not folder.is_dir():
+        return []
+    return [int(found.name) for found in folder.iterdir() if found.name.isdecimal()]
