@@ -20,7 +20,8 @@ def build(
 
     Args:
         cls: a dataclass whose fields are scalars, tuples, dataclasses or tuples of dataclasses.
-        values: field name -> value; lists become tuples. Fields left out keep their defaults.
+        values: field name -> value; lists become tuples. Fields left out keep their defaults, also
+            inside a nested dataclass: a mapping replaces the fields that it names.
         name: what error messages call this mapping, such as "config.train".
         builders: field name -> function of (mapping, its name in messages), for fields that may be
             written in another way than their type says, such as with a preset.
@@ -46,9 +47,37 @@ def build(
         )
         if required and key not in values:
             raise ValueError(f"{name}.{key} is not set and has no default")
+    given = {key: merged(_default(fields[key]), value) for key, value in values.items()}
     return cls(
-        **{key: _convert(hints[key], value, f"{name}.{key}") for key, value in values.items()}
+        **{key: _convert(hints[key], value, f"{name}.{key}") for key, value in given.items()}
     )
+
+
+def _default(field: dataclasses.Field) -> Any:
+    """What a field holds when nothing is said about it; None for one that must be set."""
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
+
+
+def merged(base: Any, values: Any) -> Any:
+    """A mapping laid over a dataclass or another mapping, section by section.
+
+    Args:
+        base: what holds where `values` say nothing.
+        values: what replaces it; what is no mapping replaces all of it.
+    """
+    if dataclasses.is_dataclass(base):
+        base = to_dict(base)
+    if not (isinstance(base, Mapping) and isinstance(values, Mapping)):
+        return values
+    return {**base, **{key: merged(base.get(key), value) for key, value in values.items()}}
+
+
+def item_name(name: str, index: int, item: Any) -> str:
+    """What messages call an item of a list: by its own name, or else by its place."""
+    own = item.get("name") if isinstance(item, Mapping) else getattr(item, "name", None)
+    return f"{name}.{own}" if isinstance(own, str) and own else f"{name}[{index}]"
 
 
 def _convert(hint: Any, value: Any, name: str) -> Any:
@@ -70,7 +99,8 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         if len(items) != len(value):
             raise ValueError(f"{name}={value!r} must have {len(items)} items")
         return tuple(
-            _convert(item, v, f"{name}[{i}]") for i, (item, v) in enumerate(zip(items, value))
+            _convert(item, v, item_name(name, i, v))
+            for i, (item, v) in enumerate(zip(items, value))
         )
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -118,7 +148,7 @@ def _plain(value: Any) -> Any:
 
 
 def with_preset(presets: Mapping[str, T], values: Mapping[str, Any], name: str) -> T:
-    """A preset with some fields replaced: {"preset": "3b", "remat": "full"}.
+    """A preset with some fields replaced, at any depth: {"preset": "3b", "remat": "full"}.
 
     Raises:
         ValueError: an unknown preset (the known ones are listed), or whatever `build` refuses.
@@ -131,4 +161,4 @@ def with_preset(presets: Mapping[str, T], values: Mapping[str, Any], name: str) 
     if preset not in presets:
         raise ValueError(f"{name}.preset={preset!r} is unknown; use one of {', '.join(presets)}")
     base = presets[preset]
-    return build(type(base), {**to_dict(base), **values}, name)
+    return build(type(base), merged(base, values), name)

@@ -20,6 +20,7 @@ class Outer:
     name: str
     inner: Inner = Inner()
     sizes: tuple[int, ...] = ()
+    tall: Inner = Inner(width=40, scale=3.0)
     parts: tuple[Inner, ...] = ()
     mode: Literal["a", "b"] = "a"
     limit: int | None = None
@@ -52,6 +53,39 @@ def test_fields_with_builders():
     assert configs.build(Outer, {"name": "x", "inner": Inner()}, builders=builders).inner == Inner()
     with pytest.raises(ValueError, match=r"config\.inner=3 must be a mapping"):
         configs.build(Outer, {"name": "x", "inner": 3}, builders=builders)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Named:
+    name: str = ""
+    inner: Inner = Inner()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outermost:
+    outer: Outer = Outer(name="default", inner=Inner(width=9))
+    parts: tuple[Named, ...] = ()
+
+
+def test_a_section_replaces_the_keys_that_it_names_at_any_depth():
+    # Of a default that differs from its class's ...
+    assert configs.build(Outer, {"name": "x", "tall": {"scale": 1}}).tall == Inner(width=40)
+    # ... of a section inside such a default ...
+    built = configs.build(Outermost, {"outer": {"inner": {"scale": 2}}})
+    assert built.outer == Outer(name="default", inner=Inner(width=9, scale=2.0))
+    # ... and of a preset.
+    presets = {"wide": Outer(name="wide", inner=Inner(width=100, scale=7.0))}
+    built = configs.with_preset(presets, {"preset": "wide", "inner": {"scale": 2}}, "m")
+    assert built == Outer(name="wide", inner=Inner(width=100, scale=2.0))
+    with pytest.raises(ValueError, match=r"unknown key m\.inner\.widht=1"):
+        configs.with_preset(presets, {"preset": "wide", "inner": {"widht": 1}}, "m")
+
+
+def test_items_of_a_list_are_called_by_their_names():
+    for name, called in (("photos", r"config\.parts\.photos"), ("", r"config\.parts\[1\]")):
+        parts = [{"name": "first"}, {"name": name, "inner": {"widht": 1}}]
+        with pytest.raises(ValueError, match=rf"unknown key {called}\.inner\.widht=1"):
+            configs.build(Outermost, {"parts": parts})
 
 
 @pytest.mark.parametrize(

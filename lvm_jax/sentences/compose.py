@@ -79,7 +79,9 @@ def build_sources(
             {"name": key, **source} if isinstance(source, Mapping) else source
             for key, source in given.items()
         ]
-    return tuple(build_source(source, f"{name}[{i}]") for i, source in enumerate(given))
+    return tuple(
+        build_source(source, configs.item_name(name, i, source)) for i, source in enumerate(given)
+    )
 
 
 def build_source(values: Mapping[str, Any] | Source, name: str) -> Source:

@@ -54,8 +54,12 @@ def test_sources_by_name_and_round_trip(folder):
     ],
 )
 def test_bad_sources_name_the_key(folder, change, message):
+    source = {"kind": "single", "folder": folder, **change}
     with pytest.raises(ValueError, match=message):
-        compose.build_corpus({"sources": [{"kind": "single", "folder": folder, **change}]})
+        compose.build_corpus({"sources": [source]})
+    # One that has a name is called by it.
+    with pytest.raises(ValueError, match=message.replace(r"sources\[0\]", r"sources\.photos")):
+        compose.build_corpus({"sources": {"photos": source}})
 
 
 def test_bad_corpora(folder):
