@@ -131,19 +131,20 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, name: str) -> Any:
 def to_dict(config: Any) -> dict[str, Any]:
     """A dataclass as a JSON-serialisable nested dict; `build` gives the dataclass back."""
     return {
-        field.name: _plain(getattr(config, field.name))
+        field.name: plain(getattr(config, field.name))
         for field in dataclasses.fields(config)
         if field.init
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Dataclasses at any depth of dicts and lists -> JSON-serialisable dicts; see `to_dict`."""
     if dataclasses.is_dataclass(value):
         return to_dict(value)
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     return value
 
 

@@ -26,7 +26,16 @@ from typing import Any
 import cli
 from absl import flags
 
-SUITES = ("train", "decode", "tokenize", "data", "plan", "images")
+_MODEL = "preset width mlp layers heads dtype remat"
+# Suite -> the flags that it reads beside --json and --against.
+SUITES = {
+    "train": f"{_MODEL} batch context warmup repeats",
+    "decode": f"{_MODEL} batch prompt ids warmup repeats",
+    "tokenize": "tokenizer batch warmup repeats",
+    "data": "repeats",
+    "plan": "sentences records",
+    "images": "warmup repeats",
+}
 RIVAL_SUITES = {"hf": ("train", "decode"), "torch": ("tokenize",), "jsonl": ("data",)}
 
 JSON = flags.DEFINE_string("json", None, "Also write the results to this file.")
@@ -69,6 +78,7 @@ def main(suite: str) -> None:
     if AGAINST.value and suite not in RIVAL_SUITES[AGAINST.value]:
         known = " or ".join(RIVAL_SUITES[AGAINST.value])
         raise ValueError(f"--against={AGAINST.value} has no {suite} suite; use {known}")
+    cli.refuse_unread(f"suite {suite}", ("json", "against", *SUITES[suite].split()))
     if AGAINST.value == "hf":
         from benchmark_suites import hf
 

@@ -73,29 +73,27 @@ NUM_WORKERS = flags.DEFINE_integer("num_workers", 1, "import_jsonl: processes.",
 
 def main(*more_files: str) -> None:
     if IMPORT_JSONL.value is not None:
-        _require("out")
+        cli.require("out")
         import_jsonl([IMPORT_JSONL.value, *more_files])
         return
     if more_files:
         raise ValueError(f"unexpected argument {more_files[0]} (--help lists the flags)")
     if DRY_RUN.value:
-        _require("config")
+        names = "dry_run config sheet per_source image_size tokens_per_image"
+        cli.refuse_unread("--dry_run", names.split())
         dry_run(cli.load_config())
         return
-    _require("config", "tokenizer", "out")
+    cli.refuse_unread("building from pictures", ("config", "tokenizer", "out", "slice"))
+    cli.require("config", "tokenizer", "out")
     build_shards(cli.load_config())
-
-
-def _require(*names: str) -> None:
-    for name in names:
-        if flags.FLAGS[name].value is None:
-            raise ValueError(f"--{name} is required (--help lists the flags)")
 
 
 def import_jsonl(files: list[str]) -> None:
     """LVM's JSON lines -> shards."""
-    if flags.FLAGS.config is not None:
-        raise ValueError("--import_jsonl takes no --config; drop one of them")
+    # A tokenizer says by itself how many ids and codes there are.
+    by_hand = ("tokens_per_image", "num_codes") if TOKENIZER.value is None else ("tokenizer",)
+    names = ("import_jsonl", "out", "max_bad_lines", "num_workers", *by_hand)
+    cli.refuse_unread("--import_jsonl", names)
     from lvm_jax.data import jsonl
 
     made_by = {"tokens_per_image": TOKENS_PER_IMAGE.value, "num_codes": NUM_CODES.value}
@@ -118,19 +116,26 @@ def import_jsonl(files: list[str]) -> None:
     _log_totals(shards)
 
 
-def _corpus(values: dict[str, Any]):
+def _pictures(values: dict[str, Any]) -> dict[str, Any]:
+    """The sections that say which pictures there are and how they are read."""
     if "corpus" not in values:
         raise ValueError(f"--config={flags.FLAGS.config} has no section corpus; see --help")
-    from lvm_jax.sentences import compose
-
-    return compose.build_corpus(values["corpus"], "config.corpus")
-
-
-def _shards_config(values: dict[str, Any]):
     from lvm_jax import configs
     from lvm_jax.data import build
+    from lvm_jax.sentences import compose
 
-    return configs.build(build.BuildConfig, values.get("shards", {}), "config.shards")
+    return {
+        "corpus": compose.build_corpus(values["corpus"], "config.corpus"),
+        "shards": configs.build(build.BuildConfig, values.get("shards", {}), "config.shards"),
+    }
+
+
+def _experiment(values: dict[str, Any]) -> dict[str, Any]:
+    """All sections."""
+    from lvm_jax import configs, mesh
+
+    run = configs.build(mesh.DistributedConfig, values.get("distributed", {}), "config.distributed")
+    return {**_pictures(values), "distributed": run}
 
 
 def dry_run(values: dict[str, Any]) -> None:
@@ -139,7 +144,7 @@ def dry_run(values: dict[str, Any]) -> None:
     from lvm_jax.data.contact_sheet import contact_sheet
     from lvm_jax.sentences import preview
 
-    corpus, config = _corpus(values), _shards_config(values)
+    corpus, config = cli.build_config(_pictures, values).values()
     counts = preview.count(corpus)
     print(preview.describe(counts, TOKENS_PER_IMAGE.value))
     print(f"\n{preview.describe_kinds(counts, TOKENS_PER_IMAGE.value)}")
@@ -153,15 +158,13 @@ def build_shards(values: dict[str, Any]) -> None:
     """Pictures -> shards."""
     # Imported after the flags are known to be good, and jax after the corpus is: a typo should not
     # wait for it.
-    from lvm_jax import configs, mesh
+    from lvm_jax import mesh
     from lvm_jax.data import build
     from lvm_jax.data.slices import Slice
     from lvm_jax.sentences import compose
 
     part = Slice.parse(SLICE.value) if SLICE.value is not None else None
-    run = configs.build(mesh.DistributedConfig, values.get("distributed", {}), "config.distributed")
-    corpus = _corpus(values)
-    config = _shards_config(values)
+    corpus, config, run = cli.build_config(_experiment, values).values()
     compose.sentences(corpus)
 
     import jax

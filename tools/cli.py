@@ -8,13 +8,14 @@ on stderr; `--v=1` shows the traceback too.
 import ast
 import difflib
 import importlib.util
+import json
 import logging as python_logging
 import pathlib
 import re
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_collections
 import tqdm
@@ -23,6 +24,7 @@ from absl import app, flags, logging
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 FLAGS = flags.FLAGS
 REST = "..."
+T = TypeVar("T")
 _overrides: list[tuple[str, str]] = []
 
 # --help shows the flags of the tool; this module's count as the tool's own.
@@ -37,13 +39,74 @@ def define_config(*, required: bool = True) -> None:
         "Experiment: FILE.py or FILE.py:ARG. Any of its values is overridden by "
         "--config.section.key=value.",
     )
+    flags.DEFINE_bool(
+        "print_config",
+        False,
+        "Prints the whole resolved config as JSON, defaults included, and does nothing else; needs "
+        "no other flag than --config.",
+    )
     if required:
         flags.mark_flag_as_required("config")
 
 
 def load_config() -> dict[str, Any]:
     """The experiment that --config names, with the overrides of the command line applied."""
+    require("config")
     return load_experiment(FLAGS.config, _overrides)
+
+
+def build_config(build: Callable[[dict[str, Any]], T], values: dict[str, Any]) -> T:
+    """Makes a dataclass of an experiment; with --print_config prints it and ends the program.
+
+    Args:
+        build: nested dict -> dataclass, or a dict of dataclasses.
+        values: what `load_config` gave.
+
+    Raises:
+        ValueError: what `build` refuses.
+    """
+    config = build(values)
+    if FLAGS.print_config:
+        from lvm_jax import configs
+
+        print(json.dumps(configs.plain(config), indent=2))
+        sys.exit(0)
+    return config
+
+
+def require(*names: str, mode: str = "") -> None:
+    """Refuses a command line without flags that a mode of the tool needs.
+
+    Args:
+        names: of the flags.
+        mode: how the user asked for it, such as "--task=perplexity"; empty when there is one only.
+
+    Raises:
+        ValueError: names the flag that is missing.
+    """
+    for name in names:
+        if FLAGS[name].value is None and (name == "config" or not _prints_config()):
+            needed = f"{mode} needs --{name}" if mode else f"--{name} is required"
+            raise ValueError(f"{needed} (--help lists the flags)")
+
+
+def refuse_unread(mode: str, reads: Sequence[str]) -> None:
+    """Refuses flags of the tool that were given, but that one of its modes does not read.
+
+    Args:
+        mode: what the user asked for, such as "--dry_run".
+        reads: names of all flags that it reads.
+
+    Raises:
+        ValueError: names such a flag; dropped without a word it would be taken for obeyed.
+    """
+    for flag in FLAGS.get_key_flags_for_module(sys.argv[0]):
+        if flag.present and flag.name not in (*reads, "print_config"):
+            raise ValueError(f"{mode} does not read --{flag.name}; drop one of them")
+
+
+def _prints_config() -> bool:
+    return "print_config" in FLAGS and FLAGS.print_config
 
 
 def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
@@ -59,7 +122,7 @@ def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> dic
 
     Raises:
         ValueError: no such file, a file without `get_config` or whose `get_config` returns no
-            mapping, or an override of a whole section.
+            mapping, an override of a whole section by anything but none, or a URL.
     """
     path, _, argument = name.partition(":")
     file = pathlib.Path(path)
@@ -88,6 +151,7 @@ def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> dic
     values = dict(values)
     for key, value in overrides:
         _override(values, key, value)
+    _refuse_urls_in("config", values)
     return values
 
 
@@ -104,12 +168,14 @@ def _override(values: dict[str, Any], key: str, text: str) -> None:
         if not isinstance(node, dict):
             raise ValueError(f"--config.{key}={text}: {parent} is a value, not a section")
     old = node.get(last)
-    if isinstance(old, Mapping):
+    value = text if isinstance(old, str) else _parse_value(text)
+    # A section may be left out; whether this one may is known to whoever builds it.
+    if isinstance(old, Mapping) and value is not None:
         raise ValueError(
             f"--config.{key}={text}: {last} is a section; override one of its keys, such as "
             f"--config.{key}.{next(iter(old), 'key')}"
         )
-    node[last] = text if isinstance(old, str) else _parse_value(text)
+    node[last] = value
 
 
 def _parse_value(text: str) -> Any:
@@ -144,9 +210,12 @@ def _parse(argv: list[str], arguments: Sequence[str]) -> list[str]:
     if any(word in ("--help", "-help", "-h", "--helpshort") for word in argv[1:]):
         print(_help(arguments))
         sys.exit(0)
+    if "print_config" in FLAGS and any(w.lstrip("-") == "print_config" for w in argv[1:]):
+        _require_config_alone()
     try:
         rest = FLAGS(_take_overrides(argv))
-    except flags.Error as error:
+        _check_parsed(rest[1:])
+    except (flags.Error, ValueError) as error:
         fail(f"{_flag_message(error)} (--help lists the flags)", 2)
     found, needed = rest[1:], [name for name in arguments if name != REST]
     if len(found) < len(needed) or (len(found) > len(needed) and REST not in arguments):
@@ -155,7 +224,56 @@ def _parse(argv: list[str], arguments: Sequence[str]) -> list[str]:
     return rest
 
 
-def _flag_message(error: flags.Error) -> str:
+def _require_config_alone() -> None:
+    """Nothing but --config is needed to print it."""
+    for name in FLAGS:
+        if name != "config":
+            FLAGS[name].validators.clear()
+
+
+def _check_parsed(rest: Sequence[str]) -> None:
+    """What no flag can check for itself.
+
+    Raises:
+        ValueError: overrides without an experiment, or a URL where a path belongs.
+    """
+    if _overrides and FLAGS.config is None:
+        key, value = _overrides[0]
+        raise ValueError(
+            f"--config.{key}={value} overrides an experiment, but there is no --config=FILE"
+        )
+    for flag in FLAGS.get_key_flags_for_module(sys.argv[0]):
+        if flag.present and isinstance(flag.value, str):
+            _refuse_url(f"--{flag.name}", flag.value)
+    for word in rest:
+        _refuse_url("the argument", word)
+
+
+# A drive letter is no scheme.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+
+
+def _refuse_urls_in(name: str, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_urls_in(f"{name}.{key}", inner)
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            _refuse_urls_in(f"{name}[{index}]", inner)
+    elif isinstance(value, str):
+        _refuse_url(name, value)
+
+
+def _refuse_url(name: str, text: str) -> None:
+    """Refuses what would become a folder with the odd name "gs:"."""
+    if _URL.match(text):
+        raise ValueError(
+            f"{name}={text} is a URL, but files are read and written on mounted file systems only; "
+            "mount the bucket and give its path"
+        )
+
+
+def _flag_message(error: Exception) -> str:
     message = " ".join(str(error).split())
     missing = re.search(r"Flag (--\w+) must have a value other than None", message)
     return f"{missing[1]} is required" if missing else message

@@ -27,8 +27,6 @@ SCALE = flags.DEFINE_integer("scale", 1, "Side of a pixel in the picture.", 1)
 
 
 def main(*more: str) -> None:
-    places = dict(_named(text) for text in (TOKENIZERS.value, *more))
-    out = pathlib.Path(OUT.value)
     values = cli.load_config()
 
     # Imported after the flags are known to be good: a typo should not wait for jax.
@@ -40,7 +38,9 @@ def main(*more: str) -> None:
     from lvm_jax.evaluation import comparison
     from lvm_jax.training import perceptual, perceptual_weights, tokenizer_job
 
-    experiment = tokenizer_job.build_experiment(values)
+    experiment = cli.build_config(tokenizer_job.build_experiment, values)
+    places = dict(_named(text) for text in (TOKENIZERS.value, *more))
+    out = pathlib.Path(OUT.value)
     if experiment.eval_corpus is None:
         raise ValueError("config.eval_corpus is not set; compare on what was held out")
     network, params = experiment.training.perceptual, None

@@ -41,7 +41,7 @@ BATCH_SIZE = flags.DEFINE_integer(
 
 
 def main() -> None:
-    if TASK.value == "perplexity":
+    if flags.FLAGS.task == "perplexity":  # TASK.value refuses None, as --print_config leaves it
         perplexity()
     else:
         analogies()
@@ -49,7 +49,8 @@ def main() -> None:
 
 def analogies() -> None:
     """Every task of the experiment, every seed; writes the report, prints its table."""
-    _require("config", "out")
+    cli.require("config", "out", mode="--task=analogies")
+    cli.refuse_unread("--task=analogies", ("task", "config", "model", "tokenizer", "out"))
     values = cli.load_config()
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import tqdm
@@ -57,7 +58,7 @@ def analogies() -> None:
     import lvm_jax
     from lvm_jax.evaluation import analogy_job, wording
 
-    experiment = analogy_job.build_experiment(values)
+    experiment = cli.build_config(analogy_job.build_experiment, values)
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     model = lvm_jax.load_model(MODEL.value)
     out = pathlib.Path(OUT.value)
@@ -84,7 +85,9 @@ def analogies() -> None:
 
 def perplexity() -> None:
     """Perplexity of the targets of every line."""
-    _require("input_file")
+    cli.require("input_file", mode="--task=perplexity")
+    names = "task model tokenizer out input_file over images_per_example fit batch_size"
+    cli.refuse_unread("--task=perplexity", names.split())
     lines = [
         (json_lines.paths(values, "input", where), json_lines.paths(values, "target", where))
         for where, values in json_lines.read(INPUT_FILE.value)
@@ -141,12 +144,6 @@ def _write_perplexity(path: pathlib.Path, found, nll) -> None:
     content = configs.to_dict(found) | {"nll_per_line": [float(line.mean()) for line in nll]}
     atomic.write_json(path, content, parents=True)
     print(f"wrote {path}")
-
-
-def _require(*names: str) -> None:
-    for name in names:
-        if flags.FLAGS[name].value is None:
-            raise ValueError(f"--task={TASK.value} needs --{name}")
 
 
 if __name__ == "__main__":

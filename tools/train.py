@@ -25,7 +25,7 @@ def main() -> None:
     from lvm_jax import mesh
     from lvm_jax.training import transformer_job
 
-    experiment = transformer_job.build_experiment(values)
+    experiment = cli.build_config(transformer_job.build_experiment, values)
     mesh.initialize_distributed(experiment.distributed)
     transformer_job.train(experiment, pathlib.Path(WORKDIR.value))
 

@@ -27,7 +27,7 @@ def main() -> None:
     from lvm_jax import mesh
     from lvm_jax.training import tokenizer_job
 
-    experiment = tokenizer_job.build_experiment(values)
+    experiment = cli.build_config(tokenizer_job.build_experiment, values)
     mesh.initialize_distributed(experiment.distributed)
     tokenizer_job.train(experiment, pathlib.Path(WORKDIR.value))
 

@@ -179,6 +179,7 @@ def named_mixture(values: Mapping[str, Any], name: str) -> dict[str, Any]:
         values["mixture"] = [{"name": key, **source} for key, source in mixture.items()]
     elif mixture is not None and not isinstance(mixture, Sequence):
         raise ValueError(f"{name}.mixture={mixture!r} must be a list or a mapping of sources")
-    if mixture is not None and not len(mixture):
+    # An empty list is the default, as a written config has it.
+    if isinstance(mixture, Mapping) and not mixture:
         raise ValueError(f"{name}.mixture is empty; name at least one source or leave it out")
     return values

@@ -1,14 +1,30 @@
-"""What tools share: experiments are loaded, or refused in one line."""
+"""What tools share: experiments are loaded, or refused in one line, and no flag goes unread."""
 
 import importlib.util
+import json
 import pathlib
+import subprocess
+import sys
 
 import pytest
+
+from lvm_jax import configs
+from lvm_jax.training import transformer_job
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _spec = importlib.util.spec_from_file_location("cli", ROOT / "tools" / "cli.py")
 cli = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(cli)
+
+
+def run(command):
+    tool, *arguments = command.split()
+    return subprocess.run(
+        [sys.executable, str(ROOT / "tools" / tool), *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
 
 
 @pytest.mark.parametrize("returned", ["[1]", "5", "None", "[('corpus', 5)]"])
@@ -17,3 +33,84 @@ def test_get_config_must_return_a_mapping(tmp_path, returned):
     path.write_text(f"def get_config():\n    return {returned}\n")
     with pytest.raises(ValueError, match=r"experiment\.py must return a ConfigDict or a dict, not"):
         cli.load_experiment(str(path))
+
+
+@pytest.mark.parametrize("value", ["none", "None"])
+def test_a_section_may_be_left_out(value):
+    path = str(ROOT / "experiments" / "lvm_3b.py")
+    experiment = cli.load_experiment(path, [("eval_data", value)])
+    assert transformer_job.build_experiment(experiment).eval_data is None
+    with pytest.raises(ValueError, match=r"config\.model=None must be a mapping"):
+        transformer_job.build_experiment(cli.load_experiment(path, [("model", value)]))
+
+
+@pytest.mark.parametrize(
+    "values, key",
+    [
+        ({"data": {"shards": "gs://bucket/shards"}}, r"config\.data\.shards=gs://bucket/shards"),
+        ({"folders": ["a", "s3://b"]}, r"config\.folders\[1\]=s3://b"),
+    ],
+)
+def test_urls_in_experiments_are_refused(tmp_path, values, key):
+    path = tmp_path / "experiment.py"
+    path.write_text(f"def get_config():\n    return {values}\n")
+    with pytest.raises(ValueError, match=key + " is a URL.*mount"):
+        cli.load_experiment(str(path))
+
+
+DEBUG = "--config=experiments/debug.py"
+
+
+@pytest.mark.parametrize(
+    "command, message",
+    [
+        # Overrides that nothing reads.
+        ("build_shards.py --import_jsonl=a --out=x --config.n=3", "--config.n=3 overrides an ex"),
+        (f"build_shards.py --import_jsonl=a --out=x {DEBUG}", "does not read --config"),
+        # Flags of another mode.
+        ("build_shards.py --import_jsonl=a --out=x --sheet=s.png", "does not read --sheet"),
+        (f"build_shards.py {DEBUG} --dry_run --slice=0/2", "does not read --slice"),
+        (
+            f"build_shards.py {DEBUG} --tokenizer=t --out=o --num_codes=9",
+            "does not read --num_code",
+        ),
+        (
+            f"evaluate.py --task=perplexity --model=m --tokenizer=t --input_file=i {DEBUG}",
+            "--config",
+        ),
+        # What is missing.
+        ("evaluate.py --task=analogies --model=m --tokenizer=t", "analogies needs --config"),
+        ("train.py --print_config", "--config is required"),
+        (f"train.py {DEBUG}", "--workdir is required"),
+        # Places that are no paths.
+        (f"train.py {DEBUG} --workdir=gs://bucket/run", "--workdir=gs://bucket/run is a URL"),
+        ("inspect_shards.py s3://bucket/shards", "s3://bucket/shards is a URL"),
+    ],
+)
+def test_a_command_line_that_cannot_be_obeyed_is_refused(command, message, tmp_path):
+    before = sorted(ROOT.iterdir())
+    refused = run(command)
+    assert refused.returncode == 2, refused.stderr
+    assert message in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert sorted(ROOT.iterdir()) == before, "nothing was made, such as a folder called gs:"
+
+
+@pytest.mark.parametrize(
+    "command, section",
+    [
+        ("train.py --config=experiments/lvm_3b.py --config.mesh.fsdp=16", "mesh"),
+        ("train_tokenizer.py --config=experiments/quickstart_tokenizer.py", "tokenizer"),
+        ("build_shards.py --config=experiments/quickstart_sentences.py", "corpus"),
+        ("evaluate.py --config=experiments/quickstart_evaluation.py", "tasks"),
+        ("compare_tokenizers.py --config=experiments/quickstart_tokenizer.py", "eval_corpus"),
+    ],
+)
+def test_print_config_prints_the_whole_config_and_runs_nothing(command, section):
+    printed = run(f"{command} --print_config")
+    assert printed.returncode == 0, printed.stderr
+    values = json.loads(printed.stdout)
+    assert section in values
+    if section == "mesh":
+        experiment = transformer_job.build_experiment(values)
+        assert configs.to_dict(experiment) == values, "defaults are filled in"
+        assert values["mesh"] == {"data": -1, "fsdp": 16, "tensor": 1}
