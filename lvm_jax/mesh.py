@@ -5,13 +5,15 @@ data repeats the parameters and splits the batch; fsdp splits both; tensor split
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import jax
 from jax.sharding import AxisType, Mesh
 
 AXES = ("data", "fsdp", "tensor")
+Condition = Callable[[Sequence[int]], bool]
+"""Whether something fits a mesh of these sizes, in the order of `AXES`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,8 +61,33 @@ def distance(sizes: Sequence[int], others: Sequence[int]) -> float:
     return sum(abs(math.log2(a / b)) for a, b in zip(sizes, others))
 
 
-def resolve(config: MeshConfig, num_devices: int) -> tuple[int, int, int]:
+def nearest(
+    wanted: Sequence[int], num_devices: int, conditions: Sequence[Condition] = ()
+) -> tuple[int, int, int]:
+    """The mesh of so many devices that is closest to some sizes.
+
+    Of equally close ones that with the larger data axis, then fsdp: splitting matrices costs most.
+
+    Args:
+        wanted: sizes in the order of `AXES`.
+        num_devices: of the mesh.
+        conditions: what must fit. One that no mesh fulfils, beside those before it, is given up.
+    """
+    meshes = factorizations(num_devices)
+    for condition in conditions:
+        meshes = [sizes for sizes in meshes if condition(sizes)] or meshes
+    return min(meshes, key=lambda sizes: (distance(sizes, wanted), [-size for size in sizes]))
+
+
+def resolve(
+    config: MeshConfig, num_devices: int, conditions: Sequence[Condition] = ()
+) -> tuple[int, int, int]:
     """Axis sizes with -1 filled in.
+
+    Args:
+        config: the sizes.
+        num_devices: of the mesh.
+        conditions: what the advice of the error must fulfil; see `nearest`.
 
     Raises:
         ValueError: the product is not the number of devices; names the nearest mesh that is.
@@ -68,23 +95,28 @@ def resolve(config: MeshConfig, num_devices: int) -> tuple[int, int, int]:
     known = math.prod(size for size in config.sizes if size != -1)
     sizes = tuple(num_devices // known if size == -1 else size for size in config.sizes)
     if math.prod(sizes) != num_devices or 0 in sizes:
-        wanted = [max(size, 1) for size in sizes]
-        nearest = min(factorizations(num_devices), key=lambda s: (distance(s, wanted), s))
+        near = nearest([max(size, 1) for size in sizes], num_devices, conditions)
         raise ValueError(
             f"{config} does not make up {num_devices} devices; "
-            f"nearest mesh that does: {describe(nearest)}"
+            f"nearest mesh that does: {describe(near)}"
         )
     return sizes
 
 
-def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+def make_mesh(
+    config: MeshConfig,
+    devices: Sequence[jax.Device] | None = None,
+    conditions: Sequence[Condition] = (),
+) -> Mesh:
     """The mesh over `devices` (default: all of the run), with compiler-chosen (Auto) axes.
+
+    `conditions` are for the advice of the error, see `resolve`; they are not checked otherwise.
 
     Raises:
         ValueError: the sizes do not multiply to the number of devices.
     """
     devices = list(jax.devices() if devices is None else devices)
-    sizes = resolve(config, len(devices))
+    sizes = resolve(config, len(devices), conditions)
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices)
 
 

@@ -129,9 +129,58 @@ def shardings(
         ValueError: a leaf without axes, a wrong number of axes, an axis without a rule, or a
             dimension that does not divide (names the nearest mesh on which everything does).
     """
-    axes_of, arrays = trees.flatten(logical_axes), trees.flatten(shapes)
-    found = {}
-    for name, array in arrays.items():
+    _check_params(mesh, rules, logical_axes, shapes)
+    axes_of = trees.flatten(logical_axes)
+    return trees.unflatten(
+        {name: NamedSharding(mesh, rules.spec(axes_of[name])) for name in trees.flatten(shapes)}
+    )
+
+
+def make_mesh(
+    config: mesh_lib.MeshConfig,
+    rules: Rules,
+    logical_axes: Mapping[str, Any],
+    shapes: Mapping[str, Any],
+    *,
+    num_rows: int,
+    accumulation: int = 1,
+) -> Mesh:
+    """The mesh of a training over all devices, on which its parameters and its batch divide.
+
+    Args:
+        config: sizes of the axes.
+        rules, logical_axes, shapes: as for `shardings`; empty where parameters fit any mesh.
+        num_rows: rows of the global batch, config.batch_size.
+        accumulation: micro-batches per update.
+
+    Raises:
+        ValueError: something does not divide. The mesh that is named instead fits everything, where
+            there is one.
+    """
+
+    def divides_rows(sizes: Sequence[int]) -> bool:
+        named = dict(zip(mesh_lib.AXES, sizes))
+        return (
+            num_rows % (accumulation * math.prod(named[a] for a in rules.mesh_axes("batch"))) == 0
+        )
+
+    conditions = (_divides_params(rules, logical_axes, shapes), divides_rows)
+    mesh = mesh_lib.make_mesh(config, conditions=conditions)
+    check_batch(mesh, num_rows, "config.batch_size", rules, accumulation)
+    _check_params(mesh, rules, logical_axes, shapes, (divides_rows,))
+    return mesh
+
+
+def _check_params(
+    mesh: Mesh,
+    rules: Rules,
+    logical_axes: Mapping[str, Any],
+    shapes: Mapping[str, Any],
+    conditions: Sequence[mesh_lib.Condition] = (),
+) -> None:
+    """Raises as `shardings` does; the mesh that is named should fulfil more conditions."""
+    axes_of = trees.flatten(logical_axes)
+    for name, array in trees.flatten(shapes).items():
         if name not in axes_of:
             raise ValueError(f"parameter {name} has no logical axes; declare them beside it")
         if len(axes_of[name]) != len(array.shape):
@@ -140,9 +189,9 @@ def shardings(
             )
         problem = _indivisible(name, array.shape, axes_of[name], rules, dict(mesh.shape))
         if problem:
-            raise ValueError(problem + _nearest(mesh, rules, axes_of, arrays))
-        found[name] = NamedSharding(mesh, rules.spec(axes_of[name]))
-    return trees.unflatten(found)
+            conditions = (_divides_params(rules, logical_axes, shapes), *conditions)
+            near = mesh_lib.nearest([mesh.shape[a] for a in mesh_lib.AXES], mesh.size, conditions)
+            raise ValueError(f"{problem}; nearest mesh that works: {mesh_lib.describe(near)}")
 
 
 def split_largest(
@@ -194,20 +243,19 @@ def _indivisible(
     return ""
 
 
-def _nearest(
-    mesh: Mesh, rules: Rules, axes_of: Mapping[str, tuple], arrays: Mapping[str, Any]
-) -> str:
-    def works(sizes):
+def _divides_params(
+    rules: Rules, logical_axes: Mapping[str, Any], shapes: Mapping[str, Any]
+) -> mesh_lib.Condition:
+    axes_of, arrays = trees.flatten(logical_axes), trees.flatten(shapes)
+
+    def divides(sizes: Sequence[int]) -> bool:
         named = dict(zip(mesh_lib.AXES, sizes))
         return not any(
             _indivisible(name, array.shape, axes_of[name], rules, named)
             for name, array in arrays.items()
         )
 
-    wanted = [mesh.shape[axis] for axis in mesh_lib.AXES]
-    fitting = [sizes for sizes in mesh_lib.factorizations(mesh.size) if works(sizes)]
-    nearest = min(fitting, key=lambda sizes: (mesh_lib.distance(sizes, wanted), sizes))
-    return f"; nearest mesh that works: {mesh_lib.describe(nearest)}"
+    return divides
 
 
 def batch_sharding(mesh: Mesh, rules: Rules | None = None) -> NamedSharding:

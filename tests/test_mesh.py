@@ -29,7 +29,7 @@ def test_a_mesh_of_some_devices():
     "config, nearest",
     [
         (MeshConfig(data=3), "mesh.data=4 mesh.fsdp=2 mesh.tensor=1"),
-        (MeshConfig(data=2, fsdp=2, tensor=4), "mesh.data=1 mesh.fsdp=2 mesh.tensor=4"),
+        (MeshConfig(data=2, fsdp=2, tensor=4), "mesh.data=2 mesh.fsdp=2 mesh.tensor=2"),
         (MeshConfig(data=16, fsdp=1), "mesh.data=8 mesh.fsdp=1 mesh.tensor=1"),
         (MeshConfig(data=16), "mesh.data=8 mesh.fsdp=1 mesh.tensor=1"),
     ],

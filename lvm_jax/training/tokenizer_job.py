@@ -34,6 +34,7 @@ TOKENIZER_FOLDER = "tokenizer"
 
 
 def _adam() -> OptimizerConfig:
+    """What a VQGAN's optimizers are unless an experiment says otherwise."""
     return OptimizerConfig(
         peak_lr=1e-4, end_lr=1e-5, b1=0.9, b2=0.95, weight_decay=0.0, clip_norm=1.0
     )
@@ -113,15 +114,8 @@ def build_experiment(values: Mapping[str, Any], name: str = "config") -> Tokeniz
         "tokenizer": functools.partial(configs.with_preset, PRESETS),
         "corpus": compose.build_corpus,
         "eval_corpus": compose.build_corpus,
-        "optimizer": _build_adam,
-        "discriminator_optimizer": _build_adam,
     }
     return configs.build(TokenizerExperiment, values, name, builders)
-
-
-def _build_adam(values: Mapping[str, Any], name: str) -> OptimizerConfig:
-    # Optimizers state only what differs from a VQGAN's usual ones, not from a transformer's.
-    return configs.build(OptimizerConfig, {**configs.to_dict(_adam()), **values}, name)
 
 
 def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial.State | None:
@@ -140,9 +134,11 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
     """
     workdir = pathlib.Path(workdir)
     source = open_images(experiment, experiment.corpus, experiment.memory_megabytes)
-    mesh = mesh_lib.make_mesh(experiment.mesh)
-    partition.check_batch(
-        mesh, experiment.batch_size, "config.batch_size", accumulation=experiment.accumulation
+    # Its parameters fit any mesh, see `partition.split_largest`.
+    mesh = partition.make_mesh(
+        *(experiment.mesh, partition.Rules(), {}, {}),
+        num_rows=experiment.batch_size,
+        accumulation=experiment.accumulation,
     )
     perceptual_params = _perceptual_params(experiment)
     experiment = _resolve(experiment, source)

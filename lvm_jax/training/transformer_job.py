@@ -1,10 +1,12 @@
 """The transformer's training as a whole: an experiment, checked and handed to the loop."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 import math
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -82,9 +84,24 @@ def build_experiment(values: Mapping[str, Any], name: str = "config") -> Transfo
     builders = {
         "model": functools.partial(configs.with_preset, PRESETS),
         "data": named_mixture,
-        "eval_data": named_mixture,
+        "eval_data": _build_eval_data,
     }
     return configs.build(TransformerExperiment, values, name, builders)
+
+
+def _build_eval_data(values: Mapping[str, Any], name: str) -> DataConfig:
+    with _called("eval_data"):
+        return configs.build(DataConfig, named_mixture(values, name), name)
+
+
+@contextlib.contextmanager
+def _called(key: str) -> Iterator[None]:
+    """Errors about a data set name its key in the experiment; below, each is config.data."""
+    try:
+        yield
+    except ValueError as error:
+        text = re.sub(r"\bconfig\.data\b", f"config.{key}", str(error))
+        raise ValueError(text if f"config.{key}" in text else f"config.{key}: {text}") from error
 
 
 def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_token.State | None:
@@ -102,13 +119,13 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
         stopping.RunError: training failed or was told to stop.
     """
     workdir = pathlib.Path(workdir)
-    mesh = mesh_lib.make_mesh(experiment.mesh)
-    partition.check_batch(
-        mesh,
-        experiment.batch_size,
-        "config.batch_size",
+    mesh = partition.make_mesh(
+        experiment.mesh,
         experiment.rules,
-        experiment.accumulation,
+        transformer.logical_axes(experiment.model),
+        transformer.abstract_params(experiment.model),
+        num_rows=experiment.batch_size,
+        accumulation=experiment.accumulation,
     )
     source = _open_data(experiment.data, experiment, "data")
     experiment = _resolve(experiment, source)
@@ -139,12 +156,13 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
 
 
 def _open_data(config: DataConfig, experiment: TransformerExperiment, key: str) -> Pipeline:
-    source = Pipeline(
-        config,
-        seed=experiment.seed,
-        global_batch=experiment.batch_size,
-        allow_repeats=key == "eval_data",
-    )
+    with _called(key):
+        source = Pipeline(
+            config,
+            seed=experiment.seed,
+            global_batch=experiment.batch_size,
+            allow_repeats=key == "eval_data",
+        )
     wanted, found = experiment.model.vocabulary, source.vocabulary
     for field in ("num_codes", "num_special"):
         if getattr(wanted, field) != getattr(found, field):

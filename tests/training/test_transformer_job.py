@@ -102,6 +102,8 @@ def test_durations_in_epochs_and_tokens(shards):
         ({"data": {"context": 32}}, r"data\.context=32 exceeds config\.model\.context=16"),
         ({"loss_chunks": 3}, r"config\.loss_chunks=3 must divide"),
         ({"data": {"shards": "/nowhere"}}, r"/nowhere"),
+        ({"eval_data": {"context": 16}}, r"config\.eval_data has neither shards nor a mixture"),
+        ({"eval_data": {"shards": "/nowhere", "context": 16}}, r"config\.eval_data: /nowhere"),
         ({"loop": {"num_steps": "soon"}}, r"loop\.num_steps='soon'"),
         ({"optimiser": {"peak_lr": 1.0}}, r"config\.optimiser.*did you mean config\.optimizer"),
         ({"optimizer": {"peak_rl": 1.0}}, r"config\.optimizer\.peak_rl=1\.0; did you mean"),
