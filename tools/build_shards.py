@@ -201,21 +201,29 @@ class _Bar:
 
     def __init__(self, tokens_per_image: int):
         self._tokens_per_image = tokens_per_image
-        self._bar = tqdm.tqdm(unit=" sentences", desc="shards", dynamic_ncols=True)
+        self._bar: tqdm.tqdm | None = None
         self._begun = time.monotonic()
 
     def __enter__(self) -> "_Bar":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
     def show(self, progress) -> None:
         """Takes a `build.Progress`."""
-        if self._bar.total is None:
+        if progress.before == progress.total:
+            return  # nothing to do, as the log says
+        if self._bar is None:
             # What an earlier run did says nothing about the time left.
-            self._bar.initial = self._bar.n = progress.before
-        self._bar.total = progress.total
+            self._bar = tqdm.tqdm(
+                unit=" sentences",
+                desc="shards",
+                dynamic_ncols=True,
+                initial=progress.before,
+                total=progress.total,
+            )
         rate = progress.num_tokenized / max(time.monotonic() - self._begun, 1e-3)
         ids = f"{rate * self._tokens_per_image:.0f} ids/s"
         self._bar.set_postfix_str(f"{rate:.1f} images/s, {ids}", refresh=False)
