@@ -5,7 +5,7 @@
         --out=runs/quickstart/report
 
 Hardware: two CPU cores. Duration: about a minute.
-Expected result: the true answer is most likely under the right prompt, for every task and seed.
+Expected result: the README's tables, which tools/report_tables.py prints.
 Arguments: size=full|smallest, root=runs/quickstart.
 """
 
@@ -31,7 +31,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "evaluation": {
                 "seeds": [0, 1, 2],
                 "num_examples": 4 if smallest else 32,
-                "num_answered": 2 if smallest else 8,
+                "num_answered": 2 if smallest else 32,
                 "num_candidates": 2 if smallest else 4,
                 "num_shown": 1 if smallest else 4,
                 "temperature": 0.5,

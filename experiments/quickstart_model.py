@@ -20,6 +20,8 @@ def get_config(arg: str = "") -> ConfigDict:
             "seed": 0,
             "batch_size": 8,
             "data": {"shards": f"{values['root']}/shards", "context": 288},
+            "eval_data": {"shards": f"{values['root']}/held_out_shards", "context": 288},
+            "eval_batches": 1 if smallest else 32,
             "model": {"preset": "quickstart"},
             "mesh": {"data": 1, "fsdp": 1, "tensor": 1},
             "optimizer": {
@@ -31,6 +33,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "num_steps": 6 if smallest else 1400,
                 "log_every": 2 if smallest else 10,
                 "checkpoint_every": 3 if smallest else 300,
+                "eval_every": 2 if smallest else 200,
             },
         }
     )

@@ -3,10 +3,13 @@
     python tools/prepare_pictures.py --out=runs/quickstart/pictures
     python tools/build_shards.py --config=experiments/quickstart_sentences.py \
         --tokenizer=runs/quickstart/tokenizer/tokenizer --out=runs/quickstart/shards
+    python tools/build_shards.py --config=experiments/quickstart_sentences.py:split=held_out \
+        --tokenizer=runs/quickstart/tokenizer/tokenizer --out=runs/quickstart/held_out_shards
 
 Hardware: two CPU cores. Duration: about 20 seconds.
-Expected result: 4-pair sentences of colorization, inpainting and edges, and single images.
-Arguments: size=full|smallest, root=runs/quickstart.
+Expected result: 4-pair sentences of colorization, inpainting and edges, and single images; held out
+the same kinds in the same proportions, a tenth as many.
+Arguments: size=full|smallest, root=runs/quickstart, split=train|held_out.
 """
 
 from ml_collections import ConfigDict
@@ -39,17 +42,20 @@ def tasks(root: str, split: str) -> dict[str, dict]:
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    values = common.parse_arg(arg, size="full", root="runs/quickstart")
-    smallest = common.is_smallest(values["size"])
-    sources = tasks(values["root"], "train")
-    # Edges are the hardest to predict and get the most practice.
-    for name, num_sentences in {"colorization": 600, "inpainting": 600, "edges": 900}.items():
-        sources[name]["sentences_per_epoch"] = 8 if smallest else num_sentences
+    values = common.parse_arg(arg, size="full", root="runs/quickstart", split="train")
+    smallest, split = common.is_smallest(values["size"]), values["split"]
+    if split not in ("train", "held_out"):
+        raise ValueError(f"config argument split={split} must be train or held_out")
+    sources = tasks(values["root"], split)
     sources["single"] = {
         "kind": "single",
-        "folder": f"{values['root']}/pictures/train",
+        "folder": f"{values['root']}/pictures/{split}",
         "crop": (0.3, 1.0),
         "flip": True,
-        "sentences_per_epoch": 8 if smallest else 300,
     }
+    # Edges are the hardest to predict and get the most practice.
+    amounts = {"colorization": 600, "inpainting": 600, "edges": 900, "single": 300}
+    for name, number in amounts.items():
+        number = 8 if smallest else number
+        sources[name]["sentences_per_epoch"] = number if split == "train" else -(-number // 10)
     return ConfigDict({"corpus": {"seed": 0, "epochs": 1, "sources": sources}})

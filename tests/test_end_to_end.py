@@ -21,6 +21,7 @@ TOY_MODEL = (
     "--config.model.vocabulary.num_special=100",
     "--config.model.context=128",
     "--config.data.context=128",
+    "--config.eval_data.context=128",
 )
 
 
@@ -53,9 +54,10 @@ class Run:
         config, place = self.config("tokenizer"), f"--workdir={self.root / workdir}"
         return self.tool("train_tokenizer", config, place, *TOY_TOKENIZER, *arguments)
 
-    def build_shards(self) -> str:
-        where = (f"--tokenizer={self.tokenizer}", f"--out={self.shards}")
-        return self.tool("build_shards", self.config("sentences"), *where)
+    def build_shards(self) -> None:
+        for split, out in {"train": self.shards, "held_out": self.root / "held_out_shards"}.items():
+            where = (f"--tokenizer={self.tokenizer}", f"--out={out}")
+            self.tool("build_shards", f"{self.config('sentences')},split={split}", *where)
 
     def train(self, *arguments: str, code: int = 0) -> str:
         config, place = self.config("model"), f"--workdir={self.model}"
@@ -132,7 +134,9 @@ def test_the_report_is_written(run):
     assert "report.html" in shown
     scores = json.loads((run.root / "out" / "analogies.json").read_text())
     assert {task["name"] for task in scores["tasks"]} == {"colorization", "inpainting", "edges"}
+    assert "| colorization | " in run.tool("report_tables", run.root / "out" / "analogies.json")
     page = (run.root / "out" / "report.html").read_text()
+    assert "The held-out loss ends at" in page
     # Self-contained: pictures are inside, nothing is fetched.
     assert "data:image/png;base64," in page
     assert 'src="http' not in page and 'href="http' not in page

@@ -49,9 +49,12 @@ stage() { # stage NAME COMMAND...: says what starts, and how long it took
 stage "1/5 pictures" python tools/prepare_pictures.py --out="$workdir/pictures"
 stage "2/5 tokenizer" python tools/train_tokenizer.py \
   --config="experiments/quickstart_tokenizer.py:$argument" --workdir="$workdir/tokenizer"
-stage "3/5 sentences and shards" python tools/build_shards.py \
-  --config="experiments/quickstart_sentences.py:$argument" \
-  --tokenizer="$workdir/tokenizer/tokenizer" --out="$workdir/shards"
+for split in train held_out; do
+  [ $split = train ] && out=$workdir/shards || out=$workdir/held_out_shards
+  stage "3/5 sentences and shards, $split" python tools/build_shards.py \
+    --config="experiments/quickstart_sentences.py:$argument,split=$split" \
+    --tokenizer="$workdir/tokenizer/tokenizer" --out="$out"
+done
 stage "4/5 transformer" python tools/train.py \
   --config="experiments/quickstart_model.py:$argument" --workdir="$workdir/model"
 stage "5/5 prompts and report" python tools/evaluate.py --task=analogies \

@@ -1,6 +1,7 @@
 """A whole evaluation: trained model, tokenizer and held-out pictures -> scores and a report."""
 
 import dataclasses
+import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,15 @@ import numpy as np
 
 from lvm_jax import atomic, configs, images, trees
 from lvm_jax.data.shards import Shards
-from lvm_jax.evaluation import analogies, charts, perplexity, report
+from lvm_jax.evaluation import (
+    analogies,
+    answers_picture,
+    charts,
+    losses,
+    next_steps,
+    perplexity,
+    report,
+)
 from lvm_jax.evaluation.analogies import AnalogyConfig
 from lvm_jax.evaluation.scores import TaskResult
 from lvm_jax.evaluation.tasks import SentenceTask, read_cached
@@ -26,6 +35,9 @@ from lvm_jax.version import __version__
 
 SCORES_FILE = "analogies.json"
 REPORT_FILE = "report.html"
+PICTURE_FILE = "answers.png"
+# Of SCORES_FILE. 2: the values of every prompt, and a verdict in place of "learned".
+VERSION = 2
 # Enough sentences for the frequencies of codes; a corpus may have billions.
 MOST_COUNTED = 20_000
 
@@ -42,6 +54,8 @@ class AnalogyExperiment:
         shards: directory of the training data, for the frequencies of codes; "" takes the one that
             the model's own config names.
         evaluation: how much is measured.
+        commands: (what it is good for, command line) pairs that the report ends with, besides the
+            one that asks the model.
     """
 
     title: str = "lvm_jax"
@@ -50,6 +64,7 @@ class AnalogyExperiment:
     num_reconstructions: int = 16
     shards: str = ""
     evaluation: AnalogyConfig = dataclasses.field(default_factory=AnalogyConfig)
+    commands: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self):
         if not self.tasks:
@@ -87,7 +102,7 @@ def run(
     tokenizer_dir: pathlib.Path,
     progress: Callable[[str], Any] | None = None,
 ) -> tuple[TaskResult, ...]:
-    """Evaluates, and writes out/analogies.json and out/report.html.
+    """Evaluates, and writes analogies.json, answers.png and report.html into `out`.
 
     Args:
         experiment: what to measure.
@@ -114,6 +129,9 @@ def run(
         progress=progress,
     )
     _write_scores(out / SCORES_FILE, experiment, results)
+    picture = answers_picture.draw(results)
+    if picture is not None:
+        images.write_image(out / PICTURE_FILE, picture)
     if progress is not None:
         progress("report")
     tokenizer_lines = _metrics_near(tokenizer_dir)
@@ -136,7 +154,18 @@ def run(
             code_counts=counts,
             tokenizer_charts=_tokenizer_charts(tokenizer_lines),
             model_charts=_model_charts(model_lines, counts),
+            losses=losses.from_metrics(model_lines),
             tiles=tuple(tiles),
+            commands=(
+                next_steps.ask(
+                    model_dir,
+                    tokenizer_dir,
+                    out,
+                    experiment.tasks[0],
+                    experiment.evaluation.temperature,
+                ),
+                *experiment.commands,
+            ),
             facts=_facts(experiment, model, tokenizer, resolved, timings, model_lines),
         ),
     )
@@ -226,10 +255,30 @@ def _write_scores(
     path: pathlib.Path, experiment: AnalogyExperiment, results: Sequence[TaskResult]
 ) -> None:
     content = {
+        "version": VERSION,
         "evaluation": configs.to_dict(experiment.evaluation),
         "tasks": [result.to_json() for result in results],
     }
     atomic.write_json(path, content, parents=True)
+
+
+def read_scores(path: str | pathlib.Path) -> tuple[TaskResult, ...]:
+    """The results in an analogies.json, without pictures.
+
+    Raises:
+        ValueError: no such file, or one of another version or kind; names it.
+    """
+    path = pathlib.Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {error}") from error
+    found = content.get("version") if isinstance(content, dict) else None
+    if found != VERSION:
+        raise ValueError(
+            f"{path} has version={found} of scores, this code reads {VERSION}; evaluate again"
+        )
+    return tuple(TaskResult.from_json(task) for task in content["tasks"])
 
 
 def _facts(experiment, model, tokenizer, resolved, timings, model_lines) -> dict[str, Any]:

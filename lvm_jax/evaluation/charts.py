@@ -30,7 +30,7 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-_MOST_POINTS = 400
+_MOST_POINTS, _FEW_POINTS = 400, 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,11 @@ def line_chart(chart: Chart) -> str:
         axes = figure.subplots()
         for curve, color in zip(chart.curves, _SERIES):
             steps, values = _thin(curve.steps), _thin(curve.values)
-            axes.plot(steps, values, color=color, linewidth=1.6, label=curve.label)
+            # A few points are shown as points: one alone would be no line.
+            marker = "o" if len(steps) <= _FEW_POINTS else None
+            axes.plot(
+                steps, values, color=color, linewidth=1.6, marker=marker, ms=4, label=curve.label
+            )
         for label, height in chart.levels.items():
             axes.axhline(height, color=_INK, linewidth=1, linestyle=(0, (4, 3)), label=label)
         if chart.log:

@@ -13,6 +13,7 @@ from lvm_jax import atomic, images
 from lvm_jax.evaluation import charts, image_metrics, scores, wording
 from lvm_jax.evaluation import perplexity as perplexity_lib
 from lvm_jax.evaluation.charts import Chart
+from lvm_jax.evaluation.losses import Losses
 from lvm_jax.evaluation.report_style import CSS
 from lvm_jax.evaluation.scores import TaskResult
 
@@ -40,7 +41,9 @@ class Report:
         reconstructions: see `Reconstructions`.
         code_counts: int [num_codes], how often the training data use each code.
         tokenizer_charts, model_charts: training curves.
+        losses: of the transformer at the end of its training.
         tiles: (number, what it is) pairs that lead the page, besides those of the results.
+        commands: (what it is good for, command line) pairs to go on with.
         facts: section -> name -> value: configuration, timings.
     """
 
@@ -51,7 +54,9 @@ class Report:
     code_counts: np.ndarray | None = None
     tokenizer_charts: tuple[Chart, ...] = ()
     model_charts: tuple[Chart, ...] = ()
+    losses: Losses | None = None
     tiles: tuple[tuple[str, str], ...] = ()
+    commands: tuple[tuple[str, str], ...] = ()
     facts: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
 
@@ -73,6 +78,7 @@ def render(report: Report) -> str:
             _table(report),
             _tokenizer(report),
             _curves(report),
+            _next(report),
             _facts(report),
         ]
     )
@@ -90,20 +96,13 @@ def usage(counts: np.ndarray) -> tuple[float, float]:
 
 
 def _header(report: Report) -> str:
-    tiles = list(report.tiles)
-    if report.results:
-        learned = sum(result.learned for result in report.results)
-        tiles.insert(0, (f"{learned} of {len(report.results)}", "tasks clearly learned"))
-    if report.reconstructions is not None:
-        psnr = report.reconstructions.psnr().mean()
-        tiles.append((f"{psnr:.1f} dB", "PSNR of held-out pictures through the tokenizer"))
-    if report.code_counts is not None:
-        tiles.append((f"{usage(report.code_counts)[0]:.0%}", f"of {report.num_codes} codes in use"))
     cells = "".join(
         f'<div class="tile"><b>{_text(number)}</b><span>{_text(what)}</span></div>'
-        for number, what in tiles
+        for number, what in _tiles(report)
     )
     headline = wording.headline(report.results) if report.results else "Nothing was asked."
+    if report.losses is not None and report.losses.memorised:
+        headline += " It has memorised its training data."
     return (
         f'<header><p class="eyebrow">{_text(report.title)}</p><h1>{_text(headline)}</h1>'
         "<p>A picture is a row of codes; a task is posed by example pairs of pictures and a query, "
@@ -113,50 +112,73 @@ def _header(report: Report) -> str:
     )
 
 
+def _tiles(report: Report) -> list[tuple[str, str]]:
+    """(number, what it is) pairs."""
+    tiles, verdicts = [], [result.verdict for result in report.results]
+    if verdicts:
+        what = "tasks answered"
+        if "recognised" in verdicts:
+            what += f", {verdicts.count('recognised')} more recognised"
+        tiles.append((f"{verdicts.count('answered')} of {len(verdicts)}", what))
+        what = "the squared error of the best possible, the truth through the tokenizer"
+        tiles.append((wording.distance(report.results), what))
+    if report.losses is not None:
+        known = report.losses.held_out
+        held_out = f"{report.losses.last:.2f}" if known else "not measured"
+        tiles.append((f"{report.losses.training:.2f}", "training loss of the transformer, nats"))
+        tiles.append((held_out, "its held-out loss" + (", nats" if known else "")))
+    tiles += report.tiles
+    if report.reconstructions is not None:
+        psnr = report.reconstructions.psnr().mean()
+        tiles.append((f"{psnr:.1f} dB", "PSNR of held-out pictures through the tokenizer"))
+    if report.code_counts is not None:
+        tiles.append((f"{usage(report.code_counts)[0]:.0%}", f"of {report.num_codes} codes in use"))
+    return tiles
+
+
 def _answers(report: Report) -> str:
     shown = [result for result in report.results if result.shown]
     if not shown:
         return ""
     return (
-        '<h2>Prompts and answers</h2><p class="lead muted">Each row is one prompt, read from left '
-        "to right as the model reads it. The answers are drawn independently; the last column is "
-        "the truth after encoding and decoding, as good as any answer can get.</p>"
+        '<h2>Prompts and answers</h2><p class="lead muted">The model reads a prompt\'s examples, '
+        "then its query. The answers are drawn independently; beside the truth stands what is left "
+        "of it after encoding and decoding, as good as any answer can get.</p>"
     ) + "".join(_answer_card(result) for result in shown)
 
 
 def _answer_card(result: TaskResult) -> str:
     num_pairs = len(result.shown[0].example.pairs)
     num_candidates = len(result.shown[0].candidates)
-    columns = 2 * num_pairs + num_candidates + 3
-    side = max(56, min(112, 1000 // columns - 4))
-    pairs = "".join(f'<th colspan="2">example {i + 1}</th>' for i in range(num_pairs))
-    head = (
-        f'<tr>{pairs}<th class="apart">query</th>'
-        f'<th class="answers" colspan="{num_candidates}">the model\'s answers</th>'
-        '<th class="truth">truth</th><th>via the tokenizer</th></tr>'
-    )
-    rows = []
+    # Wide enough for a prompt to stand in one line of a desktop; narrow screens wrap it.
+    side = max(56, min(112, 940 // (2 * num_pairs + num_candidates + 3) - 4))
+    prompts = []
     for shown in result.shown:
-        cells = [(picture, "") for pair in shown.example.pairs for picture in pair]
-        cells += [(shown.example.query, "apart")]
-        cells += [(picture, "") for picture in shown.candidates]
-        cells += [(shown.example.answer, ""), (shown.ceiling, "")]
-        rows.append(
-            "<tr>"
-            + "".join(
-                f'<td class="{css}">{_picture(picture)}</td>'
-                if css
-                else f"<td>{_picture(picture)}</td>"
-                for picture, css in cells
-            )
-            + "</tr>"
+        pairs = "".join(_pictures(pair) for pair in shown.example.pairs)
+        prompts.append(
+            f'<div class="prompt">{_group("examples", "examples", pairs)}'
+            + _group("asked", "query", _pictures([shown.example.query]))
+            + _group("answers", "the model's answers", _pictures(shown.candidates))
+            + _group("truth", "truth", _pictures([shown.example.answer]))
+            + _group("best", "via the tokenizer", _pictures([shown.ceiling]))
+            + "</div>"
         )
     return (
-        f'<section class="card"><h3>{_text(result.name)}</h3>'
+        f'<section class="card"><h3>{_text(result.name)}: {_text(result.verdict)}</h3>'
         f"<p>{_text(wording.verdict(result))} {_text(wording.pixels(result))}</p>"
-        f'<div class="scroll"><table class="pictures" style="--side:{side}px">'
-        f"{head}{''.join(rows)}</table></div></section>"
+        f'<div class="prompts" style="--side:{side}px">{"".join(prompts)}</div></section>'
     )
+
+
+def _group(css: str, caption: str, pictures: str) -> str:
+    return (
+        f'<figure class="{css}"><figcaption>{_text(caption)}</figcaption>'
+        f'<div class="row">{pictures}</div></figure>'
+    )
+
+
+def _pictures(pictures: Iterable[np.ndarray]) -> str:
+    return f'<span class="row">{"".join(map(_picture, pictures))}</span>'
 
 
 def _table(report: Report) -> str:
@@ -165,28 +187,26 @@ def _table(report: Report) -> str:
     seeds = report.results[0].seeds
     num_examples, num_answered = len(seeds[0].nll[scores.RIGHT]), len(seeds[0].mse[scores.ANSWER])
     heads = ["task"] + [
-        f"({letter}) {wording.CONDITION_NAMES[name]}"
-        for letter, name in zip("abcd", (scores.RIGHT, *scores.RIVALS))
+        f"({wording.LETTERS[name]}) {wording.CONDITION_NAMES[name]}" for name in scores.CONDITIONS
     ]
-    heads.append(wording.CONDITION_NAMES[scores.QUERY])
     rows = [_perplexity_row(result) for result in report.results]
-    errors = [
-        [_text(r.name), f'<span class="own">{r.mse(scores.ANSWER):.4f}</span>']
-        + [f"{r.mse(name):.4f}" for name in scores.COMPARED[1:]]
-        + [f"{image_metrics.psnr(r.mse(scores.ANSWER)):.1f} dB"]
-        for r in report.results
-    ]
     error_heads = ["task", *(wording.COMPARED_NAMES[n] for n in scores.COMPARED), "PSNR of answer"]
+    errors = [_error_row(result) for result in report.results]
     return (
         '<h2>In numbers</h2><p class="lead muted">Perplexity of the true answer: between how many '
         f"codes, out of {report.num_codes}, the model in effect hesitates at each step; lower is "
-        "better. A task is learned when (a) is lower than (b), (c) and (d). A seed chooses other "
-        f"crops, other examples and other draws: {len(seeds)} seeds, {num_examples} prompts per "
-        f"task and seed. A margin is clear when it exceeds {scores.CLEAR:g} standard errors.</p>"
+        "better. A task is recognised from its examples when (a) is clearly lower than all others, "
+        "the query alone among them. Below a rival: how much more (a) knows, in nats per id, with "
+        f"its standard error over all prompts: {num_examples} of each of {len(seeds)} seeds, which "
+        "choose other crops, other examples and other draws. A margin is clear when over all "
+        f"prompts it exceeds {scores.CLEAR:g} standard errors, no seed points the other way, and "
+        f"there are {scores.FEWEST_PROMPTS} prompts or more.</p>"
         f'<div class="card scroll">{_numbers(heads, rows)}</div>'
         '<p class="lead muted">Mean squared error against the truth, in [0, 1] units, over '
         f"{num_answered} prompts per seed and all their answers. A copy of the query and the mean "
-        "of the prompt's answers are what one could say without understanding the task.</p>"
+        "of the prompt's answers are what one could draw without understanding the task; a task is "
+        "answered when it is recognised and its answers are clearly closer to the truth than "
+        "both.</p>"
         f'<div class="card scroll">{_numbers(error_heads, errors)}{_per_seed(report)}</div>'
     )
 
@@ -199,13 +219,29 @@ def _perplexity_row(result: TaskResult) -> list[str]:
             cells.append("<small>not measured: there is no other task</small>")
             continue
         value = result.perplexity(rival)
-        good = "good" if result.holds(rival) == len(result.seeds) else "bad"
-        cells.append(
-            f"{value:.1f}<small>{value / own:.2f} times (a)</small>"
-            f'<small class="{good}">{_text(wording.margin(result, rival))}</small>'
-        )
-    query = result.perplexity(scores.QUERY)
-    return [*cells, f"{query:.1f}<small>{query / own:.2f} times (a)</small>"]
+        cells.append(f"{value:.1f}<small>{value / own:.2f} times (a)</small>" + _gap(result, rival))
+    return cells
+
+
+def _error_row(result: TaskResult) -> list[str]:
+    own, best = result.mse(scores.ANSWER), result.mse(scores.CEILING)
+    times = f"<small>answer: {own / best:.1f} times this</small>" if best else ""
+    return [
+        _text(result.name),
+        f'<span class="own">{own:.4f}</span>',
+        f"{best:.4f}{times}",
+        *(f"{result.mse(name):.4f}" + _gap(result, name) for name in scores.PIXEL_RIVALS),
+        f"{image_metrics.psnr(own):.1f} dB",
+    ]
+
+
+def _gap(result: TaskResult, rival: str) -> str:
+    """How clearly a rival is beaten, for the cell of its value."""
+    good = "good" if result.margin(rival).clear else "bad"
+    return (
+        f"<small>{_text(wording.gap(result, rival))}</small>"
+        f'<small class="{good}">{_text(wording.margin(result, rival))}</small>'
+    )
 
 
 def _per_seed(report: Report) -> str:
@@ -261,10 +297,21 @@ def _tokenizer(report: Report) -> str:
 
 
 def _curves(report: Report) -> str:
-    if not report.model_charts:
+    note = "" if report.losses is None else wording.held_out(report.losses)
+    if not report.model_charts and not note:
         return ""
     figures = "".join(_figure(c.title, charts.line_chart(c)) for c in report.model_charts)
-    return f'<h2>The transformer</h2><div class="columns">{figures}</div>'
+    lead = f'<p class="lead">{_text(note)}</p>' if note else ""
+    return f'<h2>The transformer</h2>{lead}<div class="columns">{figures}</div>'
+
+
+def _next(report: Report) -> str:
+    if not report.commands:
+        return ""
+    items = "".join(
+        f"<p>{_text(what)}:</p><pre>{_text(command)}</pre>" for what, command in report.commands
+    )
+    return f'<h2>What next</h2><section class="card next">{items}</section>'
 
 
 def _facts(report: Report) -> str:

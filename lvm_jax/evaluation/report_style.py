@@ -53,15 +53,18 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
   color: var(--muted); }
 .numbers small.good { color: var(--good); }
 .numbers small.bad { color: var(--bad); }
-.pictures { border-spacing: 4px; border-collapse: separate; margin-top: 12px; }
-.pictures th { font-size: 13px; font-weight: 600; color: var(--muted); padding: 3px 4px;
-  line-height: 1.25; vertical-align: bottom; border-radius: 5px; width: var(--side); }
-.pictures td { padding: 0; line-height: 0; }
-.pictures img, .strip img { width: var(--side); height: var(--side); display: block;
+.prompt { display: flex; flex-wrap: wrap; gap: 8px 14px; align-items: flex-end;
+  padding: 10px 0; }
+.prompt + .prompt { border-top: 1px solid var(--line); }
+.prompt figcaption { font-size: 13px; font-weight: 600; line-height: 1.25; padding: 2px 4px;
+  border-radius: 5px; margin-bottom: 4px; white-space: nowrap; }
+.row { display: flex; flex-wrap: wrap; gap: 4px; }
+.examples > .row { gap: 4px 8px; }
+.prompt img, .strip img { width: var(--side); height: var(--side); display: block;
   image-rendering: pixelated; border-radius: 3px; }
-.pictures th.answers { background: var(--tint); color: var(--ink); }
-.pictures th.truth { background: var(--truth); color: var(--ink); }
-.pictures .apart { padding-left: 12px; }
+.answers figcaption { background: var(--tint); color: var(--ink); }
+.truth figcaption { background: var(--truth); color: var(--ink); }
+.best figcaption { width: var(--side); white-space: normal; padding: 2px 0; }
 .strip { display: grid; gap: 10px 8px; margin-top: 12px;
   grid-template-columns: repeat(auto-fill, var(--side)); }
 .strip figure img + img { margin-top: 4px; }
@@ -71,4 +74,19 @@ summary { cursor: pointer; color: var(--muted); font-size: 14px; }
 .facts td { padding: 3px 24px 3px 0; vertical-align: top; font-size: 14px; }
 .facts td:first-child { color: var(--muted); white-space: nowrap; }
 .facts td:last-child { overflow-wrap: anywhere; }
+.next p { margin: 10px 0 4px; }
+pre { margin: 0; padding: 10px 12px; overflow-x: auto; font-size: 13px; line-height: 1.5;
+  background: var(--page); border-radius: 6px; }
+/* A phone shows the question, the answers and the truth first, then the examples. */
+@media (max-width: 700px) {
+  main { padding: 24px 12px 48px; }
+  .card { padding: 14px 12px; }
+  .tiles { grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
+  .prompt { gap: 8px 4px; }
+  .prompt img { --side: calc((100vw - 64px) / 4); }
+  .prompt figcaption, .best figcaption { padding: 2px 0; width: auto; white-space: nowrap; }
+  .answers { order: 1; width: 100%; }
+  .examples { order: 2; width: 100%; }
+  .examples img { --side: calc((100vw - 84px) / 6); }
+}
 """

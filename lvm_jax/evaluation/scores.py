@@ -4,7 +4,8 @@ Legend: N examples, n answered examples, C candidates, S side in pixels.
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,12 +15,12 @@ from lvm_jax.evaluation.tasks import Example
 # What the true answer is scored under.
 RIGHT = "right"  # the task's own example pairs, then the query
 OTHER = "other"  # another task's example pairs, then this query
-QUERY = "query"  # the query without example pairs
 NONE = "none"  # nothing but BOS
 UNIGRAM = "unigram"  # no model: the frequencies of the codes in the training data
-CONDITIONS = (RIGHT, OTHER, NONE, UNIGRAM, QUERY)
-# A learned task is better with the right prompt than under each of these.
-RIVALS = (OTHER, NONE, UNIGRAM)
+QUERY = "query"  # the query without example pairs
+# A recognised task is better with the right prompt than under each of these.
+RIVALS = (OTHER, NONE, UNIGRAM, QUERY)
+CONDITIONS = (RIGHT, *RIVALS)
 
 # Images compared with the true answer.
 ANSWER = "answer"  # the model's, mean over candidates of their errors
@@ -27,9 +28,66 @@ CEILING = "ceiling"  # the truth, encoded and decoded: as good as the tokenizer 
 COPY = "copy"  # the query itself
 MEAN = "mean"  # the mean of the prompt's answers
 COMPARED = (ANSWER, CEILING, COPY, MEAN)
+# An answered task is also drawn closer to the truth than each of these.
+PIXEL_RIVALS = (COPY, MEAN)
 
-# A margin in one seed is clear when it exceeds this many standard errors over the examples.
+# A margin is clear when it exceeds this many standard errors over the prompts of all seeds,
 CLEAR = 2.0
+# and there are so many prompts at least: of fewer, standard errors say little.
+FEWEST_PROMPTS = 8
+
+Verdict = Literal["answered", "recognised", "not learned"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Margin:
+    """By how much a rival is beaten: differences within prompts, of which good ones are positive.
+
+    Attributes:
+        gaps: of each seed, rival minus own for every prompt: float64, nats per id or squared error.
+    """
+
+    gaps: tuple[np.ndarray, ...]
+
+    @property
+    def num_prompts(self) -> int:
+        """Of all seeds together."""
+        return sum(map(len, self.gaps))
+
+    @property
+    def mean(self) -> float:
+        """Over the prompts of all seeds."""
+        return float(np.concatenate(self.gaps).mean())
+
+    @property
+    def error(self) -> float:
+        """Standard error of `mean`; infinite for a single prompt, of which nothing can be said."""
+        if self.num_prompts < 2:
+            return float("inf")
+        return float(np.concatenate(self.gaps).std(ddof=1) / np.sqrt(self.num_prompts))
+
+    @property
+    def seeds_ahead(self) -> int:
+        """In how many seeds the rival is beaten on average."""
+        return sum(float(gap.mean()) > 0 for gap in self.gaps)
+
+    @property
+    def clear(self) -> bool:
+        """Whether the rival is beaten beyond doubt: see CLEAR, and no seed disagrees."""
+        return (
+            self.num_prompts >= FEWEST_PROMPTS
+            and self.seeds_ahead == len(self.gaps)
+            and self.mean > CLEAR * self.error
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers of all seeds together."""
+        return {
+            "mean": self.mean,
+            "standard_error": self.error if np.isfinite(self.error) else None,
+            "seeds_ahead": self.seeds_ahead,
+            "clear": self.clear,
+        }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,15 +108,11 @@ class SeedScores:
         """Over the examples of this seed, for one of the conditions of `nll`."""
         return perplexity.summarize(self.nll[condition][:, None])
 
-    def margin(self, rival: str) -> tuple[float, float]:
-        """How much worse the rival prompt is: mean and standard error of the paired difference.
-
-        Returns:
-            nats per id, over the examples; the error is 0 for a single example.
-        """
-        gap_N = self.nll[rival] - self.nll[RIGHT]
-        spread = gap_N.std(ddof=1) / np.sqrt(len(gap_N)) if len(gap_N) > 1 else 0.0
-        return float(gap_N.mean()), float(spread)
+    def gaps(self, rival: str) -> np.ndarray:
+        """Rival minus own for every prompt: float64 [N] of nats per id, or [n] of squared error."""
+        if rival in PIXEL_RIVALS:
+            return self.mse[rival] - self.mse[ANSWER]
+        return self.nll[rival] - self.nll[RIGHT]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,50 +160,57 @@ class TaskResult:
         """Mean squared error over all seeds and examples, pixels in [0, 1]."""
         return float(np.mean([seed.mse[compared].mean() for seed in self.seeds]))
 
-    def holds(self, rival: str) -> int:
-        """In how many seeds the right prompt beats the rival."""
-        return sum(seed.margin(rival)[0] > 0 for seed in self.seeds)
+    def margin(self, rival: str) -> Margin:
+        """By how much one of `rivals` or PIXEL_RIVALS is beaten, over all seeds."""
+        return Margin(gaps=tuple(seed.gaps(rival) for seed in self.seeds))
 
-    def clear(self, rival: str) -> int:
-        """In how many seeds it does so by more than CLEAR standard errors."""
-        margins = [seed.margin(rival) for seed in self.seeds]
-        return sum(mean > CLEAR * error for mean, error in margins)
+    def unbeaten(self, rivals: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of some rivals that are not beaten clearly."""
+        return tuple(rival for rival in rivals if not self.margin(rival).clear)
 
     @property
-    def learned(self) -> bool:
-        """Every margin is clear in every seed."""
-        return all(self.clear(rival) == len(self.seeds) for rival in self.rivals)
+    def verdict(self) -> Verdict:
+        """No more than the weakest evidence carries.
+
+        "recognised": the examples make the true answer more probable than every rival does.
+        "answered": and what is drawn is closer to the truth than the query and the mean answer.
+        """
+        if self.unbeaten(self.rivals):
+            return "not learned"
+        return "recognised" if self.unbeaten(PIXEL_RIVALS) else "answered"
 
     def to_json(self) -> dict[str, Any]:
-        """Numbers only, per seed and over all."""
-
-        def numbers(nll_of, mse_of):
-            return {
-                "perplexity": {name: nll_of(name) for name in self.conditions},
-                "mse": {name: mse_of(name) for name in COMPARED},
-            }
-
+        """Numbers only: over all seeds, and of every prompt of each."""
+        rivals = (*self.rivals, *PIXEL_RIVALS)
         return {
             "name": self.name,
-            "learned": self.learned,
-            **numbers(self.perplexity, self.mse),
+            "verdict": self.verdict,
+            "perplexity": {name: self.perplexity(name) for name in self.conditions},
             "mean_of_perplexities": {n: self.mean_of_perplexities(n) for n in self.conditions},
-            "margins": {
-                rival: {"holds": self.holds(rival), "clear": self.clear(rival)}
-                for rival in self.rivals
-            },
+            "mse": {name: self.mse(name) for name in COMPARED},
+            "margins": {rival: self.margin(rival).to_json() for rival in rivals},
             "seeds": [
                 {
                     "seed": seed.seed,
-                    "num_examples": len(seed.nll[RIGHT]),
-                    "num_answered": len(seed.mse[ANSWER]),
-                    **numbers(
-                        lambda name, seed=seed: seed.perplexity(name).of_mean,
-                        lambda name, seed=seed: float(seed.mse[name].mean()),
-                    ),
-                    "margin_nats": {rival: seed.margin(rival)[0] for rival in self.rivals},
-                    "margin_standard_error": {r: seed.margin(r)[1] for r in self.rivals},
+                    "perplexity": {n: seed.perplexity(n).of_mean for n in self.conditions},
+                    "mse": {name: float(seed.mse[name].mean()) for name in COMPARED},
+                    "margins": {r: Margin(gaps=(seed.gaps(r),)).to_json() for r in rivals},
+                    "nll_per_prompt": {n: seed.nll[n].tolist() for n in self.conditions},
+                    "mse_per_prompt": {name: seed.mse[name].tolist() for name in COMPARED},
                 }
                 for seed in self.seeds
             ],
         }
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> "TaskResult":
+        """What `to_json` gave, without pictures."""
+        seeds = (
+            SeedScores(
+                seed=seed["seed"],
+                nll={name: np.array(values) for name, values in seed["nll_per_prompt"].items()},
+                mse={name: np.array(values) for name, values in seed["mse_per_prompt"].items()},
+            )
+            for seed in content["seeds"]
+        )
+        return cls(name=content["name"], seeds=tuple(seeds))

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 
+from lvm_jax.evaluation import losses as losses_lib
 from lvm_jax.evaluation import scores
+from lvm_jax.evaluation.losses import Losses
 from lvm_jax.evaluation.scores import TaskResult
 
 CONDITION_NAMES = {
@@ -10,7 +12,7 @@ CONDITION_NAMES = {
     scores.OTHER: "another task's prompt",
     scores.NONE: "no prompt",
     scores.UNIGRAM: "unigram frequencies",
-    scores.QUERY: "query alone",
+    scores.QUERY: "the query alone",
 }
 COMPARED_NAMES = {
     scores.ANSWER: "answer",
@@ -18,98 +20,166 @@ COMPARED_NAMES = {
     scores.COPY: "copy of the query",
     scores.MEAN: "mean of the prompt's answers",
 }
+LETTERS = dict(zip(scores.CONDITIONS, "abcde"))
 
 
 def margin(result: TaskResult, rival: str) -> str:
-    """One margin: "holds in 3 of 3 seeds", and whether clearly."""
-    holds, clear, num_seeds = result.holds(rival), result.clear(rival), len(result.seeds)
-    if holds == 0:
-        return f"does not hold in any of {_seeds(num_seeds)}"
-    text = f"holds in {holds} of {_seeds(num_seeds)}"
-    if clear == holds:
-        return text + ", clearly"
-    return text + (f", clearly in {clear}" if clear else ", never clearly")
+    """One margin: whether it is clear, and in how many seeds it points that way."""
+    found = result.margin(rival)
+    beaten = "clearly" if found.clear else "not clearly"
+    word = beaten if found.mean > 0 else "not beaten"
+    return f"{word}, {found.seeds_ahead} of {_counted(len(result.seeds), 'seed')}"
+
+
+def gap(result: TaskResult, rival: str) -> str:
+    """One margin in numbers, over the prompts of all seeds: mean and standard error."""
+    found = result.margin(rival)
+    return f"{found.mean:+.2g} ± {found.error:.1g}"
 
 
 def verdict(result: TaskResult) -> str:
-    """One honest sentence: was the task learned?"""
-    num_seeds = len(result.seeds)
-    missing = [name for name in scores.RIVALS if name not in result.rivals]
-    note = " There was no second task to take a wrong prompt from." if missing else ""
-    if result.learned:
-        return (
-            "Learned: with the right prompt the true answer is clearly more probable than under "
-            f"every alternative, in {'all of ' if num_seeds > 1 else ''}{_seeds(num_seeds)}." + note
+    """Honest sentences: was the task learned from its examples?"""
+    unbeaten = result.unbeaten(result.rivals)
+    if unbeaten:
+        names = _either([CONDITION_NAMES[name] for name in unbeaten])
+        text = (
+            "Not learned from its examples: they do not make the true answer clearly more probable "
+            f"than {names}."
         )
-    failing = [r for r in result.rivals if result.holds(r) < num_seeds]
-    if not failing:
-        unclear = [r for r in result.rivals if result.clear(r) < num_seeds]
-        return (
-            f"Learned in part: the right prompt wins in {_seeds(num_seeds)}, but not clearly "
-            f"against {_names(unclear)}." + note
+    else:
+        word = "Answered" if result.verdict == "answered" else "Recognised, not answered"
+        text = (
+            f"{word}: its examples make the true answer clearly more probable than every "
+            "alternative."
         )
-    return (
-        "Not learned in this run: the right prompt does not beat "
-        f"{_names(failing)} in every seed." + note
-    )
+    if scores.OTHER not in result.rivals:
+        text += " There was no second task to take a wrong prompt from."
+    return text
 
 
 def pixels(result: TaskResult) -> str:
-    """One sentence on squared errors against the two trivial answers."""
-    answer = result.mse(scores.ANSWER)
-    beaten = [n for n in (scores.COPY, scores.MEAN) if answer < result.mse(n)]
-    if len(beaten) == 2:
-        return "In pixels its answers are closer to the truth than both trivial answers."
-    if not beaten:
+    """Sentences on squared errors against the two trivial answers."""
+    num_prompts = result.margin(scores.COPY).num_prompts
+    if num_prompts < scores.FEWEST_PROMPTS:
         return (
-            "In pixels its answers are further from the truth than both trivial answers: a single "
-            "drawn answer pays for every detail it guesses wrong."
+            f"{_counted(num_prompts, 'answered prompt')} are too few to judge pixels by; it takes "
+            f"{scores.FEWEST_PROMPTS}."
         )
-    other = scores.MEAN if beaten[0] == scores.COPY else scores.COPY
+    unbeaten = result.unbeaten(scores.PIXEL_RIVALS)
+    if not unbeaten:
+        return "In pixels the answers are clearly closer to the truth than both trivial answers."
+    if len(unbeaten) == len(scores.PIXEL_RIVALS):
+        names = _either([f"the {COMPARED_NAMES[name]}" for name in unbeaten])
+        return f"In pixels the answers are not clearly closer to the truth than {names}."
+    (beaten,) = set(scores.PIXEL_RIVALS) - set(unbeaten)
     return (
-        f"In pixels its answers are closer to the truth than the {COMPARED_NAMES[beaten[0]]}, "
-        f"but not than the {COMPARED_NAMES[other]}."
+        f"In pixels the answers are clearly closer to the truth than the {COMPARED_NAMES[beaten]}, "
+        f"but not than the {COMPARED_NAMES[unbeaten[0]]}."
     )
 
 
 def headline(results: Sequence[TaskResult]) -> str:
-    """The report's first sentence."""
-    learned = [result.name for result in results if result.learned]
+    """The report's first sentence; it claims no more than every task's verdict."""
+    answered = [result.name for result in results if result.verdict == "answered"]
+    recognised = [result.name for result in results if result.verdict == "recognised"]
     num = len(results)
-    if len(learned) == num:
+    if len(answered) == num:
         what = "the one task" if num == 1 else f"all {num} tasks"
         return f"The model answers {what} from example images alone."
-    if not learned:
+    if not answered and not recognised:
         return "No task was learned clearly in this run."
+    if num == 1:
+        return "The model recognises the one task from example images, but does not answer it."
+    if not answered:
+        return (
+            f"The model answers none of {num} tasks, but recognises {len(recognised)} from example "
+            f"images ({', '.join(recognised)})."
+        )
+    more = f", and recognises {len(recognised)} more ({', '.join(recognised)})"
     return (
-        f"The model answers {len(learned)} of {num} tasks from example images alone "
-        f"({', '.join(learned)})."
+        f"The model answers {len(answered)} of {num} tasks from example images alone "
+        f"({', '.join(answered)}){more if recognised else ''}."
     )
+
+
+def distance(results: Sequence[TaskResult]) -> str:
+    """How the answers' squared error compares with the best possible, from task to task."""
+    best = [result.mse(scores.CEILING) for result in results]
+    times = [r.mse(scores.ANSWER) / error for r, error in zip(results, best) if error > 0]
+    if not times:
+        return "not known"
+    low, high = f"{min(times):.1f}", f"{max(times):.1f}"
+    return f"{low} times" if low == high else f"{low} to {high} times"
+
+
+def held_out(found: Losses) -> str:
+    """What the two losses say about memorising."""
+    if not found.held_out:
+        return (
+            f"The training loss ends at {found.training:.2f} nats per id. Without held-out data "
+            "(config.eval_data) nobody can tell from it whether the model memorises."
+        )
+    step, lowest = found.lowest
+    text = (
+        f"The held-out loss ends at {found.last:.2f} nats per id, {found.training:.2f} is that of "
+        f"training; its lowest was {lowest:.2f}, at step {step:,}."
+    )
+    limits = (
+        f"more than {losses_lib.MOST_ABOVE_TRAINING:g} above training or "
+        f"{losses_lib.MOST_ABOVE_LOWEST:g} above its own lowest"
+    )
+    if found.memorised:
+        return (
+            f"Memorised: {text} It is {limits}, so the model knows its training rows by heart. "
+            "More pictures, more squares of them or fewer steps help; longer training does not."
+        )
+    return f"{text} Memorised would be {limits}."
 
 
 def text_table(results: Sequence[TaskResult]) -> str:
-    """Perplexities, errors and margins for a terminal."""
+    """Perplexities, errors and verdicts for a terminal."""
     # Short heads: a terminal has 80 columns, and the report spells them out.
-    heads = ["task", "(a) right", "(b) other", "(c) none", "(d) unigram", "query", "margins"]
-    conditions = (scores.RIGHT, scores.OTHER, scores.NONE, scores.UNIGRAM, scores.QUERY)
+    short = ("right", "other", "none", "unigram", "query")
+    heads = [f"({LETTERS[c]}) {name}" for c, name in zip(scores.CONDITIONS, short)]
     rows = []
     for result in results:
         found = [
-            f"{result.perplexity(c):.1f}" if c in result.conditions else "-" for c in conditions
+            f"{result.perplexity(c):.1f}" if c in result.conditions else "-"
+            for c in scores.CONDITIONS
         ]
-        num_seeds = len(result.seeds)
-        holds = ", ".join(
-            f"a<{letter} {result.holds(rival)}/{num_seeds}"
-            for letter, rival in zip("bcd", scores.RIVALS)
-            if rival in result.rivals
-        )
-        rows.append([result.name, *found, holds])
+        rows.append([result.name, *found, result.verdict])
     errors = [["task", *(COMPARED_NAMES[name] for name in scores.COMPARED)]]
     errors += [[r.name, *(f"{r.mse(name):.4f}" for name in scores.COMPARED)] for r in results]
     return "\n".join(
-        ["Perplexity of the true answer under", *_aligned([heads, *rows])]
+        ["Perplexity of the true answer under", *_aligned([["task", *heads, "verdict"], *rows])]
         + ["", "Mean squared error against the truth, [0, 1] units", *_aligned(errors)]
     )
+
+
+def markdown(results: Sequence[TaskResult]) -> str:
+    """The same as Markdown; in italics is what is not beaten clearly."""
+    heads = [f"({LETTERS[c]}) {CONDITION_NAMES[c]}" for c in scores.CONDITIONS]
+    rows = [["task", "verdict", *heads]]
+    errors = [["task", *(COMPARED_NAMES[name] for name in scores.COMPARED)]]
+    for result in results:
+        unbeaten = result.unbeaten((*result.rivals, *scores.PIXEL_RIVALS))
+        emphasis = {name: "_" for name in unbeaten} | {scores.RIGHT: "**", scores.ANSWER: "**"}
+
+        def cell(name: str, number: str, emphasis=emphasis) -> str:
+            return f"{emphasis.get(name, '')}{number}{emphasis.get(name, '')}"
+
+        found = [
+            cell(c, f"{result.perplexity(c):.1f}") if c in result.conditions else ""
+            for c in scores.CONDITIONS
+        ]
+        rows.append([result.name, result.verdict, *found])
+        errors.append([result.name, *(cell(c, f"{result.mse(c):.4f}") for c in scores.COMPARED)])
+    return f"{_markdown_table(rows)}\n\n{_markdown_table(errors)}"
+
+
+def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -124,9 +194,9 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
-def _names(rivals: Sequence[str]) -> str:
-    return " or ".join(CONDITION_NAMES[name] for name in rivals)
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _seeds(number: int) -> str:
-    return f"{number} seed" + ("" if number == 1 else "s")
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")

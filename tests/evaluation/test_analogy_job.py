@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from lvm_jax import images
 from lvm_jax.data.shards import Shards
 from lvm_jax.evaluation import analogy_job
 from lvm_jax.generate.language_model import load_model
@@ -47,12 +48,27 @@ def test_it_writes_scores_and_a_report(trained, folder, tmp_path):
     assert content["tasks"][1]["perplexity"]["right"] == pytest.approx(
         results[1].perplexity("right")
     )
+    again = analogy_job.read_scores(tmp_path / "out" / "analogies.json")
+    assert [task.to_json() for task in again] == [task.to_json() for task in results]
+    # One prompt of each task: a pair, query, answer, truth and what the tokenizer makes of it.
+    picture = images.read_image(tmp_path / "out" / "answers.png")
+    assert picture.shape[1] > 6 * 56 and picture.shape[0] > 2 * 56
     text = (tmp_path / "out" / "report.html").read_text()
     for words in ("A test", "colors", "peak_lr", "unigram of the codes", "Codebook usage"):
         assert words in text
     # Both trainings' metrics.jsonl: 40 steps of half a second each.
     assert text.count("<svg") == 3
     assert "40 s" in text
+    assert f"--model={trained / 'model'} --tokenizer={trained / 'tokenizer'}" in text
+    assert "--images question1.png answer1.png query.png" in text
+    assert "config.eval_data" in text  # the training had no held-out data
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"tasks": []}', '{"version": 1, "tasks": []}'])
+def test_scores_of_another_kind_are_refused(tmp_path, content):
+    (tmp_path / "analogies.json").write_text(content)
+    with pytest.raises(ValueError, match=r"analogies\.json"):
+        analogy_job.read_scores(tmp_path / "analogies.json")
 
 
 def test_code_counts_come_from_the_shards_of_the_model(trained, folder):

@@ -1,5 +1,6 @@
 """The report is one file with everything in it, and says what was and was not learned."""
 
+import dataclasses
 import html.parser
 import re
 
@@ -8,7 +9,9 @@ import pytest
 
 from lvm_jax.evaluation import charts, report, scores
 from lvm_jax.evaluation.charts import Chart, Curve
+from lvm_jax.evaluation.losses import Losses
 from lvm_jax.evaluation.report import Reconstructions, Report
+from lvm_jax.evaluation.report_style import CSS
 from lvm_jax.evaluation.scores import SeedScores, Shown, TaskResult
 from lvm_jax.evaluation.tasks import Example
 
@@ -18,7 +21,7 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint
 def task(name, gap):
     right = np.linspace(1, 2, 6)
     nll = {c: right + gap * i + 1e-3 * np.arange(6) for i, c in enumerate(scores.CONDITIONS)}
-    mse = {compared: np.full(2, 0.02) for compared in scores.COMPARED}
+    mse = {compared: np.full(4, 0.02 + gap * i) for i, compared in enumerate(scores.COMPARED)}
     example = Example(pairs=PIXELS[:4].reshape(2, 2, 16, 16, 3), query=PIXELS[4], answer=PIXELS[5])
     shown = Shown(example=example, candidates=PIXELS[5:8], ceiling=PIXELS[6])
     seeds = tuple(SeedScores(seed=seed, nll=nll, mse=mse) for seed in range(3))
@@ -37,7 +40,9 @@ def full():
         code_counts=np.array([5, 3, 0, 1]),
         tokenizer_charts=(Chart(title="Error", unit="mse", curves=(curve,), log=True),),
         model_charts=(Chart(title="Loss", unit="nats", curves=(curve,), levels={"flat": 0.5}),),
+        losses=Losses(training=0.02, held_out=((10, 3.5), (20, 9.65))),
         tiles=(("2.1 million", "parameters"),),
+        commands=(("Train <longer>", "python tools/train.py --config=a&b"),),
         facts={"Timings": {"training": "3 min"}},
     )
 
@@ -83,11 +88,41 @@ def test_the_page_is_whole_and_self_contained(full, tmp_path):
 def test_it_says_what_was_learned_and_what_was_not(full):
     words = " ".join(Structure(report.render(full)).words)
     assert "The model answers 1 of 2 tasks from example images alone (edges & lines)." in words
-    assert "Not learned in this run: the right prompt does not beat" in words
-    assert "holds in 3 of 3 seeds, clearly" in words
-    assert "does not hold in any of 3 seeds" in words
+    assert "edges & lines: answered" in words and "inpainting: not learned" in words
+    assert "clearly, 3 of 3 seeds" in words
+    assert "not beaten, 0 of 3 seeds" in words
     assert "A title <with> marks" in words  # escaped, not a tag
     assert "75% of the 4 codes" in words
+
+
+def test_memorising_is_said_where_it_cannot_be_missed(full):
+    page = Structure(report.render(full))
+    words = " ".join(page.words)
+    assert "It has memorised its training data." in words[: words.index("Prompts and answers")]
+    assert "The held-out loss ends at 9.65 nats per id, 0.02 is that of training" in words
+    for tile in ("0.02", "9.65"):
+        assert tile in page.words
+    silent = dataclasses.replace(full, losses=Losses(training=0.02))
+    words = " ".join(Structure(report.render(silent)).words)
+    assert "memorised" not in words and "not measured" in words
+
+
+def test_commands_are_shown_as_they_are_typed(full):
+    words = Structure(report.render(full)).words
+    assert "python tools/train.py --config=a&b" in words and "Train <longer>:" in words
+
+
+def test_a_narrow_page_shows_query_truth_and_answers_before_the_examples(full):
+    """The pictures of a prompt wrap instead of scrolling out of sight."""
+    text = report.render(full)
+    prompts = text[text.index('<div class="prompts"') : text.index("In numbers")]
+    assert "scroll" not in prompts
+    narrow = CSS[CSS.index("@media (max-width: 700px)") :]
+    order = {
+        name: int(re.search(rf"\.{name} {{ order: (\d)", narrow)[1])
+        for name in ("answers", "examples")
+    }
+    assert 0 < order["answers"] < order["examples"]
 
 
 def test_parts_left_out_are_not_mentioned():

@@ -1,0 +1,21 @@
+r"""Prints the tables of a report as Markdown, as README shows them.
+
+  python tools/report_tables.py runs/quickstart/report/analogies.json
+
+In bold is what the model does; in italics is what it does not beat
+clearly. README's picture is answers.png beside it.
+"""
+
+import cli
+
+
+def main(file: str) -> None:
+    # Imported after the flags are known to be good: a typo should not wait for jax.
+    from lvm_jax.evaluation import analogy_job, wording
+
+    results = analogy_job.read_scores(file)
+    print(f"{wording.headline(results)}\n\n{wording.markdown(results)}")
+
+
+if __name__ == "__main__":
+    cli.run(main, ["FILE"])
