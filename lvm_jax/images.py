@@ -4,20 +4,23 @@ Legend: H height, W width in pixels; 3 is red, green, blue. A picture is `uint8 
 files and the tokenizer, and `float32 [0, 1]` at every public interface that computes.
 """
 
+import contextlib
 import dataclasses
 import io
+import logging
 import math
 import os
 import pathlib
 import struct
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 
-from lvm_jax import atomic
+from lvm_jax import atomic, image_metadata
+from lvm_jax.image_samples import WHITE, to_rgb
 
 EXTENSIONS = frozenset(
     [".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"]
@@ -28,16 +31,29 @@ DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error),
     PIL.Image.DecompressionBombError,
 )
-_SHORT_16_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 # Pillow refuses to open more, as it may be a small file that unpacks to fill the memory.
 MOST_PIXELS = 178_956_970
-WHITE = (255, 255, 255)
 # JPEG's blocks decode at these fractions without the rest being computed.
 _JPEG_REDUCTIONS = (8, 4, 2, 1)
-_JPEG_FORMATS = ("JPEG", "MPO")
+_JPEG = "JPEG"
 # A picture is decoded with at least this many times the pixels per side that are needed: what is
 # left to shrink makes the difference to decoding all of it invisible.
 _JPEG_MARGIN = 2
+# EXIF's orientations, and what makes the picture upright.
+_TURNS = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
+_LYING = (5, 6, 7, 8)  # orientations that swap width and height
+
+# What is wrong with a file is said by an error that names it, or does not matter.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class ImageError(ValueError):
@@ -139,8 +155,8 @@ def read_image(
 ) -> np.ndarray:
     """Reads the first frame of an image file as RGB.
 
-    EXIF orientation is applied, transparency is laid over the background, and gray, palette, CMYK,
-    16-bit and [0, 1] float images become 8-bit RGB.
+    The orientation that its metadata states is applied, whatever else is wrong with them, and
+    transparency is laid over the background; see `image_samples.to_rgb` for what samples become.
 
     Args:
         path: the file.
@@ -155,31 +171,92 @@ def read_image(
     Raises:
         ImageError: the file is missing, is no image, is cut short or is too large.
     """
+    with opened(path) as picture:
+        image = picture.image
+        width, height = image.size
+        require_small(path, width, height, max_pixels)
+        if min_side and image.format == _JPEG:
+            reduction = jpeg_reduction(min(width, height), min_side)
+            image.draft(image.mode, (width // reduction, height // reduction))
+        rgb = to_rgb(image, background, white_is_zero=picture.white_is_zero)
+        return upright(np.asarray(rgb), picture.orientation)
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenedPicture:
+    """A file that is open and not decoded yet.
+
+    Attributes:
+        image: its pixels as they are stored, without any metadata.
+        orientation: 1..8 as EXIF counts them; see `upright`.
+        white_is_zero: what its numbers mean, if it is gray.
+    """
+
+    image: PIL.Image.Image
+    orientation: int
+    white_is_zero: bool
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels when upright."""
+        width, height = self.image.size
+        return (height, width) if self.orientation in _LYING else (width, height)
+
+
+@contextlib.contextmanager
+def opened(
+    path: str | os.PathLike, *, what: str = "image", animated: bool = False
+) -> Iterator[OpenedPicture]:
+    """Opens an image file; whatever fails until it is closed again is an `ImageError`.
+
+    Args:
+        path: the file.
+        what: the file is called, in errors.
+        animated: frames after the first are wanted, too.
+
+    Raises:
+        ImageError: the file is missing, is no image, or anything that is raised while it is open.
+    """
+    facts = ""
     try:
-        with PIL.Image.open(path) as image:
-            width, height = image.size
-            require_small(path, width, height, max_pixels)
-            if min_side and image.format in _JPEG_FORMATS:
-                reduction = jpeg_reduction(min(width, height), min_side)
-                image.draft(image.mode, (width // reduction, height // reduction))
-            return np.asarray(to_rgb(PIL.ImageOps.exif_transpose(image), background))
+        with open(path, "rb") as file:
+            bare = image_metadata.bare(file, animated=animated)
+            facts = bare.facts
+            bare.file.seek(0)
+            with PIL.Image.open(bare.file) as image:
+                orientation = bare.orientation
+                if orientation is None:
+                    orientation = image_metadata.orientation(
+                        image.info.get("exif"), image.info.get("xmp")
+                    )
+                yield OpenedPicture(image, orientation, bare.white_is_zero)
     except ImageError:
         raise
     except PIL.Image.DecompressionBombError as error:
         raise ImageError(
-            f"image {os.fspath(path)} has more than {MOST_PIXELS} pixels; make it smaller"
+            f"{what} {os.fspath(path)} has more than {MOST_PIXELS} pixels; make it smaller"
         ) from error
     except FileNotFoundError as error:
-        raise ImageError(f"image {os.fspath(path)} does not exist") from error
+        raise ImageError(f"{what} {os.fspath(path)} does not exist") from error
     except PIL.UnidentifiedImageError as error:
-        raise ImageError(
-            f"cannot read image {os.fspath(path)}: not an image; remove or replace the file"
-        ) from error
-    except DECODE_ERRORS as error:
+        reason = f"not an image that is supported ({facts})" if facts else "not an image"
+        raise _unreadable(what, path, reason) from error
+    # The boundary of the libraries that decode files: damaged ones make them raise almost anything,
+    # down to MemoryError for sizes that are nonsense.
+    except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(
-            f"cannot read image {os.fspath(path)}: {reason}; remove or replace the file"
-        ) from error
+        raise _unreadable(what, path, reason) from error
+
+
+def _unreadable(what: str, path: str | os.PathLike, reason: str) -> ImageError:
+    return ImageError(f"cannot read {what} {os.fspath(path)}: {reason}; remove or replace the file")
+
+
+def upright(stored: np.ndarray, orientation: int) -> np.ndarray:
+    """Stored pixels, uint8 [H, W, 3] or int32 [H, W], turned as EXIF's orientation 1..8 says."""
+    if orientation not in _TURNS:
+        return stored
+    return np.asarray(PIL.Image.fromarray(stored).transpose(_TURNS[orientation]))
 
 
 def require_small(path: str | os.PathLike, width: int, height: int, max_pixels: int) -> None:
@@ -205,9 +282,9 @@ def jpeg_reduction(short_side: int, min_side: int) -> int:
 def jpeg_short_side(path: str | os.PathLike) -> int:
     """Pixels of the short side of a JPEG file, from its header; 0 for any other file."""
     try:
-        with PIL.Image.open(path) as image:
-            return min(image.size) if image.format in _JPEG_FORMATS else 0
-    except DECODE_ERRORS:
+        with opened(path) as picture:
+            return min(picture.size) if picture.image.format == _JPEG else 0
+    except ImageError:
         return 0  # whoever reads the picture says what is wrong with it
 
 
@@ -224,30 +301,6 @@ def read_square(
         path, config.max_pixels, background=config.background, min_side=config.min_side(size)
     )
     return RESIZES[config.resize](picture, size)
-
-
-def to_rgb(image: PIL.Image.Image, background: tuple[int, int, int] = WHITE) -> PIL.Image.Image:
-    """Any mode as 8-bit RGB, transparency laid over the background; see `read_image`.
-
-    Raises:
-        ValueError: numbers beyond 16 bits, or floats beyond [0, 1].
-    """
-    if image.mode in _SHORT_16_BIT_MODES or image.mode == "I":
-        values = np.asarray(image).astype(np.int64)
-        if values.size and (values.min() < 0 or values.max() > 65535):
-            raise ValueError(f"values {values.min()}..{values.max()} are beyond 16 bits")
-        # 65535 / 257 = 255 exactly, so white stays white.
-        return PIL.Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        values = np.asarray(image)
-        if not np.all((values >= 0) & (values <= 1)):
-            raise ValueError("float values are not within [0, 1]")
-        return PIL.Image.fromarray(to_uint8(values)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        below = PIL.Image.new("RGBA", image.size, (*background, 255))
-        return PIL.Image.alpha_composite(below, image).convert("RGB")
-    return image.convert("RGB")
 
 
 def resize_crop(image: np.ndarray, size: int) -> np.ndarray:

@@ -10,12 +10,10 @@ import functools
 import os
 
 import numpy as np
-import PIL.Image
 
-from lvm_jax import images
+from lvm_jax import image_samples, images
 
 MOST_LABELS = 4096
-_INDEX_MODES = ("1", "L", "P", "I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 @functools.lru_cache(maxsize=32)
@@ -98,8 +96,11 @@ def read_labels(
 ) -> np.ndarray:
     """Reads a label map whose gray or palette numbers are the labels.
 
+    The numbers are those that the file holds, never stretched to 8 bits nor inverted where it says
+    that white is zero; see `image_samples.stored_labels`. Orientation is applied as to pictures.
+
     Args:
-        path: an 8-bit or 16-bit gray, palette or black-and-white image.
+        path: a gray, palette or black-and-white image of 1 to 32 bits.
         num_labels: N.
         ignored: this number becomes 0; -1 for none.
         max_pixels: larger label maps are refused before they are decoded.
@@ -111,26 +112,22 @@ def read_labels(
         images.ImageError: no such image, a color image, one that is too large, or a number beyond
             N-1; named.
     """
-    try:
-        with PIL.Image.open(path) as image:
-            if image.mode not in _INDEX_MODES:
-                raise images.ImageError(
-                    f"label map {os.fspath(path)} is a {image.mode} image; the numbers of a gray "
-                    "or palette image are its labels"
-                )
-            images.require_small(path, *image.size, max_pixels)
-            labels_HW = np.array(image).astype(np.int32)
-    except images.ImageError:
-        raise
-    except images.DECODE_ERRORS as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
+    with images.opened(path, what="label map") as picture:
+        image = picture.image
+        if image.mode not in image_samples.NUMBER_MODES:
+            raise images.ImageError(
+                f"label map {os.fspath(path)} is a {image.mode} image; the numbers of a gray "
+                "or palette image are its labels"
+            )
+        images.require_small(path, *image.size, max_pixels)
+        labels_HW = image_samples.stored_labels(image)
+    if ignored >= 0:
+        labels_HW = np.where(labels_HW == ignored, 0, labels_HW)
+    least, most = (labels_HW.min(), labels_HW.max()) if labels_HW.size else (0, 0)
+    if least < 0 or most >= num_labels:
         raise images.ImageError(
-            f"cannot read label map {os.fspath(path)}: {reason}; replace the file"
-        ) from error
-    labels_HW[labels_HW == ignored] = 0
-    if labels_HW.size and not 0 <= labels_HW.min() <= labels_HW.max() < num_labels:
-        raise images.ImageError(
-            f"label map {os.fspath(path)} holds labels up to {labels_HW.max()}, but num_labels="
-            f"{num_labels}; raise num_labels or set ignored"
+            f"label map {os.fspath(path)} holds labels "
+            f"{f'down to {least}' if least < 0 else f'up to {most}'}, but num_labels={num_labels}; "
+            "raise num_labels or set ignored"
         )
-    return labels_HW
+    return images.upright(labels_HW.astype(np.int32), picture.orientation)

@@ -180,7 +180,7 @@ def derived(ref: ImageRef, square: np.ndarray, resize: Resize = images.resize_cr
     # Here and not with the square: references that share one may annotate different pictures.
     # Squashed whole, pictures of any shape lie on each other.
     if ref.annotates and not (ref.crop is None and resize is images.squash):
-        aspect.require_same(ref.path, ref.annotates, is_label_map=ref.labels is not None)
+        aspect.require_same(ref.path, ref.annotates)
     if not ref.derivation:
         return square
     if ref.derivation in drawings.DRAWINGS:

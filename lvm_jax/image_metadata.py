@@ -1,0 +1,306 @@
+"""Image files without their metadata: pixels, the facts that say what samples mean, orientation.
+
+Readers parse resolutions, color profiles, comments and camera notes although no pixel depends on
+them, and fail on those that are damaged. So they are given a view of the file that has none.
+"""
+
+import bisect
+import dataclasses
+import io
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from lvm_jax import tiff_directory
+
+UPRIGHT = 1
+# More of one piece of metadata is not looked through; unpacked texts may be bombs.
+_MOST_BYTES = 1 << 20
+_EXIF = b"Exif\0\0"
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
+_FRAMES = frozenset([b"acTL", b"fcTL", b"fdAT"])
+
+
+class Edit(NamedTuple):
+    """Bytes start..end of a file are shown as others."""
+
+    start: int
+    end: int
+    shown: bytes = b""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BareFile:
+    """A file as decoders should see it.
+
+    Attributes:
+        file: the view; it is valid while the original is open.
+        orientation: 1..8 as EXIF counts them; None where only the decoder can tell.
+        white_is_zero: the view says that black is zero, but white is.
+        facts: what its header says about its samples, for errors.
+    """
+
+    file: BinaryIO
+    orientation: int | None = None
+    white_is_zero: bool = False
+    facts: str = ""
+
+
+def bare(file: BinaryIO, *, animated: bool = False) -> BareFile:
+    """A view of an image file that shows no metadata; of other files, the file itself.
+
+    Args:
+        file: open for reading in binary.
+        animated: the frames of a PNG after the first are shown, too.
+    """
+    start = file.read(12)
+    if start.startswith(b"\xff\xd8\xff"):
+        return _bare_jpeg(file)
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return _bare_png(file, animated)
+    if start.startswith(tiff_directory.STARTS):
+        return _bare_tiff(file)
+    if start[4:8] in (b"ftyp", b"jP  "):
+        return BareFile(file=_shown(file, list(_box_edits(file, 0, _size(file)))))
+    return BareFile(file=file)
+
+
+def orientation(exif: bytes | None, xmp: bytes | None) -> int:
+    """1..8 as EXIF counts them; upright where neither block says anything that makes sense."""
+    found = None
+    if exif:
+        try:
+            while exif.startswith(_EXIF):
+                exif = exif.removeprefix(_EXIF)
+            found = tiff_directory.read(io.BytesIO(exif)).orientation
+        except (ValueError, struct.error):
+            pass  # no directory: it says nothing
+    if found is None and xmp and (match := _XMP_ORIENTATION.search(xmp)):
+        found = int(match[1])
+    return UPRIGHT if found is None else found
+
+
+def _bare_jpeg(file: BinaryIO) -> BareFile:
+    edits, exif, xmp = [], b"", b""
+    for marker, start, payload, end in _jpeg_segments(file):
+        if not (0xE0 <= marker <= 0xEF or marker == 0xFE):
+            continue
+        data = _read(file, payload, end)
+        # Only these two say how the samples are to be understood.
+        if marker == 0xE0 and data.startswith(b"JFIF\0") and len(data) >= 14:
+            continue
+        if marker == 0xEE and data.startswith(b"Adobe") and len(data) >= 12:
+            continue
+        edits.append(Edit(start, end))
+        if marker == 0xE1 and data.startswith(_EXIF):
+            exif += data[len(_EXIF) :] if exif else data  # long blocks go on in the next segment
+        elif marker == 0xE1 and data.startswith(_XMP):
+            xmp = data[len(_XMP) :]
+    return BareFile(file=_shown(file, edits), orientation=orientation(exif, xmp))
+
+
+def _jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
+    """Marker, start, payload and end of every segment in front of the pixels.
+
+    Raises:
+        ValueError: there are no pixels.
+    """
+    size, position = _size(file), 2
+    while True:
+        file.seek(position)
+        block = file.read(1 << 12)
+        if len(block) < 4:
+            raise ValueError("it ends in front of its pixels")
+        if block[0] != 0xFF or block[1] in (0x00, 0xFF):
+            # Garbage and padding are passed over, as decoders do.
+            place = block.find(b"\xff", 1)
+            position += len(block) if place < 0 else place
+            continue
+        marker, start = block[1], position
+        if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # these stand alone
+            position += 2
+            continue
+        length = int.from_bytes(block[2:4], "big")
+        position = start + 2 + length
+        if marker in (0xD9, 0xDA) or length < 2 or position > size:
+            return
+        yield marker, start, start + 4, position
+
+
+def _bare_png(file: BinaryIO, animated: bool) -> BareFile:
+    edits, exif, profile, xmp = [], b"", b"", b""
+    for name, start, payload, end in _png_chunks(file):
+        # Capital: needed for the pixels.
+        if name[:1].isupper() or name == b"tRNS" or (animated and name in _FRAMES):
+            continue
+        edits.append(Edit(start, end))
+        if name not in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+            continue
+        data = _read(file, payload, end - 4)
+        if name == b"eXIf":
+            exif = data
+            continue
+        key, text = _png_text(name, data)
+        if key == b"XML:com.adobe.xmp":
+            xmp = text
+        elif key == b"Raw profile type exif":  # what ImageMagick writes
+            profile = _hexadecimal(text)
+        elif key == b"exif":
+            exif = exif or text
+    return BareFile(file=_shown(file, edits), orientation=orientation(exif or profile, xmp))
+
+
+def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
+    """Name, start, payload and end of every chunk; the last may be cut short."""
+    size, position = _size(file), 8
+    while position < size:
+        file.seek(position)
+        header = file.read(8)
+        name = header[4:]
+        if len(header) < 8 or not name.isalpha():
+            return
+        start, position = position, position + 12 + int.from_bytes(header[:4], "big")
+        yield name, start, start + 8, min(position, size)
+
+
+def _png_text(name: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Key and text of a chunk, unpacked; nothing where it is damaged."""
+    key, _, text = data.partition(b"\0")
+    packed = name == b"zTXt"
+    if packed:
+        text = text[1:]
+    elif name == b"iTXt":
+        packed, (_, _, text) = text[:1] == b"\1", text[2:].partition(b"\0")
+        text = text.partition(b"\0")[2]
+    if packed:
+        try:
+            text = zlib.decompressobj().decompress(text, _MOST_BYTES)
+        except zlib.error:
+            text = b""
+    return key, text
+
+
+def _hexadecimal(text: bytes) -> bytes:
+    """The bytes of a text of a name, a length and hexadecimal digits, on lines of their own."""
+    try:
+        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
+    except ValueError:
+        return b""
+
+
+def _bare_tiff(file: BinaryIO) -> BareFile:
+    file.seek(0)
+    directory = tiff_directory.read(file)
+    header, pixels, white_is_zero = tiff_directory.pixels_only(directory, _size(file))
+    size = _size(file)
+    edits = [Edit(0, len(header), header), Edit(size, size, pixels)]
+    found = directory.orientation
+    if found is None:
+        found = orientation(None, directory.xmp(file, _MOST_BYTES))
+    return BareFile(
+        file=_shown(file, edits),
+        orientation=found,
+        white_is_zero=white_is_zero,
+        facts=directory.facts(),
+    )
+
+
+def _box_edits(file: BinaryIO, start: int, end: int) -> Iterator[Edit]:
+    """Hides EXIF and XMP items of AVIF and resolutions of JPEG 2000 by other names of their boxes.
+
+    Orientation is a property of the picture itself in AVIF; JPEG 2000 has none.
+    """
+    for name, payload, box_end in _boxes(file, start, end):
+        if name == b"res ":
+            yield Edit(payload - 4, payload, b"free")
+        elif name in (b"jp2h", b"moov", b"trak"):
+            yield from _box_edits(file, payload, box_end)
+        elif name == b"meta":
+            yield from _box_edits(file, payload + 4, box_end)
+        elif name == b"iinf":
+            wide = _read(file, payload, payload + 1) != b"\0"
+            yield from _box_edits(file, payload + (8 if wide else 6), box_end)
+        elif name == b"infe":
+            version = _read(file, payload, payload + 1)
+            place = payload + (10 if version == b"\3" else 8)
+            if _read(file, place, place + 4) in (b"Exif", b"mime"):
+                yield Edit(place, place + 4, b"free")
+
+
+def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Name, payload and end of every box of the ISO format for media between two places."""
+    while start + 8 <= end:
+        header = _read(file, start, start + 16)
+        if len(header) < 8:
+            return
+        length, name, payload = int.from_bytes(header[:4], "big"), header[4:8], start + 8
+        if length == 1:
+            length, payload = int.from_bytes(header[8:16], "big"), start + 16
+        box_end = start + length if length else end
+        if not payload <= box_end <= end:
+            return
+        yield name, payload, box_end
+        start = box_end
+
+
+def _read(file: BinaryIO, start: int, end: int) -> bytes:
+    file.seek(start)
+    return file.read(min(end - start, _MOST_BYTES))
+
+
+def _size(file: BinaryIO) -> int:
+    return file.seek(0, io.SEEK_END)
+
+
+def _shown(file: BinaryIO, edits: list[Edit]) -> BinaryIO:
+    return io.BufferedReader(_EditedFile(file, edits), 1 << 16) if edits else file
+
+
+class _EditedFile(io.RawIOBase):
+    """A file that reads as if it had been edited; nothing is copied."""
+
+    def __init__(self, file: BinaryIO, edits: list[Edit]):
+        self._file, self._position = file, 0
+        self._starts: list[int] = []  # where each part begins in the edited file
+        self._parts: list[bytes | tuple[int, int]] = []  # bytes, or start and end in the file
+        self._length = position = 0
+        for start, end, shown in [*edits, Edit(_size(file), _size(file))]:
+            self._add((position, start), start - position)
+            self._add(shown, len(shown))
+            position = end
+
+    def _add(self, part: bytes | tuple[int, int], length: int) -> None:
+        if length:
+            self._starts.append(self._length)
+            self._parts.append(part)
+            self._length += length
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
+        if base + offset < 0:
+            raise ValueError(f"negative seek position {base + offset}")
+        self._position = base + offset
+        return self._position
+
+    def readinto(self, buffer) -> int:
+        if self._position >= self._length:
+            return 0
+        number = bisect.bisect_right(self._starts, self._position) - 1
+        part, offset = self._parts[number], self._position - self._starts[number]
+        if isinstance(part, bytes):
+            data = part[offset : offset + len(buffer)]
+        else:
+            self._file.seek(part[0] + offset)
+            data = self._file.read(min(len(buffer), part[1] - part[0] - offset))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)

@@ -1,0 +1,244 @@
+"""What the samples of a picture mean: colors in 8 bits, or the numbers as they are stored.
+
+Pillow applies bits per sample, transparent colors and planes at some depths only. Functions here
+take a picture that is opened and not decoded yet: its tiles tell how samples are stored.
+Legend: H height, W width in pixels.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import PIL.Image
+
+WHITE = (255, 255, 255)
+_LONG_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_GRAY_MODES = ("1", "L", "F", *_LONG_MODES)
+NUMBER_MODES = ("1", "L", "P", *_LONG_MODES)
+# Formats whose readers start other programs, or leave out how the numbers are scaled.
+_REFUSED_FORMATS = ("EPS", "FITS", "SPIDER", "WMF")
+_START_OF_CODE = b"\xff\x4f\xff\x51"  # of JPEG 2000
+# TIFF's tags and values.
+_BITS, _PHOTOMETRIC, _PLANES, _INKS, _EXTRA, _FORMAT = 258, 262, 284, 332, 338, 339
+_COEFFICIENTS, _SUBSAMPLING, _REFERENCES = 529, 530, 532
+_APART, _ASSOCIATED, _SIGNED, _YCBCR = 2, 1, 2, 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Gray:
+    """Numbers of a gray picture: uint8, int64 or float32 [H, W], of which `white` is white."""
+
+    numbers: np.ndarray
+    white: int
+
+
+def to_rgb(
+    image: PIL.Image.Image,
+    background: tuple[int, int, int] = WHITE,
+    *,
+    white_is_zero: bool = False,
+) -> PIL.Image.Image:
+    """Any mode as 8-bit RGB.
+
+    Unsigned samples are fractions of the largest number of their bits; those of 16 bits and more
+    that may be negative lie in 0..65535, and floats in [0, 1]. Transparency is laid over the
+    background: an alpha channel, associated or not, and a color that is said to be transparent,
+    which is compared with the samples as they are stored.
+
+    Args:
+        image: opened, at one frame.
+        background: red, green, blue in 0..255.
+        white_is_zero: of a gray picture.
+
+    Raises:
+        ValueError: numbers beyond these, or samples that are not supported.
+    """
+    _require_known(image)
+    key = image.info.get("transparency")
+    if image.mode in _GRAY_MODES:
+        if white_is_zero and _is_signed(image):
+            raise ValueError("white is zero among signed numbers, which is not supported")
+        gray = stored_gray(image)
+        rgb = PIL.Image.fromarray(_eight_bits(gray, white_is_zero)).convert("RGB")
+        if isinstance(key, int):
+            # Of pictures of one bit Pillow makes the key 0 or 255.
+            rgb.paste(background, mask=PIL.Image.fromarray(gray.numbers == (key & gray.white)))
+        return rgb
+    if white_is_zero:
+        raise ValueError(f"white is zero in a picture of mode {image.mode}, which is not supported")
+    if image.mode == "RGB" and isinstance(key, tuple):
+        mask = PIL.Image.fromarray(_is_color(image, key))
+        rgb = image.copy()
+        rgb.paste(background, mask=mask)
+        return rgb
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        below = PIL.Image.new("RGBA", image.size, (*background, 255))
+        return PIL.Image.alpha_composite(below, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def stored_labels(image: PIL.Image.Image) -> np.ndarray:
+    """The numbers of a gray or palette picture exactly as its file holds them.
+
+    A file that says that white is zero, or what its largest number is, says how the numbers are
+    shown and not what they are. Where bits are stored, as in PBM and in TIFF, 1 is 1.
+
+    Args:
+        image: opened, of one of NUMBER_MODES.
+
+    Returns:
+        Whole numbers [H, W].
+
+    Raises:
+        ValueError: samples that are not supported.
+    """
+    _require_known(image)
+    if image.mode == "P":
+        return np.asarray(image)
+    if image.format == "PPM":
+        _take_unscaled(image)
+    numbers_HW = stored_gray(image).numbers
+    # PBM says 1 for black.
+    return 1 - numbers_HW if image.format == "PPM" and image.mode == "1" else numbers_HW
+
+
+def stored_gray(image: PIL.Image.Image) -> Gray:
+    """The numbers of a gray picture of any depth.
+
+    Raises:
+        ValueError: samples that are not supported.
+    """
+    bits, signed = _bits(image), _is_signed(image)
+    values_HW = np.asarray(image)
+    if image.mode == "F":
+        return Gray(values_HW, 1)
+    if image.mode == "1":
+        return Gray(values_HW.astype(np.uint8), 1)
+    if image.mode == "L":
+        # Pillow spreads fewer bits over the byte, from its top.
+        values_HW = values_HW >> (8 - bits)
+        return Gray(values_HW.view(np.int8) if signed else values_HW, 2**bits - 1)
+    if image.mode == "I":
+        if bits == 32 and not signed and image.format == "TIFF":
+            return Gray(values_HW.view(np.uint32).astype(np.int64), 2**32 - 1)
+        return Gray(values_HW.astype(np.int64), 2**16 - 1)
+    values_HW = values_HW.astype(np.int64)
+    if image.format == "JPEG2000":
+        values_HW >>= 16 - bits
+    return Gray(values_HW, 2**bits - 1)
+
+
+def _eight_bits(gray: Gray, white_is_zero: bool) -> np.ndarray:
+    numbers_HW, white = gray.numbers, gray.white
+    if numbers_HW.dtype == np.uint8 and white == 255:
+        return 255 - numbers_HW if white_is_zero else numbers_HW
+    if numbers_HW.dtype.kind == "f":
+        if not np.all((numbers_HW >= 0) & (numbers_HW <= 1)):
+            raise ValueError("float values are not within [0, 1]")
+        return np.rint((1 - numbers_HW if white_is_zero else numbers_HW) * 255).astype(np.uint8)
+    numbers_HW = numbers_HW.astype(np.int64)
+    if numbers_HW.size and not 0 <= numbers_HW.min() <= numbers_HW.max() <= white:
+        raise ValueError(
+            f"values {numbers_HW.min()}..{numbers_HW.max()} do not lie in 0..{white}, which is "
+            "what is known as black and white"
+        )
+    if white_is_zero:
+        numbers_HW = white - numbers_HW
+    return ((numbers_HW * 255 + white // 2) // white).astype(np.uint8)
+
+
+def _is_color(image: PIL.Image.Image, key: tuple[int, int, int]) -> np.ndarray:
+    """Where an RGB picture has a color, as stored: bool [H, W]."""
+    if _rawmode(image) != "RGB;16B":
+        return (np.asarray(image) == np.array(key) % 256).all(-1)
+    if image.tell():
+        raise ValueError("a transparent color of 16 bits is supported in the first frame only")
+    # Pillow keeps the high byte of each sample. Read in the other order, it keeps the low one.
+    with PIL.Image.open(image.fp) as other:
+        other.tile = [tile._replace(args="RGB;16L") for tile in other.tile]
+        low = np.asarray(other)
+    high = np.asarray(image)
+    return ((high.astype(np.uint16) << 8 | low) == np.array(key)).all(-1)
+
+
+def _require_known(image: PIL.Image.Image) -> None:
+    """Refuses samples that would be read wrong without a word."""
+    if image.format in _REFUSED_FORMATS:
+        raise ValueError(f"{image.format} files are not supported; convert it to PNG")
+    if image.format == "JPEG2000" and image.mode not in _GRAY_MODES and _bits(image) < 8:
+        raise ValueError("JPEG 2000 with less than 8 bits a sample is supported for gray only")
+    if image.format == "TIFF":
+        _require_known_tiff(image)
+
+
+def _require_known_tiff(image: PIL.Image.Image) -> None:
+    tags, raw = image.tag_v2, image.info.get("compression") == "raw"
+    if tags.get(_INKS, 1) != 1:
+        raise ValueError("its inks are not cyan, magenta, yellow and black; convert it to RGB")
+    if tags.get(_PHOTOMETRIC) == _YCBCR and raw:
+        plain = {_SUBSAMPLING: (1, 1), _COEFFICIENTS: None, _REFERENCES: None}
+        if any(tags.get(tag, (2, 2) if value else None) != value for tag, value in plain.items()):
+            raise ValueError("it holds Y, Cb and Cr subsampled or scaled; compress it or use RGB")
+    if tags.get(_PLANES) == _APART and len(image.getbands()) > 1:
+        if image.mode not in ("RGB", "RGBA", "CMYK") or _ASSOCIATED in tags.get(_EXTRA, ()):
+            raise ValueError(f"samples of mode {image.mode} in planes are not supported; use one")
+        if raw and _bits(image) == 16:
+            # Pillow would take the bytes of planes for samples.
+            order = ";16L" if tags.prefix == b"II" else ";16B"
+            _take_as(image, lambda rawmode: rawmode + order)
+    if not raw and image.mode in ("I", "F"):
+        # What was unpacked is in the machine's order; Pillow would swap it as the file is swapped.
+        _take_as(image, lambda rawmode: rawmode.replace("B", "N"))
+
+
+def _take_as(image: PIL.Image.Image, change: Callable[[str], str]) -> None:
+    """Has the decoder take samples from the file in another way."""
+    args = [(change(tile.args[0]), *tile.args[1:]) for tile in image.tile]
+    image.tile = [tile._replace(args=new) for tile, new in zip(image.tile, args)]
+
+
+def _take_unscaled(image: PIL.Image.Image) -> None:
+    """Numbers of a PGM are taken as they are, whatever it says is the largest."""
+    (tile,) = image.tile
+    if tile.codec_name in ("ppm", "ppm_plain") and isinstance(tile.args, tuple):
+        rawmode, most = tile.args
+        image.tile = [tile._replace(args=(rawmode, 255 if most < 256 else 65535))]
+
+
+def _bits(image: PIL.Image.Image) -> int:
+    """Bits a sample as stored, the fewest of a picture's."""
+    if image.format == "TIFF":
+        return min(image.tag_v2.get(_BITS, (1,)))
+    if image.format == "JPEG2000":
+        return _jpeg2000_bits(image)
+    rawmode = _rawmode(image)
+    if rawmode in ("L;2", "L;4"):
+        return int(rawmode[2:])
+    return {"1": 1, "I": 32}.get(image.mode, 16 if image.mode in _LONG_MODES else 8)
+
+
+def _jpeg2000_bits(image: PIL.Image.Image) -> int:
+    position = image.fp.tell()
+    image.fp.seek(0)
+    start = image.fp.read(1 << 16)
+    image.fp.seek(position)
+    header = start[start.find(_START_OF_CODE) :]
+    precisions = header[42 : 42 + 3 * int.from_bytes(header[40:42], "big") : 3]
+    if not precisions or max(precisions) >= 128:
+        raise ValueError("JPEG 2000 with signed samples is not supported")
+    return min(precisions) + 1
+
+
+def _is_signed(image: PIL.Image.Image) -> bool:
+    return image.format == "TIFF" and image.tag_v2.get(_FORMAT, (1,))[0] == _SIGNED
+
+
+def _rawmode(image: PIL.Image.Image) -> str:
+    """How the decoder is told that samples lie in the file."""
+    tiles = getattr(image, "tile", None)
+    args = tiles[0].args if tiles else ""
+    rawmode = args[0] if isinstance(args, tuple) and args else args
+    return rawmode if isinstance(rawmode, str) else ""
