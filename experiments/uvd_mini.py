@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 from experiments import common
 
 # The outline of a flag does not tell which.
-FLAGS = ("1f1[ef]?-1f1[ef]?",)
+FLAGS = ("1f1*-1f1*",)
 # Edges were drawn for these views of a model.
 EDGE_VIEWS = ("*/045", "*/135", "*/225", "*/315")
 

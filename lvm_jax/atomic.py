@@ -5,11 +5,16 @@ the way leaves the older file, or none, and never half of one.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
+
+from lvm_jax import file_names
+
+_MOST_NAME_BYTES = 255
 
 
 class WriteError(OSError, RuntimeError):
@@ -50,7 +55,7 @@ def writing(
         WriteError: for every OSError, those of the block too.
     """
     path = pathlib.Path(path)
-    partial = partial or path.with_name(path.name + ".partial")
+    partial = partial or path.with_name(_partial_name(path.name))
     try:
         if parents:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,10 +70,17 @@ def writing(
         raise
 
 
+def _partial_name(name: str) -> str:
+    if len(file_names.to_bytes(name)) + len(".partial") <= _MOST_NAME_BYTES:
+        return f"{name}.partial"
+    digest = hashlib.blake2b(file_names.to_bytes(name), digest_size=16).hexdigest()
+    return f"{digest}.partial"  # the name itself leaves no room
+
+
 def write_text(path: str | os.PathLike, text: str, *, parents: bool = False) -> None:
-    """Writes a text file in UTF-8, see `writing`."""
+    """Writes a text file in UTF-8, names of files in it as their bytes; see `writing`."""
     with writing(path, parents=parents) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(file_names.to_bytes(text))
 
 
 def write_json(

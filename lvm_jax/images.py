@@ -1,4 +1,4 @@
-"""Images as arrays: list, read, resize, convert, write.
+"""Images as arrays: read, resize, convert, write.
 
 Legend: H height, W width in pixels; 3 is red, green, blue. A picture is `uint8 [0, 255]` between
 files and the tokenizer, and `float32 [0, 1]` at every public interface that computes.
@@ -22,10 +22,6 @@ import PIL.Image
 from lvm_jax import atomic, image_metadata
 from lvm_jax.image_samples import WHITE, to_rgb
 
-EXTENSIONS = frozenset(
-    [".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"]
-    + [".tif", ".tiff", ".webp"]
-)
 # What Pillow's decoders raise on files that are cut short, garbled or not images at all.
 DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error),
@@ -58,55 +54,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 class ImageError(ValueError):
     """A file that cannot be read or written as an image; names the file, the reason, the remedy."""
-
-
-def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
-    """Every image file below a folder, in an order that is the same on every machine.
-
-    Raises:
-        ValueError: the folder does not exist, is not a folder, or holds no image.
-    """
-    found = list_files(folder, EXTENSIONS)
-    if not found:
-        raise ValueError(
-            f"image folder {os.fspath(folder)} holds no images; known extensions: "
-            f"{' '.join(sorted(EXTENSIONS))}"
-        )
-    return found
-
-
-def list_files(folder: str | os.PathLike, extensions: frozenset[str]) -> list[pathlib.Path]:
-    """Every file below a folder with one of these extensions, in the order of `list_images`.
-
-    Hidden files and folders are left out; links are followed once.
-
-    Raises:
-        ValueError: the folder does not exist, is not a folder, or has one that cannot be read.
-    """
-    root = pathlib.Path(folder)
-    if not root.is_dir():
-        state = "is not a folder" if root.exists() else "does not exist"
-        raise ValueError(f"image folder {root} {state}; give a folder that holds images")
-
-    def refuse(error: OSError) -> None:
-        raise ValueError(
-            f"image folder {error.filename} cannot be read: {error.strerror}"
-        ) from error
-
-    found, visited = [], set()
-    for parent, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in visited:
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            pathlib.Path(parent, name)
-            for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
-        ]
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -350,6 +297,21 @@ def encode_png(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def written_format(path: str | os.PathLike) -> str:
+    """The format in which `write_image` writes a file, by its extension.
+
+    Raises:
+        ImageError: an extension of no format that Pillow writes.
+    """
+    extension = pathlib.Path(path).suffix
+    found = PIL.Image.registered_extensions().get(extension.lower())
+    if found not in PIL.Image.SAVE:
+        raise ImageError(
+            f"cannot write image {os.fspath(path)}: unknown extension {extension!r}; use .png"
+        )
+    return found
+
+
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes uint8 [H, W, 3] in the format that the extension names; never a half file.
 
@@ -357,9 +319,7 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
         ImageError: an unknown extension, or a disk that is full or read-only.
     """
     path = pathlib.Path(path)
-    image_format = PIL.Image.registered_extensions().get(path.suffix.lower())
-    if image_format is None:
-        raise ImageError(f"cannot write image {path}: unknown extension {path.suffix!r}; use .png")
+    image_format = written_format(path)
     try:
         with atomic.writing(path, parents=True) as partial:
             PIL.Image.fromarray(np.asarray(image, np.uint8)).save(partial, format=image_format)

@@ -1,3 +1,4 @@
+import os
 import pickle
 import subprocess
 import sys
@@ -84,3 +85,14 @@ def test_error_of_a_library_keeps_its_reason(tmp_path):
     with pytest.raises(atomic.WriteError) as caught, atomic.writing(tmp_path / "b"):
         raise error
     assert caught.value is error
+
+
+def test_a_name_may_be_as_long_as_names_can_be(tmp_path):
+    name = "ä" * 127 + "."
+    atomic.write_text(tmp_path / name, "whole")
+    assert names(tmp_path) == [name] and (tmp_path / name).read_text() == "whole"
+
+
+def test_names_in_texts_keep_their_bytes(tmp_path):
+    atomic.write_text(tmp_path / "a", os.fsdecode(b"caf\xe9\n"))
+    assert (tmp_path / "a").read_bytes() == b"caf\xe9\n"

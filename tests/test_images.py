@@ -17,28 +17,6 @@ def _gradient(height=12, width=20):
     return image
 
 
-def test_list_images_is_sorted_recursive_and_skips_other_files(tmp_path):
-    for name in ("b.PNG", "a/z.png", "a/c.jpg", "notes.txt", ".hidden.png", ".cache/x.png"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"")
-    (tmp_path / "a" / "loop").symlink_to(tmp_path, target_is_directory=True)
-    found = [path.relative_to(tmp_path).as_posix() for path in images.list_images(tmp_path)]
-    assert found == ["a/c.jpg", "a/z.png", "b.PNG"]
-
-
-def test_list_images_names_a_bad_folder(tmp_path):
-    (tmp_path / "file").write_text("")
-    (tmp_path / "empty").mkdir()
-    for name, word in (
-        ("missing", "does not exist"),
-        ("file", "is not a folder"),
-        ("empty", "holds no images"),
-    ):
-        with pytest.raises(ValueError, match=f"{name} {word}"):
-            images.list_images(tmp_path / name)
-
-
 def test_png_round_trip(tmp_path):
     picture = _gradient()
     images.write_image(tmp_path / "new" / "x.png", picture)

@@ -197,6 +197,8 @@ def run(main: Callable[..., None], arguments: Sequence[str] = ()) -> None:
         arguments: their names; a last "..." accepts any number more, as in `--images a.png b.png`.
     """
     FLAGS.set_default("verbosity", logging.INFO)
+    # Names of files may be no text that can be printed.
+    sys.stdout.reconfigure(errors="backslashreplace")
     app.run(lambda argv: _run_main(main, argv[1:]), flags_parser=lambda a: _parse(a, arguments))
 
 

@@ -131,11 +131,10 @@ def _check(prompts: Sequence[Prompt]) -> None:
                 f"{prompt.where}: an analogy is pairs and a query, an odd number of images, not "
                 f"{len(prompt.inputs)}; add the query, or use --prompt=sequence"
             )
-        if prompt.output.suffix.lower() not in images_lib.EXTENSIONS:
-            raise ValueError(
-                f"{prompt.where}: cannot write {prompt.output}: unknown extension "
-                f"{prompt.output.suffix!r}; use .png"
-            )
+        try:
+            images_lib.written_format(prompt.output)
+        except images_lib.ImageError as error:
+            raise ValueError(f"{prompt.where}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ def export(shards) -> None:
 
 def draw(shards) -> None:
     """A picture with a few sentences of every source, one a row, what it is written under each."""
-    from lvm_jax import images
+    from lvm_jax import file_names, images
     from lvm_jax.tokenizer import codec
 
     tokenizer = codec.load_tokenizer(TOKENIZER.value)
@@ -138,7 +138,7 @@ def draw(shards) -> None:
         for record in shards.read_records(chosen):
             pictures = tokenizer.decode(record.ids.astype(np.int32))
             rows.append(list(images.to_uint8(np.asarray(pictures))))
-            names.append(f"{source}: {record.kind}, {record.key}")
+            names.append(file_names.shown(f"{source}: {record.kind}, {record.key}"))
     path = pathlib.Path(OUT.value)
     images.write_image(path, with_captions(rows, names))
     print(f"\n{path}, from top to bottom:")

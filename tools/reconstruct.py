@@ -42,8 +42,7 @@ def main(*more_images: str) -> None:
     from lvm_jax import images as images_lib
 
     out = pathlib.Path(OUT.value)
-    if out.suffix.lower() not in images_lib.EXTENSIONS:
-        raise ValueError(f"--out={out}: unknown extension {out.suffix!r}; use .png")
+    images_lib.written_format(out)
     paths = _paths((IMAGES.value, *more_images))
     most = {} if MOST_PIXELS.value is None else {"max_pixels": MOST_PIXELS.value}
     config = images_lib.ImageConfig(resize=RESIZE.value, **most)
@@ -91,16 +90,18 @@ def _paths(given: Sequence[str]) -> list[str]:
     Raises:
         ValueError: a name without a file.
     """
-    from lvm_jax import images as images_lib
+    from lvm_jax import file_names, image_folders
 
     found: list[str] = []
     for name in given:
         if os.path.isdir(name):
-            found += [path.as_posix() for path in images_lib.list_images(name)]
+            found += [path.as_posix() for path in image_folders.list_images(name)]
         elif os.path.exists(name):
             found.append(name)
         else:
-            matches = sorted(path for path in glob.glob(name) if os.path.isfile(path))
+            # As a shell would read it, but for folders that have its other signs in their names.
+            matches = file_names.expand(name) or sorted(glob.glob(name))
+            matches = [path for path in matches if os.path.isfile(path)]
             if not matches:
                 raise ValueError(f"--images: no file, folder or pattern {name}")
             found += matches

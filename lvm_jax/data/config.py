@@ -64,8 +64,8 @@ class Split:
         part: "train" reads what is not held out, "held_out" what is, "all" both.
         share: held out are keys whose hash falls into this share of all hashes.
         keys: held out are also sentences of which the key, or that of one of their pictures,
-            matches one of these patterns, such as "cat-*"; a pattern with a slash is compared with
-            SOURCE/KEY.
+            matches one of these patterns, such as "cat-*" (only `*` is special); a pattern with a
+            slash is compared with SOURCE/KEY.
     """
 
     part: Literal["all", "train", "held_out"] = "all"

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from lvm_jax import atomic
+from lvm_jax import atomic, file_names
 from lvm_jax.data.slices import Slice
 
 _LOGS = "pictures-*.partial"
@@ -165,7 +165,8 @@ def _read(path: pathlib.Path) -> np.ndarray:
 
 
 def _number(path: str) -> int:
-    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "little")
+    digest = hashlib.blake2b(file_names.to_bytes(path), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
 
 
 def _content(path: str, stamp: int) -> int:

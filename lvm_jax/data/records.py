@@ -1,7 +1,8 @@
 """One record is one visual sentence; one ArrayRecord file holds many.
 
 A record is a header (five little-endian uint16: bytes of the header, images, bytes of kind, source
-and key), the three names in UTF-8, a padding byte where needed, and the ids as uint16.
+and key), the three names in UTF-8 (those of files may be any bytes), a padding byte where needed,
+and the ids as uint16.
 
 Legend: N images of a sentence, T ids per image.
 """
@@ -18,6 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from array_record.python import array_record_module
 
+from lvm_jax import file_names
 from lvm_jax.atomic import write_error
 
 _HEADER = struct.Struct("<5H")
@@ -44,7 +46,7 @@ class Record:
 
 def encode(record: Record) -> bytes:
     """The bytes of a record."""
-    names = [text.encode() for text in (record.kind, record.source, record.key)]
+    names = [file_names.to_bytes(text) for text in (record.kind, record.source, record.key)]
     if max(map(len, names)) > 0xFFFF - 1024:
         raise ValueError(f"the key of a sentence of {record.source} is too long: {len(names[2])} B")
     size = _HEADER.size + sum(map(len, names))
@@ -70,7 +72,7 @@ def decode(data: bytes, tokens_per_image: int) -> Record:
         )
     names, start = [], _HEADER.size
     for length in lengths:
-        names.append(data[start : start + length].decode())
+        names.append(file_names.from_bytes(data[start : start + length]))
         start += length
     ids = np.frombuffer(data, "<u2", offset=size).reshape(num_images, tokens_per_image)
     kind, source, key = names
@@ -88,7 +90,7 @@ class RecordFileWriter:
             # ArrayRecord opens a file it cannot create without a word.
             self._partial.write_bytes(b"")
             self._writer = array_record_module.ArrayRecordWriter(
-                str(self._partial), _WRITER_OPTIONS
+                os.fsencode(self._partial), _WRITER_OPTIONS
             )
         except (OSError, RuntimeError) as error:
             raise write_error(self.path, error) from error
@@ -109,7 +111,9 @@ class RecordFileWriter:
         """Ends the file, checks it and gives it its name."""
         try:
             self._writer.close()
-            reader = array_record_module.ArrayRecordReader(str(self._partial), _READER_OPTIONS)
+            reader = array_record_module.ArrayRecordReader(
+                os.fsencode(self._partial), _READER_OPTIONS
+            )
             found = reader.num_records()
             reader.close()
             if found != self._count:
@@ -145,7 +149,7 @@ class RecordFile:
         with open(path, "rb"):
             pass
         self._reader = array_record_module.ArrayRecordReader(
-            self.path, _READER_OPTIONS, file_reader_buffer_size=_READER_BUFFER_BYTES
+            os.fsencode(path), _READER_OPTIONS, file_reader_buffer_size=_READER_BUFFER_BYTES
         )
         self._lock = threading.Lock()
         # A file that is cut short has no footer and seems to be empty.

@@ -5,13 +5,14 @@ Legend: S sentences of the directory.
 
 import dataclasses
 import difflib
-import fnmatch
 from typing import Any
 
 import numpy as np
+from absl import logging
 
-from lvm_jax import configs
+from lvm_jax import configs, file_names
 from lvm_jax.data.config import MixtureSource, Split
+from lvm_jax.data.records import Record
 from lvm_jax.data.shards import Shards
 
 _PART = 1 << 22  # sentences looked at together, to bound memory
@@ -90,19 +91,28 @@ def _side(shards: Shards, indices: np.ndarray, split: Split) -> np.ndarray:
 
 def _matches(shards: Shards, indices: np.ndarray, patterns: tuple[str, ...]) -> np.ndarray:
     """Whether keys match a pattern; the keys stand in the records only, so all are read once."""
-    with_source = [pattern for pattern in patterns if "/" in pattern]
-    without = [pattern for pattern in patterns if "/" not in pattern]
-    matches = []
+    matches, used = [], set()
     for start in range(0, len(indices), _RECORDS):
         for record in shards.read_records(indices[start : start + _RECORDS]):
-            keys = {record.key, *record.key.split("+")}
-            named = {f"{record.source}/{key}" for key in keys}
-            matches.append(_any_matches(keys, without) or _any_matches(named, with_source))
+            found = {pattern for pattern in patterns if _is_held_out(record, pattern)}
+            matches.append(bool(found))
+            used |= found
+    for pattern in sorted(set(patterns) - used):
+        logging.warning(
+            "config.data.split.keys: %r matches no key of sentences of %s (only * is special)",
+            *(pattern, shards.directory),
+        )
     return np.array(matches, bool)
 
 
-def _any_matches(names: set[str], patterns: list[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns for name in names)
+def _is_held_out(record: Record, pattern: str) -> bool:
+    """Whether the key of a sentence, or that of one of its pictures, matches a pattern."""
+    pictures = record.key.split("+")
+    # The names of pictures may hold a "+" too: so many parts together are what a pattern names.
+    size = 1 + pattern.count("+")
+    parts = ("+".join(pictures[i : i + size]) for i in range(len(pictures) - size + 1))
+    prefix = f"{record.source}/" if "/" in pattern else ""
+    return any(file_names.matches(prefix + key, pattern) for key in {record.key, *parts})
 
 
 def _describe(selection: Selection) -> str:

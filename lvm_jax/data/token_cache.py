@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from lvm_jax import file_names
 from lvm_jax.atomic import write_error
 from lvm_jax.data.records import ID_BYTES
 
@@ -28,7 +29,7 @@ _FEWEST_SORTED_IN = 2**14
 
 def digest(key: str) -> bytes:
     """16 bytes that stand for an image key."""
-    return hashlib.blake2b(key.encode(), digest_size=KEY_BYTES).digest()
+    return hashlib.blake2b(file_names.to_bytes(key), digest_size=KEY_BYTES).digest()
 
 
 class TokenCache:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from absl import logging
 
-from lvm_jax import images
+from lvm_jax import file_kinds, file_names, image_folders
 from lvm_jax.sentences import files, frames
 from lvm_jax.sentences.draws import Draws
 from lvm_jax.sentences.sources import Source
@@ -64,28 +64,32 @@ def find_clips(folder: str) -> dict[str, Callable[[], Clip]]:
     Raises:
         ValueError: no such folder, no clip in it, or two clips of one key.
     """
-    found: dict[str, str] = {}
+    taken: dict[str, pathlib.Path] = {}
     makers: dict[str, Callable[[], Clip]] = {}
     for prefix, root in files.roots(folder):
         stills: dict[pathlib.Path, list[pathlib.Path]] = {}
-        for path in images.list_files(root, images.EXTENSIONS | frames.VIDEO_EXTENSIONS):
+        for path in image_folders.list_files(root, _is_picture_or_video)[0]:
             if frames.holds_frames(path):
-                key = prefix + path.relative_to(root).with_suffix("").as_posix()
-                files.add_unique(found, key, path, folder)
+                key = files.key_of(path, prefix, root)
+                files.require_unique(taken, key, path, folder)
                 makers[key] = functools.partial(_file_clip, key, path)
             else:
                 stills.setdefault(path.parent, []).append(path)
         for parent, paths in stills.items():
             inside = parent.relative_to(root).as_posix()
             key = prefix + inside if inside != "." else prefix.rstrip("/") or root.name
-            files.add_unique(found, key, parent, folder)
+            files.require_unique(taken, key, parent, folder)
             makers[key] = functools.partial(_folder_clip, key, paths)
     if not makers:
         raise ValueError(
             f"folder {folder} holds no clips: neither folders of numbered images nor animations "
-            f"nor videos ({' '.join(sorted(frames.VIDEO_EXTENSIONS))})"
+            f"nor videos ({' '.join(sorted(file_kinds.VIDEO_EXTENSIONS))})"
         )
     return dict(sorted(makers.items()))
+
+
+def _is_picture_or_video(path: pathlib.Path) -> bool:
+    return file_kinds.is_image(path) or file_kinds.is_video(path)
 
 
 def _file_clip(key: str, path: pathlib.Path) -> Clip:
@@ -228,7 +232,9 @@ class AnnotatedVideos(Videos):
         return 2 * self.frames_per_sentence
 
     def _find(self) -> list[Clip]:
-        makers, annotations = find_clips(self.folder), find_clips(self.annotation_folder)
+        makers, annotations = files.align(
+            [find_clips(self.folder), find_clips(self.annotation_folder)]
+        )
         keys = self._select(makers.keys() | annotations.keys())
         sides = {
             "clip": (self.folder, {key: f"clip {key} of {self.folder}" for key in makers}),
@@ -243,7 +249,11 @@ class AnnotatedVideos(Videos):
 
     def _joined(self, clip: Clip, annotation: Clip) -> Clip:
         names = [
-            [pathlib.PurePath(path).stem for path in side.paths] for side in (clip, annotation)
+            [
+                file_names.canonical(file_kinds.without_extension(pathlib.PurePath(path).name))
+                for path in side.paths
+            ]
+            for side in (clip, annotation)
         ]
         if not clip.in_one_file and not annotation.in_one_file and names[0] != names[1]:
             alone = sorted(set(names[0]) ^ set(names[1]), key=files.natural)

@@ -11,7 +11,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lvm_jax import configs
+from lvm_jax import configs, file_names
 from lvm_jax.sentences.kinds import KINDS
 from lvm_jax.sentences.sources import Source
 from lvm_jax.sentences.spec import Sentence
@@ -153,7 +153,7 @@ class Sentences(Sequence[Sentence]):
                 for path in source.listings:
                     digest.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
                 for path in source.files:
-                    digest.update(f"{path}:{_size(path)};".encode())
+                    digest.update(file_names.to_bytes(f"{path}:{_size(path)};"))
             except OSError as error:
                 raise ValueError(
                     f"{source.name}: cannot look at {error.filename}: {error}"

@@ -9,6 +9,8 @@ import hashlib
 
 import numpy as np
 
+from lvm_jax import file_names
+
 _MASK = (1 << 64) - 1
 _STEP = 0x9E3779B97F4A7C15
 _FACTOR_1 = 0xBF58476D1CE4E5B9
@@ -26,7 +28,7 @@ def mix(values: np.ndarray) -> np.ndarray:
 def hash_key(*parts: int | str) -> int:
     """64 bits from integers and strings; the same for ever."""
     texts = [f"s{len(p)}:{p}" if isinstance(p, str) else f"i:{int(p)}" for p in parts]
-    digest = hashlib.sha256("\0".join(texts).encode()).digest()
+    digest = hashlib.sha256(file_names.to_bytes("\0".join(texts))).digest()
     return int.from_bytes(digest[:8], "little")
 
 

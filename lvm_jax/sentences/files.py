@@ -1,21 +1,22 @@
 """Folders -> named files: keys, patterns, partners.
 
-A key is a file's name relative to its folder, without extension. A folder may hold `*` for whole or
-partial folder names; what they stand for then comes first in the key, so that `models/*/color` and
-`models/*/depth` give the same keys.
+A key is a file's name relative to its folder, without extension (one that is unknown belongs to the
+name). A folder may hold `*` for whole or partial folder names; what they stand for then comes first
+in the key, so that `models/*/color` and `models/*/depth` give the same keys. Names that differ only
+in how accents are composed are the same.
 """
 
-import fnmatch
-import glob
 import os
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from absl import logging
 
-from lvm_jax import images
+from lvm_jax import file_kinds, file_names, image_folders
 
+T = TypeVar("T")
 _MOST_NAMED = 3
 _MOST_LOGGED = 1000
 
@@ -50,17 +51,14 @@ def roots(folder: str | os.PathLike) -> list[tuple[str, pathlib.Path]]:
     Raises:
         ValueError: no folder matches the `*`.
     """
-    folder = os.fspath(folder)
-    if "*" not in folder:
-        return [("", pathlib.Path(folder))]
     places = [i for i, part in enumerate(pathlib.Path(folder).parts) if "*" in part]
-    found = []
-    for path in map(pathlib.Path, sorted(glob.glob(folder))):
-        if path.is_dir():
-            found.append(("/".join(path.parts[i] for i in places) + "/", path))
-    if not found:
+    matches = [pathlib.Path(path) for path in file_names.expand(folder) if os.path.isdir(path)]
+    if places and not matches:
         raise ValueError(f"image folder {folder}: no folder matches; check the path and its *")
-    return found
+    if not places:
+        # Where there is none, whoever lists it says so.
+        return [("", *(matches or [pathlib.Path(folder)]))]
+    return [("/".join(path.parts[i] for i in places) + "/", path) for path in matches]
 
 
 def by_stem(folder: str | os.PathLike) -> dict[str, str]:
@@ -70,23 +68,51 @@ def by_stem(folder: str | os.PathLike) -> dict[str, str]:
         ValueError: no such folder, no image in it, or two files of one key.
     """
     found: dict[str, str] = {}
+    taken: dict[str, pathlib.Path] = {}
     for prefix, root in roots(folder):
-        for path in images.list_images(root):
-            key = prefix + path.relative_to(root).with_suffix("").as_posix()
-            add_unique(found, key, path, folder)
+        for path in image_folders.list_images(root):
+            key = key_of(path, prefix, root)
+            require_unique(taken, key, path, folder)
+            found[key] = path.as_posix()
     return dict(sorted(found.items()))
 
 
-def add_unique(
-    found: dict[str, str], key: str, path: pathlib.Path, folder: str | os.PathLike
+def key_of(path: pathlib.Path, prefix: str, root: pathlib.Path) -> str:
+    """The key of a file below one of `roots`."""
+    return prefix + file_kinds.without_extension(path.relative_to(root).as_posix())
+
+
+def require_unique(
+    taken: dict[str, pathlib.Path], key: str, path: pathlib.Path, folder: str | os.PathLike
 ) -> None:
-    """Adds key -> path; refuses a key that is there already."""
-    if key in found:
-        raise ValueError(
-            f"{found[key]} and {path} share the name {key!r}; names without extension must be "
-            f"unique in {os.fspath(folder)}"
-        )
-    found[key] = path.as_posix()
+    """Refuses a key that another file has already; notes it otherwise.
+
+    Args:
+        taken: canonical key -> path, so far.
+        key, path: of a file.
+        folder: of all of them.
+    """
+    other = taken.setdefault(file_names.canonical(key), path)
+    if other is path:
+        return
+    paths = [os.fspath(each) for each in (other, path)]
+    names = {file_kinds.without_extension(each) for each in paths}
+    if len(names) > 1 and len(set(map(file_names.canonical, names))) == 1:
+        first, second = map(ascii, paths)
+        both = f"{first} and {second} have one name, in which accents are composed in two ways"
+    else:
+        first, second = map(file_names.shown, paths)
+        both = f"{first} and {second} share the name {key!r}"
+    raise ValueError(f"{both}; names without extension must be unique in {os.fspath(folder)}")
+
+
+def align(sides: Sequence[Mapping[str, T]]) -> list[dict[str, T]]:
+    """Mappings by key -> the same, with one spelling of each key: that of the first to have it."""
+    spelled: dict[str, str] = {}
+    return [
+        {spelled.setdefault(file_names.canonical(key), key): value for key, value in side.items()}
+        for side in sides
+    ]
 
 
 def natural(name: str) -> list[tuple[int, str]]:
@@ -111,10 +137,10 @@ def select(
     keys = sorted(keys)
     for field, patterns in {"include": include, "exclude": exclude}.items():
         for pattern in patterns:
-            if not any(fnmatch.fnmatchcase(key, pattern) for key in keys):
+            if not any(file_names.matches(key, pattern) for key in keys):
                 raise ValueError(
                     f"{name}.{field}: pattern {pattern!r} matches no image in {folder}; patterns "
-                    f"match names without extension, such as {keys[0]!r}"
+                    f"(only * is special) match names without extension, such as {keys[0]!r}"
                 )
     kept = [
         key
@@ -129,13 +155,13 @@ def select(
 
 
 def _matches(key: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
+    return any(file_names.matches(key, pattern) for pattern in patterns)
 
 
 def named(texts: Sequence[str]) -> str:
     """The first few of many names, and how many more there are."""
     more = f" (and {len(texts) - _MOST_NAMED} more)" if len(texts) > _MOST_NAMED else ""
-    return ", ".join(texts[:_MOST_NAMED]) + more
+    return ", ".join(map(file_names.shown, texts[:_MOST_NAMED])) + more
 
 
 def listed(heading: str, texts: Sequence[str]) -> str:
@@ -147,7 +173,7 @@ def listed(heading: str, texts: Sequence[str]) -> str:
     """
     if len(texts) > _MOST_NAMED:
         for text in texts[:_MOST_LOGGED]:
-            logging.warning("%s: %s", heading, text)
+            logging.warning("%s: %s", heading, file_names.shown(text))
         if len(texts) > _MOST_LOGGED:
             logging.warning("%s: (and %d more)", heading, len(texts) - _MOST_LOGGED)
     return named(texts)

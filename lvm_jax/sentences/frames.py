@@ -7,33 +7,25 @@ since seeking is exact in few formats; going forwards costs each frame once.
 import collections
 import functools
 import os
-import pathlib
 import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import PIL.Image
 
-from lvm_jax import images
+from lvm_jax import file_kinds, images
+from lvm_jax.file_kinds import is_video
 
-VIDEO_EXTENSIONS = frozenset(
-    [".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts"]
-    + [".webm", ".wmv", ".y4m"]
-)
 _ANIMATION_EXTENSIONS = frozenset([".gif", ".webp"])
 _MOST_OPEN = 8
-
-
-def is_video(path: str | os.PathLike) -> bool:
-    """Whether PyAV is to read the file."""
-    return pathlib.Path(path).suffix.lower() in VIDEO_EXTENSIONS
 
 
 def holds_frames(path: str | os.PathLike) -> bool:
     """Whether a file is a video, or an animation of more than one frame."""
     if is_video(path):
         return True
-    if pathlib.Path(path).suffix.lower() not in _ANIMATION_EXTENSIONS:
+    known = file_kinds.extension(path)
+    if known in file_kinds.image_extensions() - _ANIMATION_EXTENSIONS:
         return False
     try:
         with PIL.Image.open(path) as image:

@@ -39,7 +39,8 @@ class Source:
         folder: where the images are; folders inside it are searched too, and `*` stands for any
             folder name.
         name: what reports call this source; the kind if empty. It seeds the source's draws.
-        include: shell patterns on relative names; only pictures that match one are used.
+        include: patterns on relative names without extension, in which `*` stands for any text and
+            nothing else is special; only pictures that match one are used.
         exclude: the same, for pictures that are left out, such as held-out ones.
         sentences_per_epoch: how many sentences an epoch has; 0 shows every picture once.
         crop: a random square, its side this share of the short side (smallest, largest); None
@@ -178,8 +179,8 @@ class Source:
         Raises:
             ValueError: what `_select` refuses, or files without a partner (named).
         """
-        sides = {what: (folder, files.by_stem(folder)) for what, folder in folders.items()}
-        found = [paths for _, paths in sides.values()]
+        found = files.align([files.by_stem(folder) for folder in folders.values()])
+        sides = {what: (folders[what], paths) for what, paths in zip(folders, found)}
         keys = self._select(set().union(*found))
         files.require_partners(self.name, keys, sides)
         return [(key, *(paths[key] for paths in found)) for key in keys]

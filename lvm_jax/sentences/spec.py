@@ -82,7 +82,10 @@ class ImageRef:
             if value is not None
         )
         flip = "flip" if self.flip else ""
-        return f"{self.path}{frame}|{crop}|{flip}|{self.derivation}({given}){more}"
+        # A name with the signs that part a key could be taken for a name and what follows it.
+        marked = any(sign in self.path for sign in "#|")
+        path = f"|{len(self.path)}|{self.path}" if marked else self.path
+        return f"{path}{frame}|{crop}|{flip}|{self.derivation}({given}){more}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

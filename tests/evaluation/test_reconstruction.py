@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from lvm_jax import images
+from lvm_jax import image_folders, images
 from lvm_jax.evaluation import image_metrics, reconstruction
 from lvm_jax.tokenizer import codec
 
@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
 
 
 def test_every_image_is_measured_whatever_the_batches(tokenizer, folder):
-    paths = images.list_images(folder)
+    paths = image_folders.list_images(folder)
     seen = []
     found = reconstruction.reconstruct(
         tokenizer, paths, num_shown=3, batch_size=2, progress=seen.append
@@ -93,7 +93,7 @@ def test_the_tool_writes_a_picture_and_numbers(tokenizer, folder, tmp_path):
     assert images.read_image(tmp_path / "out" / "x.png").shape == (2 * 18 + 2, 2 * 18 + 2, 3)
     report = json.loads((tmp_path / "out" / "x.json").read_text())
     assert report["num_images"] == 5 and report["fingerprint"] == tokenizer.fingerprint
-    paths = images.list_images(folder)
+    paths = image_folders.list_images(folder)
     expected = reconstruction.reconstruct(tokenizer, paths).report()
     assert [row["path"] for row in report["images"]] == [str(path) for path in paths]
     assert report["mean"]["psnr"] == pytest.approx(expected["mean"]["psnr"], rel=1e-5)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -114,3 +115,26 @@ def test_print_config_prints_the_whole_config_and_runs_nothing(command, section)
         experiment = transformer_job.build_experiment(values)
         assert configs.to_dict(experiment) == values, "defaults are filled in"
         assert values["mesh"] == {"data": -1, "fsdp": 16, "tensor": 1}
+
+
+PROGRAM = """
+import cli
+from absl import logging
+
+def main(name):
+    logging.warning("%s", name)
+    print(name)
+    raise ValueError(f"cannot read {name}")
+
+cli.run(main, ["NAME"])
+"""
+
+
+def test_names_that_are_no_text_are_printed_and_logged():
+    name = os.fsdecode(b"caf\xe9")
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/tools:{ROOT}"}
+    command = [sys.executable, "-c", PROGRAM, name]
+    result = subprocess.run(command, capture_output=True, env=environment, text=True)
+    assert result.returncode == 2 and result.stdout == "caf\\udce9\n"
+    warning, error = result.stderr.splitlines()
+    assert warning.endswith(" caf\\udce9") and error.endswith("cannot read caf\\udce9")
