@@ -1,14 +1,21 @@
 """The arrays of a run's checkpoints; which run a directory holds is said by `workdir`.
 
-Checkpoints are written in the background and appear under their step only when whole, so a run that
-is killed at any moment leaves its last good one. The tree on disk has readable string keys and does
-not depend on a module library, an optimizer's classes or a mesh.
+Checkpoints are written in the background and appear under their step only when whole and with the
+checksums of their files, so a run that is killed at any moment leaves its last good one, and what a
+disk loses or alters later is noticed. The tree on disk has readable string keys and does not depend
+on a module library, an optimizer's classes or a mesh.
+
+workdir/checkpoints/<step>/state/          parameters, moments and counters
+workdir/checkpoints/<step>/config/         the resolved config
+workdir/checkpoints/<step>/totals/         sums over all steps, such as tokens with a loss
+workdir/checkpoints/<step>/checksums.json  see `checksums`
+workdir/checkpoints/<step>.damaged/        see `recovery`
 """
 
 import json
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,12 +23,17 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from lvm_jax.training import checksums, recovery
 from lvm_jax.training.workdir import FOLDER, read_config, steps
+
+_UNFINISHED = ocp.path.atomicity_types.TMP_DIR_SUFFIX
+# Written once more when a checkpoint gets its name: nothing that is restored is in them.
+_LAST_FILES = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
 
 def _remove_unfinished(folder: pathlib.Path) -> None:
     for found in folder.iterdir() if folder.is_dir() else ():
-        if found.is_dir() and not found.name.isdecimal():
+        if found.is_dir() and _UNFINISHED in found.name:
             logging.info("removing the unfinished checkpoint %s", found)
             shutil.rmtree(found)
 
@@ -39,6 +51,7 @@ class Checkpoints:
         """
         self.folder = pathlib.Path(workdir).absolute() / FOLDER
         self._config = json.loads(json.dumps(config))
+        self._writing: int | None = None
         if jax.process_index() == 0:
             _remove_unfinished(self.folder)
         self._manager = ocp.CheckpointManager(
@@ -48,7 +61,10 @@ class Checkpoints:
                 create=True,
                 # A folder that cannot be made fails at once; in the background, the threads that
                 # wait for it would hang until their timeout.
-                async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+                async_options=ocp.AsyncOptions(
+                    create_directories_asynchronously=False,
+                    post_finalization_callback=self._note_checksums,
+                ),
             ),
         )
 
@@ -56,8 +72,13 @@ class Checkpoints:
         """The newest whole checkpoint."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any) -> None:
+    def save(self, step: int, state: Any, totals: Mapping[str, int] | None = None) -> None:
         """Starts writing a checkpoint; the caller may donate `state` as soon as this returns.
+
+        Args:
+            step: updates made so far.
+            state: the arrays.
+            totals: sums over all these updates, by name.
 
         Raises:
             OSError: this or the previous checkpoint could not be written; names what to do.
@@ -65,26 +86,57 @@ class Checkpoints:
         if step == self.latest_step():
             return
         arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(to_plain(state)), config=ocp.args.JsonSave(self._config)
+            state=ocp.args.StandardSave(to_plain(state)),
+            config=ocp.args.JsonSave(self._config),
+            totals=ocp.args.JsonSave(dict(totals or {})),
         )
-        self._explain_failure(
-            step, state, lambda: self._manager.save(step, args=arguments, force=True)
-        )
+
+        def start() -> None:
+            self._finish_previous()
+            # It would be made again with all its parents, and hide what happened.
+            if not self.folder.is_dir():
+                raise FileNotFoundError(f"{self.folder} is gone")
+            self._writing = step
+            marks = {recovery.HAS_CHECKSUMS: True}
+            try:
+                self._manager.save(step, args=arguments, force=True, custom_metadata=marks)
+            except BaseException:
+                self._writing = None
+                raise
+
+        self._explain_failure(step, state, start)
 
     def wait(self, step: int, state: Any) -> None:
         """Returns when everything is on disk; raises as `save` does."""
-        self._explain_failure(step, state, self._manager.wait_until_finished)
+        self._explain_failure(step, state, self._finish_previous)
 
-    def _explain_failure(self, step: int, state: Any, write) -> None:
+    def _finish_previous(self) -> None:
+        try:
+            self._manager.wait_until_finished()
+        finally:
+            written, self._writing = self._writing, None
+        if written is not None and jax.process_index() == 0:
+            checksums.note_rest(self.folder / str(written))
+
+    def _note_checksums(self) -> None:
+        """Called on process 0 when all files are written and before they get their step's name."""
+        checksums.note(self.folder / f"{self._writing}{_UNFINISHED}", leave_out=_LAST_FILES)
+
+    def _explain_failure(self, step: int, state: Any, write: Callable[[], None]) -> None:
         try:
             write()
         # Storage errors arrive as OSError, ValueError or RuntimeError, depending on the layer.
         except (OSError, ValueError, RuntimeError) as error:
-            free, need = shutil.disk_usage(self.folder).free, num_bytes(state)
+            if not self.folder.is_dir():
+                raise FileNotFoundError(
+                    f"cannot write checkpoints (noticed at step {step}): {self.folder} is gone"
+                ) from error
+            free, needed = shutil.disk_usage(self.folder).free, num_bytes(state)
+            need = f", at most {needed / 1e9:.3g} GB needed" if needed else ""
             raise OSError(
                 f"cannot write checkpoints to {self.folder} (noticed at step {step}; "
-                f"{free / 1e9:.3g} GB free, at most {need / 1e9:.3g} GB needed): "
-                f"{first_line(error)}; make room on that disk, or make it writable"
+                f"{free / 1e9:.3g} GB free{need}): {first_line(error)}; make room on that disk, "
+                "or make it writable"
             ) from error
 
     def restore(self, abstract_state: Any, step: int | None = None) -> Any:
@@ -106,13 +158,24 @@ class Checkpoints:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"cannot restore {self.folder / str(step)}: {first_line(error)}; it is damaged or "
-                "of another model; remove that step's folder to use an earlier one"
+                "of another model or optimizer; remove that step's folder to use an earlier one"
             ) from error
         return from_plain(restored.state, abstract_state)
 
+    def totals(self, step: int) -> dict[str, int]:
+        """The `totals` of a checkpoint; empty where it was written without any."""
+        if not (self.folder / str(step) / "totals").is_dir():
+            return {}
+        arguments = ocp.args.Composite(totals=ocp.args.JsonRestore())
+        return self._manager.restore(step, args=arguments).totals
+
     def close(self) -> None:
-        """Waits for a save that is under way, then lets go of the folder."""
-        self._manager.close()
+        """Waits for a save that is under way, then lets go of the folder; raises as `save` does."""
+        try:
+            if self._writing is not None:
+                self._explain_failure(self._writing, {}, self._finish_previous)
+        finally:
+            self._manager.close()
 
 
 def load_params(
@@ -124,7 +187,7 @@ def load_params(
 
     Args:
         workdir: a training directory.
-        step: which checkpoint; the newest when None.
+        step: which checkpoint; the newest that is whole when None.
 
     Returns:
         (parameters as a nested dict of numpy arrays, the resolved config).
@@ -137,9 +200,17 @@ def load_params(
     saved = steps(workdir)
     if not saved:
         raise ValueError(f"{workdir} has no checkpoint yet; train until the first one is saved")
-    step = max(saved) if step is None else step
-    if step not in saved:
+    if step is None:
+        found = recovery.newest_whole(workdir)
+        recovery.warn(workdir, found, "reading")
+        step = found.step
+    elif step not in saved:
         raise ValueError(f"{workdir} has no checkpoint of step {step}; it has {sorted(saved)}")
+    elif damage := recovery.find_damage(workdir / FOLDER / str(step)):
+        raise ValueError(
+            f"cannot read {workdir / FOLDER / str(step)}: {damage}; name another of "
+            f"{sorted(saved)}, or restore it from a copy"
+        )
     manager = ocp.CheckpointManager(
         workdir / FOLDER,
         # What orbax would otherwise warn about is said outright: it saves and makes nothing here.

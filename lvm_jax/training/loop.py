@@ -5,7 +5,6 @@ know. A run that is started again with the same workdir goes on after its newest
 because batches are a function of the step, it sees the very next rows.
 """
 
-import contextlib
 import dataclasses
 import math
 import pathlib
@@ -19,11 +18,10 @@ from absl import logging
 
 from lvm_jax import trees
 from lvm_jax.training import checkpoints as checkpoints_lib
-from lvm_jax.training import durations
+from lvm_jax.training import durations, finite, processes, recovery, stopping
 from lvm_jax.training import metrics as metrics_lib
 from lvm_jax.training import speed as speed_lib
 from lvm_jax.training import workdir as workdir_lib
-from lvm_jax.training.stopping import RunError, RunStoppedError, StopSignal
 from lvm_jax.version import __version__
 
 State = Any
@@ -95,7 +93,7 @@ def run(
     after_save: Callable[[int, State], None] | None = None,
     summary: Sequence[str] = (),
 ) -> State | None:
-    """Trains from the newest checkpoint in `workdir`, or from the start, to `config.num_steps`.
+    """Trains from the newest whole checkpoint in `workdir`, or from the start, to the last step.
 
     Args:
         config: with all durations in steps (`LoopConfig.resolve`).
@@ -117,7 +115,8 @@ def run(
         The final state, or None when the run was finished before.
 
     Raises:
-        ValueError: the workdir is another run's or cannot be written; nothing was touched.
+        ValueError: the workdir is another run's, cannot be written, or has checkpoints of which
+            none is whole; nothing was touched.
         RunError: training failed; the message names the step and the last checkpoint.
         RunStoppedError: SIGTERM or SIGINT arrived; the state was saved.
     """
@@ -133,11 +132,15 @@ def run(
         accept_changed_data=config.accept_changed_data,
         accept_key=accept_key,
     )
-    done = workdir_lib.latest_step(workdir)
-    if done is not None and done >= config.num_steps:
-        _log("finished before: %s is at step %d; raise loop.num_steps to go on", workdir, done)
+    found = recovery.newest_whole(workdir, together=True)
+    recovery.warn(workdir, found, "going on from")
+    if found.step is not None and found.step >= config.num_steps:
+        _log(
+            "finished before: %s is at step %d; raise loop.num_steps to go on", workdir, found.step
+        )
         return None
-    with _explained(workdir), StopSignal() as stop:
+    recovery.set_aside(workdir, found)
+    with stopping.explained(workdir), stopping.StopSignal() as stop:
         trained = _Run(
             config, workdir, resolved, train_step, work, evaluators or {}, after_save, stop
         )
@@ -156,25 +159,27 @@ class _Run:
             self.workdir, resolved, keep=config.keep_checkpoints
         )
         self.speed = speed_lib.Speed(work)
+        self.totals = dict.fromkeys(work.totals, 0)
         self.data_metrics: Callable[[int], Mapping[str, float]] = lambda step: {}
 
     def train(self, init_state, batches, summary) -> State:
         """The loop. Its order matters and is the same for every training."""
-        start, state = self._restore_or_init(init_state)
-        self._log_start(start, state, summary)
-        num_steps, main = self.config.num_steps, jax.process_index() == 0
-        self.writer = metrics_lib.MetricsWriter(
-            self.workdir, start_step=start, tensorboard=self.config.tensorboard, active=main
-        )
-        self.progress = metrics_lib.Progress(
-            start_step=start, num_steps=num_steps, unit=self.work.unit, active=main
-        )
-        self.pending = None
-        with contextlib.ExitStack() as stack:
-            for resource in (self.checkpoints, self.writer, self.progress):
-                stack.callback(resource.close)
+        with stopping.Closing() as closing:
+            closing.add(self.checkpoints.close)
+            start, state = self._restore_or_init(init_state)
+            self._log_start(start, state, summary)
+            num_steps, main = self.config.num_steps, jax.process_index() == 0
+            self.writer = metrics_lib.MetricsWriter(
+                self.workdir, start_step=start, tensorboard=self.config.tensorboard, active=main
+            )
+            closing.add(self.writer.close)
+            self.progress = metrics_lib.Progress(
+                start_step=start, num_steps=num_steps, unit=self.work.unit, active=main
+            )
+            closing.add(self.progress.close)
+            self.pending = None
             source = batches(start)
-            stack.callback(getattr(source, "close", lambda: None))
+            closing.add(getattr(source, "close", lambda: None))
             for step in range(start, num_steps):
                 # 1. Evaluate what `step` updates have made; 2. save it, if its loss was finite.
                 self._evaluate_and_save(step, state, resumed=step == start)
@@ -206,28 +211,37 @@ class _Run:
             ),
             abstract,
         )
-        return step, self.checkpoints.restore(placed)
+        state = self.checkpoints.restore(placed, step)
+        found = self.checkpoints.totals(step)
+        for name in self.totals.keys() - found.keys():
+            _log("train/%s is not counted: the checkpoint of step %d has no such sum", name, step)
+        self.totals = {name: found[name] for name in self.totals.keys() & found.keys()}
+        return step, state
 
     def _evaluate_and_save(self, step: int, state: State, resumed: bool) -> None:
-        stopping = self.stop.requested(step)
+        signal = self.stop.requested(step)
         evaluate, save = (
-            every > 0 and step % every == 0 and step > 0 and not resumed
+            every > 0 and step % every == 0 and step > 0
             for every in (self.config.eval_every, self.config.checkpoint_every)
         )
-        if not (evaluate or save or stopping):
+        save &= not resumed
+        if evaluate and resumed:
+            # Due when the run was stopped: made now, unless its line is there already.
+            evaluate = not processes.first_says(self.writer.last_evaluation == step)
+        if not (evaluate or save or signal):
             return
         # The newest metrics decide whether this state is good; a bad one never replaces a good one.
         self._read_pending()
         with self.speed.paused():
-            if evaluate and not stopping:
+            if evaluate and not signal:
                 self._evaluate(step, state)
-            if (save or stopping) and step > 0:
+            if (save or signal) and step > 0:
                 self._save(step, state)
-        if stopping:
+        if signal:
             self.checkpoints.wait(step, state)
-            raise RunStoppedError(
-                f"stopped by {stopping.name} at step {step}; {_resume_hint(self.workdir)}",
-                stopping.value,
+            hint = stopping.resume_hint(self.workdir, just_saved=step or None)
+            raise stopping.RunStoppedError(
+                f"stopped by {signal.name} at step {step}; {hint}", signal.value
             )
 
     def _evaluate(self, step: int, state: State) -> None:
@@ -236,12 +250,24 @@ class _Run:
             for name, evaluator in self.evaluators.items()
             for key, value in evaluator(state)
         }
+        bad = [f"{key} is {value}" for key, value in values.items() if not math.isfinite(value)]
+        if bad:
+            raise FloatingPointError(
+                f"step {step}: {', '.join(bad)}; this state was not saved; lower "
+                "optimizer.peak_lr or look at the held-out data"
+            )
         if values:
             self.writer.write(step, values)
             _log("step %d: %s", step, ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
 
     def _save(self, step: int, state: State) -> None:
-        self.checkpoints.save(step, state)
+        bad = finite.first_not_finite(state)
+        if bad is not None:
+            raise FloatingPointError(
+                f"step {step}: its update left NaN or infinity in {bad}, although its loss was "
+                "finite; this state was not saved; lower optimizer.peak_lr"
+            )
+        self.checkpoints.save(step, state, self.totals)
         if self.after_save is not None:
             self.after_save(step, state)
 
@@ -257,13 +283,16 @@ class _Run:
                     f"step {step}: {key} is {value}; lower optimizer.peak_lr or look at the batch "
                     f"of step {step - 1}"
                 )
+        for name in self.totals:
+            self.totals[name] += round(values[self.work.totals[name]])
         first = self.speed.step_done()
         if first is not None:
             _log("first step took %.1f s, compilation included", first)
             self.progress.first_step_done()
         self.progress.update(values.get("loss"), self.speed.recent())
         if step % self.config.log_every == 0 or step == self.config.num_steps:
-            seen = {f"train/{self.work.unit}_seen": step * self.work.units_per_step}
+            seen = {f"{self.work.unit}_seen": step * self.work.units_per_step, **self.totals}
+            seen = {f"train/{name}": count for name, count in seen.items()}
             train = {f"train/{key}": value for key, value in values.items()}
             measured = {**self.speed.take_window(), **self.data_metrics(step)}
             self.writer.write(step, {**train, **seen, **measured})
@@ -289,30 +318,6 @@ class _Run:
             _log("resuming from the checkpoint of step %d of %d", start, self.config.num_steps)
         else:
             _log("starting: %d steps", self.config.num_steps)
-
-
-@contextlib.contextmanager
-def _explained(workdir: pathlib.Path):
-    """Adds to every failure where the last checkpoint is and how to resume."""
-    try:
-        yield
-    except RunError:
-        raise
-    except (OSError, ValueError, RuntimeError, FloatingPointError) as error:
-        cause = " ".join(str(error).split())[:1000]
-        raise RunError(f"training failed: {cause}; {_resume_hint(workdir)}") from error
-    except Exception:
-        # A bug of ours: its traceback matters, so only add to it.
-        logging.error("training failed; %s", _resume_hint(workdir))
-        raise
-
-
-def _resume_hint(workdir: pathlib.Path) -> str:
-    step = workdir_lib.latest_step(workdir)
-    if step is None:
-        return f"no checkpoint was saved in {workdir}; the same command starts over"
-    folder = pathlib.Path(workdir) / workdir_lib.FOLDER / str(step)
-    return f"the last good checkpoint is {folder}; the same command resumes from it"
 
 
 def _log(message: str, *values: Any) -> None:

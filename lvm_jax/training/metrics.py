@@ -1,6 +1,8 @@
 """Numbers of a run: JSON lines, TensorBoard, a progress bar."""
 
+import io
 import json
+import os
 import pathlib
 import sys
 import time
@@ -18,8 +20,12 @@ FILE = "metrics.jsonl"
 class MetricsWriter:
     """Appends {"step": 10, "time": ..., "train/loss": ...} lines to workdir/metrics.jsonl.
 
-    A resumed run drops the lines after the step it resumes from, and a last line that was cut
-    short, so that every step appears once. Only process 0 should have a writer that is `active`.
+    A line is whole or not there. A resumed run drops the lines after the step it resumes from, so
+    that every step appears once; so do the points in TensorBoard, which is written anew from the
+    lines. Only process 0 should have a writer that is `active`.
+
+    Attributes:
+        last_evaluation: the last step before this run that has values of an evaluation.
     """
 
     def __init__(
@@ -40,34 +46,49 @@ class MetricsWriter:
 
         Raises:
             ValueError: `tensorboard` without the tensorboardX package.
+            atomic.WriteError: the file cannot be written.
         """
         self._path = pathlib.Path(workdir) / FILE
-        self._file = self._board = None
+        self._file = self._board = self.last_evaluation = None
         if not active:
             return
-        _keep_until(self._path, start_step)
-        # Unbuffered: a line is on disk or its write fails, and closing has nothing left to write.
-        self._file = self._path.open("ab", buffering=0)
+        kept = _keep_until(self._path, start_step)
+        for line in kept:
+            if any(key.startswith("eval/") for key in line):
+                self.last_evaluation = line["step"]
+        try:
+            # Unbuffered: a line is on disk or its write fails, and closing has nothing to write.
+            self._file = self._path.open("ab", buffering=0)
+        except OSError as error:
+            raise atomic.write_error(self._path, error) from error
         if tensorboard:
-            folder = pathlib.Path(workdir) / "tensorboard"
-            self._board = _summary_writer()(str(folder), purge_step=start_step + 1)
+            self._board = _new_board(self._path.parent / "tensorboard")
+            for line in kept:
+                self._draw(line)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one line.
 
         Raises:
             atomic.WriteError: the disk is full or read-only; names the file.
+            FileNotFoundError: somebody removed it.
         """
         if self._file is None:
             return
+        if not self._path.exists():
+            raise FileNotFoundError(f"{self._path} was removed while the run was on")
         line = {"step": step, "time": round(time.time(), 3), **values}
         try:
-            self._file.write((json.dumps(line) + "\n").encode())
+            _append(self._file, (json.dumps(line) + "\n").encode())
         except OSError as error:
             raise atomic.write_error(self._path, error) from error
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+            self._draw(line)
+
+    def _draw(self, line: Mapping[str, Any]) -> None:
+        for name, value in line.items():
+            if name not in ("step", "time"):
+                self._board.add_scalar(name, value, line["step"], walltime=line["time"])
 
     def close(self) -> None:
         for output in (self._file, self._board):
@@ -75,19 +96,47 @@ class MetricsWriter:
                 output.close()
 
 
+def _append(file: io.FileIO, data: bytes) -> None:
+    """All of the bytes or, with an error, none of them."""
+    length, written = os.fstat(file.fileno()).st_size, 0
+    try:
+        while written < len(data):
+            # A disk that is nearly full takes a part, and says only then that it is full.
+            written += file.write(data[written:])
+    except OSError:
+        if written:
+            file.truncate(length)
+        raise
+
+
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
-    """All whole lines of a run's metrics.jsonl; an empty list when there is none."""
+    """All whole lines of a run's metrics.jsonl; an empty list when there is none.
+
+    What is no such line is left out with a warning that names file and line: a killed run may have
+    left its last one unfinished.
+    """
     path = pathlib.Path(workdir) / FILE
     if not path.exists():
         return []
+    *ended, last = path.read_bytes().split(b"\n")
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            lines.append(json.loads(line))
-        except json.JSONDecodeError:
-            # A killed run may leave its last line unfinished.
-            logging.warning("%s: dropped an unfinished line", path)
+    for number, text in enumerate([*ended, last] if last else ended, 1):
+        line = _parse(text)
+        if line is not None:
+            lines.append(line)
+        elif number > len(ended):
+            logging.warning("%s: its last line, %d, is unfinished and left out", path, number)
+        else:
+            logging.warning("%s: line %d is damaged and left out: %.80r", path, number, text)
     return lines
+
+
+def _parse(text: bytes) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:  # no JSON, or no UTF-8
+        return None
+    return line if isinstance(line, dict) and isinstance(line.get("step"), int) else None
 
 
 def training_seconds(lines: Sequence[Mapping[str, Any]]) -> float:
@@ -100,11 +149,14 @@ def training_seconds(lines: Sequence[Mapping[str, Any]]) -> float:
     return total
 
 
-def _keep_until(path: pathlib.Path, step: int) -> None:
-    if not path.exists():
-        return
+def _keep_until(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
+    """Makes a file's lines those that are whole and of no later step, and returns them."""
     kept = [line for line in read_metrics(path.parent) if line["step"] <= step]
-    atomic.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    text = "".join(json.dumps(line) + "\n" for line in kept)
+    # Left alone where nothing is to be dropped: a full disk need not stop a run so early.
+    if path.exists() and path.read_bytes() != text.encode():
+        atomic.write_text(path, text)
+    return kept
 
 
 def require_tensorboard() -> None:
@@ -120,6 +172,14 @@ def _summary_writer() -> Any:
             "loop.tensorboard=True needs tensorboardX; install lvm_jax[tensorboard]"
         ) from error
     return tensorboardX.SummaryWriter
+
+
+def _new_board(folder: pathlib.Path) -> Any:
+    """A writer of event files in place of those that are there."""
+    # tensorboardX writes late and cannot take back: a killed run leaves gaps and later steps.
+    for old in folder.glob("events.out.tfevents.*"):
+        old.unlink()
+    return _summary_writer()(str(folder))
 
 
 class Progress:

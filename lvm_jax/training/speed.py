@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import jax
 
@@ -17,12 +17,14 @@ class Work:
         units_per_step: in the global batch.
         flops_per_step: of the model, over all devices; None when unknown.
         peak_flops_per_device: per second; None when unknown.
+        totals: name -> the metric of a step whose sum over all steps is logged as train/<name>.
     """
 
     unit: str
     units_per_step: int
     flops_per_step: float | None = None
     peak_flops_per_device: float | None = None
+    totals: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class Speed:

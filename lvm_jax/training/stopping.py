@@ -2,10 +2,15 @@
 
 import contextlib
 import os
+import pathlib
 import signal
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+from absl import logging
+
+from lvm_jax.training import recovery, workdir
 
 
 class RunError(RuntimeError):
@@ -56,3 +61,98 @@ class StopSignal:
 
             return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else None
         return self._received
+
+
+class Closing:
+    """Closes what was opened, the last first. The first error stays the one that is raised."""
+
+    def __init__(self):
+        self._closers: list[Callable[[], None]] = []
+
+    def add(self, close: Callable[[], None]) -> None:
+        """Something to call at the end."""
+        self._closers.append(close)
+
+    def __enter__(self) -> "Closing":
+        return self
+
+    def __exit__(self, _kind: Any, error: BaseException | None, _traceback: Any) -> None:
+        failed_before = error is not None
+        for close in reversed(self._closers):
+            try:
+                close()
+            except Exception as later:
+                if error is None:
+                    error = later
+                else:
+                    logging.warning("and then, in closing: %s", _one_line(later))
+        if error is not None and not failed_before:
+            raise error
+
+
+@contextlib.contextmanager
+def explained(directory: pathlib.Path) -> Iterator[None]:
+    """Adds to every failure of a run where its last whole checkpoint is and how to resume."""
+    try:
+        yield
+    except RunError:
+        raise
+    except FloatingPointError as error:
+        hint = resume_hint(directory, if_repeated=True)
+        raise RunError(f"training failed: {_one_line(error)}; {hint}") from error
+    except (OSError, ValueError, RuntimeError) as error:
+        if isinstance(error, OSError) and not pathlib.Path(directory).is_dir():
+            # Whatever could not be written first is no news.
+            raise RunError(f"training failed: {resume_hint(directory)}") from error
+        raise RunError(f"training failed: {_one_line(error)}; {resume_hint(directory)}") from error
+    except Exception:
+        # A bug of ours: its traceback matters, so only add to it.
+        logging.error("training failed; %s", resume_hint(directory))
+        raise
+
+
+def resume_hint(
+    directory: pathlib.Path, *, just_saved: int | None = None, if_repeated: bool = False
+) -> str:
+    """From where a run can go on, in one line without a full stop.
+
+    Args:
+        directory: the run's.
+        just_saved: a step whose checkpoint needs no looking at.
+        if_repeated: also how to go back further, as the same failure would come again from there.
+    """
+    folder = pathlib.Path(directory) / workdir.FOLDER
+    if not folder.is_dir():
+        return (
+            f"{folder} is gone: it was removed, moved or unmounted while the run was on; bring it "
+            "back and the same command resumes, else it starts over"
+        )
+    whole = [just_saved] if just_saved is not None else _whole_steps(directory)
+    if not whole:
+        return f"no whole checkpoint is in {folder}; the same command starts over"
+    hint = f"the last good checkpoint is {folder / str(whole[0])}; the same command resumes from it"
+    if if_repeated:
+        earlier = (
+            f"from {folder / str(whole[1])}" if whole[1:] else "over, or choose another workdir"
+        )
+        hint += (
+            f"; if that ends the same way, its parameters may be spoiled already: remove "
+            f"{folder / str(whole[0])} to go on {earlier}"
+        )
+    return hint
+
+
+def _whole_steps(directory: pathlib.Path) -> list[int]:
+    """The newest first."""
+    folder = pathlib.Path(directory) / workdir.FOLDER
+    # Several processes should end soon, and would all read the same.
+    sizes_only = jax.process_count() > 1
+    return [
+        step
+        for step in sorted(workdir.steps(directory), reverse=True)
+        if recovery.find_damage(folder / str(step), sizes_only=sizes_only) is None
+    ]
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:1000]

@@ -228,6 +228,7 @@ def _work(experiment: TransformerExperiment) -> speed.Work:
         units_per_step=tokens,
         flops_per_step=tokens * flops.train_flops_per_token(experiment.model, context),
         peak_flops_per_device=None if peak is None else peak.flops,
+        totals={"tokens_with_loss_seen": "tokens"},
     )
 
 

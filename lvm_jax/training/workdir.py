@@ -132,14 +132,15 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
 
 
 def latest_step(workdir: pathlib.Path) -> int | None:
-    """The newest whole checkpoint, without opening it."""
+    """The newest checkpoint, without opening it: `recovery` finds the newest that is whole."""
     return max(steps(workdir), default=None)
 
 
 def steps(workdir: pathlib.Path) -> list[int]:
     """The steps of all checkpoints, in no order, without opening them."""
     folder = pathlib.Path(workdir) / FOLDER
-    # Unfinished checkpoints have a longer name until they are whole.
     if not folder.is_dir():
         return []
-    return [int(found.name) for found in folder.iterdir() if found.name.isdecimal()]
+    # Unfinished and damaged checkpoints have longer names.
+    named = (found for found in folder.iterdir() if found.name.isdecimal())
+    return [int(found.name) for found in named if found.is_dir()]

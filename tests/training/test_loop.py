@@ -5,63 +5,12 @@ import os
 import signal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy import RESOLVED, batches, losses, run, steps_on_disk
 
-from lvm_jax.training import durations, loop, metrics, speed, stopping
+from lvm_jax.training import durations, loop, metrics, stopping
 from lvm_jax.training import workdir as workdir_lib
-
-RESOLVED = {"model": {"dim": 4}, "seed": 0, "data_fingerprint": "a"}
-
-
-@jax.jit
-def init_state():
-    return {"params": {"w": jnp.ones((4,))}, "moments": (jnp.zeros(4),), "step": jnp.int32(0)}
-
-
-def _step(state, batch):
-    w, moment = state["params"]["w"], state["moments"][0]
-    loss = jnp.mean((w - batch) ** 2)
-    moment = 0.9 * moment + (w - batch)
-    new = {"params": {"w": w - 0.1 * moment}, "moments": (moment,), "step": state["step"] + 1}
-    return new, {"loss": loss}
-
-
-train_step = jax.jit(_step, donate_argnums=0)
-
-
-def batches(start):
-    step = start
-    while True:
-        yield np.random.default_rng(step).normal(size=4).astype(np.float32)
-        step += 1
-
-
-def run(workdir, num_steps=12, *, step=train_step, source=batches, **options):
-    config = {"log_every": 1, "checkpoint_every": 5, **options.pop("config", {})}
-    return loop.run(
-        loop.LoopConfig(num_steps=num_steps, **config),
-        workdir=workdir,
-        resolved=options.pop("resolved", RESOLVED),
-        init_state=init_state,
-        train_step=step,
-        batches=source,
-        work=speed.Work(unit="images", units_per_step=2),
-        **options,
-    )
-
-
-def losses(workdir):
-    return [
-        (line["step"], line["train/loss"])
-        for line in metrics.read_metrics(workdir)
-        if "train/loss" in line
-    ]
-
-
-def steps_on_disk(workdir):
-    return sorted(int(p.name) for p in (workdir / workdir_lib.FOLDER).iterdir())
 
 
 def test_stopping_and_going_on_changes_nothing(tmp_path):

@@ -1,0 +1,66 @@
+import json
+
+import numpy as np
+import pytest
+
+from lvm_jax.training import checksums
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four files, one of them empty, one of several pieces and one noted late."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "state" / "d").mkdir(parents=True)
+    for name, size in {"state/d/large": 1000, "state/small": 3, "empty": 0, "late": 10}.items():
+        (tmp_path / name).write_bytes(rng.bytes(size))
+    checksums.note(tmp_path, leave_out=["late"])
+    assert "late" not in json.loads((tmp_path / checksums.FILE).read_text())["files"]
+    checksums.note_rest(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch):
+    monkeypatch.setattr(checksums, "_PIECE_BYTES", 300)
+    monkeypatch.setattr(checksums, "_BUFFER_BYTES", 128)
+
+
+def test_nothing_is_wrong_with_what_was_written(folder):
+    assert checksums.find_damage(folder) is None
+    (folder / "another").write_text("not noted")
+    assert checksums.find_damage(folder) is None
+
+
+def test_pieces_may_have_another_size_later(folder, monkeypatch):
+    monkeypatch.setattr(checksums, "_PIECE_BYTES", 64)
+    assert checksums.find_damage(folder) is None
+
+
+@pytest.mark.parametrize("name", ["state/d/large", "state/small", "late", checksums.FILE])
+def test_every_flipped_bit_is_found(folder, name):
+    path = folder / name
+    good = path.read_bytes()
+    for bit in range(0, 8 * len(good), 1 if len(good) < 400 else 13):
+        data = bytearray(good)
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        assert name in checksums.find_damage(folder), bit
+    path.write_bytes(good)
+    assert checksums.find_damage(folder) is None
+
+
+@pytest.mark.parametrize("sizes_only", [False, True])
+def test_missing_and_cut_files_are_named(folder, sizes_only):
+    large = folder / "state" / "d" / "large"
+    large.write_bytes(large.read_bytes()[:-1])
+    found = checksums.find_damage(folder, sizes_only=sizes_only)
+    assert found == "state/d/large has 999 bytes instead of 1000"
+    large.unlink()
+    found = checksums.find_damage(folder, sizes_only=sizes_only)
+    assert found == "state/d/large is missing"
+
+
+def test_shares_find_together_what_one_finds(folder):
+    (folder / "state" / "small").write_bytes(b"abc")
+    found = [checksums.find_damage(folder, share=(i, 3)) for i in range(3)]
+    assert found.count(None) == 2 and checksums.find_damage(folder) in found
