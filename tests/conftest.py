@@ -22,34 +22,10 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 @pytest.fixture(scope="session")
 def write_toy_shards():
-    """write_toy_shards(directory, seed=0): sentences of one to three images of random codes.
+    """write_toy_shards(directory, seed=0): see `toys.write_shards`."""
+    from tests import toys
 
-    Four ids to an image, in the vocabulary of the "debug" transformer; returns the directory.
-    """
-    from lvm_jax.data.records import Record
-    from lvm_jax.data.shards_writer import ShardsWriter
-    from lvm_jax.model.config import PRESETS
-
-    vocabulary = PRESETS["debug"].vocabulary
-
-    def write(directory, seed=0, num_sentences=40):
-        rng = np.random.default_rng(seed)
-        writer = ShardsWriter(
-            directory,
-            build_key=f"toy {seed}",
-            vocabulary=vocabulary,
-            tokens_per_image=4,
-            tokenizer_fingerprint="toy",
-        )
-        sentences = []
-        for index in range(num_sentences):
-            ids = rng.integers(0, vocabulary.num_codes, (rng.integers(1, 4), 4), dtype=np.uint16)
-            sentences.append(Record(kind="toy", source="random", key=str(index), ids=ids))
-        writer.write_shard(0, sentences)
-        writer.finish(1)
-        return str(directory)
-
-    return write
+    return toys.write_shards
 
 
 @pytest.fixture(scope="session")

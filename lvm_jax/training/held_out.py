@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from lvm_jax import images
+from lvm_jax import images, partition
 from lvm_jax.data import mixture
 from lvm_jax.tokenizer import quantizer
 from lvm_jax.training import adversarial, loop, perceptual
@@ -41,6 +41,7 @@ def make_evaluator(
         codebook_perplexity over all of the images.
     """
     evaluate_batch = adversarial.make_eval(setup, perceptual_params)
+    sharding = partition.batch_sharding(setup.mesh)
     # The first ones of the shuffled first epoch.
     count = min(num_images, len(source))
     chosen = mixture.permute(np.arange(count), len(source), setup.seed, 0)
@@ -57,7 +58,11 @@ def make_evaluator(
     def evaluate(state: adversarial.State) -> Iterator[tuple[str, float]]:
         found: dict[str, list[np.ndarray]] = {}
         for images_BHWC, size in batches():
-            for name, values in evaluate_batch(state["ema"], images_BHWC).items():
+            # Every process has all of them and gives its devices theirs.
+            placed = jax.make_array_from_callback(
+                images_BHWC.shape, sharding, images_BHWC.__getitem__
+            )
+            for name, values in evaluate_batch(state["ema"], placed).items():
                 found.setdefault(name, []).append(np.asarray(values)[:size])
         merged = {name: np.concatenate(values) for name, values in found.items()}
         decoded_BHWC, ids_BL = merged.pop("decoded"), merged.pop("ids")

@@ -145,7 +145,7 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
     setup = _setup(experiment, mesh)
     init_state = adversarial.make_init(setup)
     resolved = resolved_config(experiment, source, perceptual_params)
-    export = functools.partial(_export, experiment, workdir)
+    export = functools.partial(_export, experiment, workdir, mesh)
     state = loop.run(
         experiment.loop,
         workdir=workdir,
@@ -195,12 +195,20 @@ def _setup(experiment: TokenizerExperiment, mesh: Mesh) -> adversarial.Setup:
 
 
 def _export(
-    experiment: TokenizerExperiment, workdir: pathlib.Path, step: int, state: adversarial.State
+    experiment: TokenizerExperiment,
+    workdir: pathlib.Path,
+    mesh: Mesh,
+    step: int,
+    state: adversarial.State,
 ) -> None:
-    """Writes the tokenizer of a checkpoint; the newest one stays."""
+    """Writes the tokenizer of a checkpoint; the newest one stays. All processes call it alike."""
     del step
+    params = state["ema"]
+    if jax.process_count() > 1:
+        # Process 0 can only write what its own devices hold.
+        params = jax.jit(lambda tree: tree, out_shardings=partition.replicated(mesh))(params)
     if jax.process_index() == 0:
-        codec.save_tokenizer(workdir / TOKENIZER_FOLDER, experiment.tokenizer, state["ema"])
+        codec.save_tokenizer(workdir / TOKENIZER_FOLDER, experiment.tokenizer, params)
 
 
 def _has_tokenizer(workdir: pathlib.Path) -> bool:

@@ -10,16 +10,12 @@ import lvm_jax
 from lvm_jax import images, trees
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.training import corpus_images, held_out, metrics, perceptual, tokenizer_job
+from tests import toys
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for index in range(3):
-        small = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
-        images.write_image(folder / f"{index}.png", small.repeat(10, axis=0).repeat(10, axis=1))
-    return str(folder)
+    return toys.write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,84 @@
+"""What must hold when a training has been disturbed and has finished all the same."""
+
+import json
+import pathlib
+import time
+
+import jax
+import numpy as np
+
+from lvm_jax.training import checkpoints
+from tests.campaign.toy_training import MARK, DifferenceError, ToyTraining
+
+Result = dict[str, float | bytes]
+
+
+def result(workdir: pathlib.Path) -> Result:
+    """What a training left that must not depend on what happened on the way.
+
+    Raises:
+        DifferenceError: a value that stands twice.
+    """
+    found: Result = {}
+    for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+        values = json.loads(line)
+        for key in values:
+            if key.startswith(("train/", "eval/", "data/epochs")):
+                name = f"{values['step']} {key}"
+                if name in found:
+                    raise DifferenceError(f"metrics.jsonl has {key} of step {values['step']} twice")
+                found[name] = values[key]
+    params, _ = checkpoints.load_params(workdir)
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        found[jax.tree_util.keystr(path)] = np.asarray(leaf).tobytes()
+    return found
+
+
+def require_equal(found: Result, expected: Result) -> None:
+    """Bitwise.
+
+    Raises:
+        DifferenceError: names the first difference.
+    """
+    if missing := sorted(expected.keys() ^ found.keys()):
+        raise DifferenceError(f"only in one of both: {missing[:5]} ({len(missing)} in all)")
+    for key, value in expected.items():
+        same = found[key] == value or (value != value and found[key] != found[key])
+        if not same:
+            raise DifferenceError(
+                f"{key} differs: {str(found[key])[:40]} instead of {str(value)[:40]}"
+            )
+
+
+def require_nothing_left(training: ToyTraining, before: set[str]) -> None:
+    """No process that the training started, and no shared memory but that of `before`.
+
+    Raises:
+        DifferenceError: there still is something after a while.
+    """
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        left = [f"process {text}" for text in _processes_of(training.folder)]
+        left += [f"shared memory {name}" for name in shared_memory() - before]
+        if not left:
+            return
+        time.sleep(0.2)
+    raise DifferenceError(f"left behind: {left[:3]}")
+
+
+def _processes_of(folder: pathlib.Path) -> list[str]:
+    mark, found = f"{MARK}={folder}\0".encode(), []
+    for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in path.read_bytes() + b"\0":
+                command = (path.parent / "cmdline").read_bytes().replace(b"\0", b" ")
+                found.append(f"{path.parent.name}: {command[:80].decode(errors='replace')}")
+        except OSError:
+            continue  # ended meanwhile, or somebody else's
+    return found
+
+
+def shared_memory() -> set[str]:
+    """Names of all segments of this machine."""
+    folder = pathlib.Path("/dev/shm")
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
