@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from lvm_jax.training import checksums, recovery
-from lvm_jax.training.workdir import FOLDER, read_config, steps
+from lvm_jax.training.workdir import FOLDER, is_gone, read_config, steps
 
 _UNFINISHED = ocp.path.atomicity_types.TMP_DIR_SUFFIX
 # Written once more when a checkpoint gets its name: nothing that is restored is in them.
@@ -94,8 +94,8 @@ class Checkpoints:
         def start() -> None:
             self._finish_previous()
             # It would be made again with all its parents, and hide what happened.
-            if not self.folder.is_dir():
-                raise FileNotFoundError(f"{self.folder} is gone")
+            if is_gone(self.folder.parent):
+                raise FileNotFoundError(f"{self.folder.parent} is gone")
             self._writing = step
             marks = {recovery.HAS_CHECKSUMS: True}
             try:
@@ -127,9 +127,10 @@ class Checkpoints:
             write()
         # Storage errors arrive as OSError, ValueError or RuntimeError, depending on the layer.
         except (OSError, ValueError, RuntimeError) as error:
-            if not self.folder.is_dir():
+            if is_gone(self.folder.parent):
                 raise FileNotFoundError(
-                    f"cannot write checkpoints (noticed at step {step}): {self.folder} is gone"
+                    f"cannot write checkpoints (noticed at step {step}): {self.folder.parent} is "
+                    "gone"
                 ) from error
             free, needed = shutil.disk_usage(self.folder).free, num_bytes(state)
             need = f", at most {needed / 1e9:.3g} GB needed" if needed else ""

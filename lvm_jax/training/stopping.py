@@ -101,7 +101,7 @@ def explained(directory: pathlib.Path) -> Iterator[None]:
         hint = resume_hint(directory, if_repeated=True)
         raise RunError(f"training failed: {_one_line(error)}; {hint}") from error
     except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, OSError) and not pathlib.Path(directory).is_dir():
+        if isinstance(error, OSError) and workdir.is_gone(directory):
             # Whatever could not be written first is no news.
             raise RunError(f"training failed: {resume_hint(directory)}") from error
         raise RunError(f"training failed: {_one_line(error)}; {resume_hint(directory)}") from error
@@ -122,10 +122,10 @@ def resume_hint(
         if_repeated: also how to go back further, as the same failure would come again from there.
     """
     folder = pathlib.Path(directory) / workdir.FOLDER
-    if not folder.is_dir():
+    if workdir.is_gone(directory):
         return (
-            f"{folder} is gone: it was removed, moved or unmounted while the run was on; bring it "
-            "back and the same command resumes, else it starts over"
+            f"{directory} is gone: it was removed, moved or unmounted while the run was on; bring "
+            "it back and the same command resumes, else it starts over"
         )
     whole = [just_saved] if just_saved is not None else _whole_steps(directory)
     if not whole:

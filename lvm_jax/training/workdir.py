@@ -116,6 +116,14 @@ def _write_config(workdir: pathlib.Path, resolved: Mapping[str, Any]) -> None:
         ) from error
 
 
+def is_gone(workdir: pathlib.Path) -> bool:
+    """Whether a run's directory was removed, moved or unmounted since `prepare_workdir`.
+
+    Asks for a file in it: whoever goes on writing may have made the directory again.
+    """
+    return not (pathlib.Path(workdir) / CONFIG).exists()
+
+
 def read_config(workdir: pathlib.Path) -> dict[str, Any]:
     """The resolved config of a run.
 

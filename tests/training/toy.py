@@ -15,7 +15,7 @@ def init_state():
     return {"params": {"w": jnp.ones((4,))}, "moments": (jnp.zeros(4),), "step": jnp.int32(0)}
 
 
-def _step(state, batch):
+def step_function(state, batch):
     w, moment = state["params"]["w"], state["moments"][0]
     loss = jnp.mean((w - batch) ** 2)
     moment = 0.9 * moment + (w - batch)
@@ -23,7 +23,7 @@ def _step(state, batch):
     return new, {"loss": loss}
 
 
-train_step = jax.jit(_step, donate_argnums=0)
+train_step = jax.jit(step_function, donate_argnums=0)
 
 
 def batches(start):
@@ -42,7 +42,7 @@ def run(workdir, num_steps=12, *, step=train_step, source=batches, **options):
         init_state=init_state,
         train_step=step,
         batches=source,
-        work=speed.Work(unit="images", units_per_step=2),
+        work=options.pop("work", speed.Work(unit="images", units_per_step=2)),
         **options,
     )
 
