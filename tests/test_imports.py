@@ -19,6 +19,8 @@ ORDER = (
     "file_kinds",
     "image_folders",
     "images",
+    "reading",
+    "sheets",
     "trees",
     "mesh",
     "partition",

@@ -6,12 +6,15 @@ r"""Measures a model: perplexity of target images, or whole tasks with a report.
 
 A line of the input file is {"input": ["a.png", ...], "target": ["b.png", ...]}: the images of a
 prompt, and the images that should follow. Analogies write OUT/report.html and OUT/analogies.json.
+Pictures are read as those were that the model learned from: its workdir says how. --fit,
+--background and --max_pixels read them otherwise; for analogies config.images does the same.
 """
 
 import pathlib
 
 import cli
 import json_lines
+import picture_flags
 from absl import flags
 
 cli.define_config(required=False)
@@ -34,7 +37,7 @@ IMAGES_PER_EXAMPLE = flags.DEFINE_integer(
     "perplexity: a prompt too long loses its oldest images this many at a time; 2 for pairs.",
     lower_bound=1,
 )
-FIT = flags.DEFINE_enum("fit", "crop", ["crop", "squash"], "perplexity: how images become square.")
+picture_flags.define_reading()
 BATCH_SIZE = flags.DEFINE_integer(
     "batch_size", 4, "perplexity: examples per device batch.", lower_bound=1
 )
@@ -50,8 +53,11 @@ def main() -> None:
 def analogies() -> None:
     """Every task of the experiment, every seed; writes the report, prints its table."""
     cli.require("config", "out", mode="--task=analogies")
-    cli.refuse_unread("--task=analogies", ("task", "config", "model", "tokenizer", "out"))
+    names = "task config model tokenizer out"
+    cli.refuse_unread("--task=analogies", (*names.split(), *picture_flags.READING))
     values = cli.load_config()
+    if changes := picture_flags.changes():
+        values["images"] = {**dict(values.get("images", {})), **changes}
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import tqdm
 
@@ -86,8 +92,8 @@ def analogies() -> None:
 def perplexity() -> None:
     """Perplexity of the targets of every line."""
     cli.require("input_file", mode="--task=perplexity")
-    names = "task model tokenizer out input_file over images_per_example fit batch_size"
-    cli.refuse_unread("--task=perplexity", names.split())
+    names = "task model tokenizer out input_file over images_per_example batch_size"
+    cli.refuse_unread("--task=perplexity", (*names.split(), *picture_flags.READING))
     lines = [
         (json_lines.paths(values, "input", where), json_lines.paths(values, "target", where))
         for where, values in json_lines.read(INPUT_FILE.value)
@@ -95,7 +101,7 @@ def perplexity() -> None:
     import tqdm
 
     import lvm_jax
-    from lvm_jax import images
+    from lvm_jax import images, reading
     from lvm_jax.evaluation import perplexity as perplexity_lib
     from lvm_jax.generate import images as generate_images
     from lvm_jax.generate import prompts
@@ -103,12 +109,11 @@ def perplexity() -> None:
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     model = lvm_jax.load_model(MODEL.value)
     generate_images.check_tokenizer(model, tokenizer)
-    how_square = images.ImageConfig(resize=FIT.value)
+    config = reading.settings(model.images, MODEL.value, picture_flags.changes())
     prompt_ids, target_ids = [], []
     for inputs, targets in tqdm.tqdm(lines, unit="line", desc="tokenizing"):
         pictures = [
-            images.read_square(path, tokenizer.image_size, how_square)
-            for path in (*inputs, *targets)
+            images.read_square(path, tokenizer.image_size, config) for path in (*inputs, *targets)
         ]
         ids = tokenizer.encode(pictures)
         prompt_ids.append(

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax import configs
+from lvm_jax import configs, reading
 from lvm_jax.data import records
 from lvm_jax.data.records import Record
 from lvm_jax.sentences.draws import hash_key
@@ -98,6 +98,8 @@ class Shards:
         tokens_per_image: T.
         tokenizer_fingerprint: of the tokenizer that made the ids.
         fingerprint: changes with any id, its order, the vocabulary or the tokenizer.
+        images: how the pictures behind the ids were read; None when it is not known, as with
+            imported ids.
         num_images: uint16 [S], memory-mapped.
         kinds, sources: names; kind_ids, source_ids: uint16 [S], memory-mapped places in them.
 
@@ -113,6 +115,8 @@ class Shards:
         self.tokens_per_image: int = self.manifest["tokens_per_image"]
         self.tokenizer_fingerprint: str = self.manifest["tokenizer_fingerprint"]
         self.fingerprint: str = self.manifest["fingerprint"]
+        about = self.manifest.get("about", {})
+        self.images = reading.recorded(about, f"{self.directory / MANIFEST}: about")
         self.kinds = tuple(self.manifest["kinds"])
         self.sources = tuple(self.manifest["sources"])
         for entry in self.manifest["shards"] + self.manifest["index"]:

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from lvm_jax import atomic, configs, images, trees
+from lvm_jax import atomic, configs, images, reading, trees
+from lvm_jax.data.loading import SquareLoader
 from lvm_jax.data.shards import Shards
 from lvm_jax.evaluation import (
     analogies,
@@ -23,10 +24,10 @@ from lvm_jax.evaluation import (
 )
 from lvm_jax.evaluation.analogies import AnalogyConfig
 from lvm_jax.evaluation.scores import TaskResult
-from lvm_jax.evaluation.tasks import SentenceTask, read_cached
+from lvm_jax.evaluation.tasks import SentenceTask
 from lvm_jax.generate import images as generate_images
 from lvm_jax.generate.language_model import LanguageModel
-from lvm_jax.sentences import compose, spec
+from lvm_jax.sentences import compose
 from lvm_jax.sentences.sources import Source
 from lvm_jax.tokenizer.codec import Tokenizer
 from lvm_jax.training import metrics as metrics_lib
@@ -40,6 +41,7 @@ PICTURE_FILE = "answers.png"
 VERSION = 2
 # Enough sentences for the frequencies of codes; a corpus may have billions.
 MOST_COUNTED = 20_000
+_PICTURE_CACHE_BYTES = 256 * 2**20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class AnalogyExperiment:
         num_reconstructions: how many, the sources taking turns.
         shards: directory of the training data, for the frequencies of codes; "" takes the one that
             the model's own config names.
+        images: what is to be read otherwise than the pictures that the model learned from, as
+            fields of `images.ImageConfig`, such as {"resize": "squash"}.
         evaluation: how much is measured.
         commands: (what it is good for, command line) pairs that the report ends with, besides the
             one that asks the model.
@@ -63,6 +67,7 @@ class AnalogyExperiment:
     reconstructions: tuple[Source, ...] = ()
     num_reconstructions: int = 16
     shards: str = ""
+    images: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     evaluation: AnalogyConfig = dataclasses.field(default_factory=AnalogyConfig)
     commands: tuple[tuple[str, str], ...] = ()
 
@@ -78,6 +83,7 @@ class AnalogyExperiment:
                     f"config.tasks: {task.name} has sentences of {task.images_per_sentence} "
                     "image(s); an analogy takes a source of pairs with pairs_per_sentence >= 2"
                 )
+        configs.build(images.ImageConfig, self.images, "config.images")  # refuses bad values early
 
 
 def build_experiment(values: Mapping[str, Any]) -> AnalogyExperiment:
@@ -119,7 +125,9 @@ def run(
     generate_images.check_tokenizer(model, tokenizer)
     resolved = workdir_lib.read_config(model_dir)
     counts = code_counts(experiment, model, resolved)
-    tasks = [SentenceTask(source=source, size=tokenizer.image_size) for source in experiment.tasks]
+    how = reading.settings(model.images, str(model_dir), experiment.images)
+    loader = SquareLoader(how, tokenizer.image_size, _PICTURE_CACHE_BYTES)
+    tasks = [SentenceTask(source=source, loader=loader) for source in experiment.tasks]
     results = analogies.evaluate(
         model,
         tokenizer,
@@ -128,7 +136,7 @@ def run(
         experiment.evaluation,
         progress=progress,
     )
-    _write_scores(out / SCORES_FILE, experiment, results)
+    _write_scores(out / SCORES_FILE, experiment, how, results)
     picture = answers_picture.draw(results)
     if picture is not None:
         images.write_image(out / PICTURE_FILE, picture)
@@ -136,12 +144,7 @@ def run(
         progress("report")
     tokenizer_lines = _metrics_near(tokenizer_dir)
     model_lines = metrics_lib.read_metrics(model_dir)
-    parameters = trees.count_parameters(model.params)
     seconds = [metrics_lib.training_seconds(lines) for lines in (tokenizer_lines, model_lines)]
-    tiles = [(_count(parameters), "parameters in the transformer")]
-    if all(seconds):
-        what = f"of training, both models, on {_devices()}"
-        tiles.append((_duration(sum(seconds)), what))
     timings = {"tokenizer training": seconds[0], "transformer training": seconds[1]}
     timings["evaluation"] = time.monotonic() - started
     report.write(
@@ -150,23 +153,14 @@ def run(
             title=experiment.title,
             results=results,
             num_codes=tokenizer.num_codes,
-            reconstructions=_reconstructions(experiment, tokenizer),
+            reconstructions=_reconstructions(experiment, tokenizer, loader),
             code_counts=counts,
             tokenizer_charts=_tokenizer_charts(tokenizer_lines),
             model_charts=_model_charts(model_lines, counts),
             losses=losses.from_metrics(model_lines),
-            tiles=tuple(tiles),
-            commands=(
-                next_steps.ask(
-                    model_dir,
-                    tokenizer_dir,
-                    out,
-                    experiment.tasks[0],
-                    experiment.evaluation.temperature,
-                ),
-                *experiment.commands,
-            ),
-            facts=_facts(experiment, model, tokenizer, resolved, timings, model_lines),
+            tiles=_tiles(model, seconds),
+            commands=_commands(experiment, model_dir, tokenizer_dir, out),
+            facts=_facts(experiment, model, tokenizer, how, resolved, timings, model_lines),
         ),
     )
     return results
@@ -200,8 +194,27 @@ def code_counts(
     return perplexity.count_codes(arrays, model.vocabulary.num_codes)
 
 
+def _tiles(model: LanguageModel, seconds: Sequence[float]) -> tuple[tuple[str, str], ...]:
+    """How large the model is, and how long both trainings took if that is known."""
+    size = (_count(trees.count_parameters(model.params)), "parameters in the transformer")
+    if not all(seconds):
+        return (size,)
+    return size, (_duration(sum(seconds)), f"of training, both models, on {_devices()}")
+
+
+def _commands(
+    experiment: AnalogyExperiment,
+    model_dir: pathlib.Path,
+    tokenizer_dir: pathlib.Path,
+    out: pathlib.Path,
+) -> tuple[tuple[str, str], ...]:
+    temperature = experiment.evaluation.temperature
+    ask = next_steps.ask(model_dir, tokenizer_dir, out, experiment.tasks[0], temperature)
+    return (ask, *experiment.commands)
+
+
 def _reconstructions(
-    experiment: AnalogyExperiment, tokenizer: Tokenizer
+    experiment: AnalogyExperiment, tokenizer: Tokenizer, loader: SquareLoader
 ) -> report.Reconstructions | None:
     sources = experiment.reconstructions
     if not sources or not experiment.num_reconstructions:
@@ -211,7 +224,7 @@ def _reconstructions(
         turn, which = divmod(number, len(sources))
         epoch, index = divmod(turn, sources[which].num_sentences())
         sentence = sources[which].sentence(experiment.evaluation.seeds[0], epoch, index)
-        pictures.append(spec.load(sentence.images[0], tokenizer.image_size, read_cached))
+        pictures.append(loader.load_one(sentence.images[0]))
     originals = np.stack(pictures)
     decoded = images.to_uint8(tokenizer.decode(tokenizer.encode(originals)))
     return report.Reconstructions(originals=originals, decoded=decoded)
@@ -252,11 +265,15 @@ def _chart(lines, title, unit, names, levels=None) -> charts.Chart | None:
 
 
 def _write_scores(
-    path: pathlib.Path, experiment: AnalogyExperiment, results: Sequence[TaskResult]
+    path: pathlib.Path,
+    experiment: AnalogyExperiment,
+    how: images.ImageConfig,
+    results: Sequence[TaskResult],
 ) -> None:
     content = {
         "version": VERSION,
         "evaluation": configs.to_dict(experiment.evaluation),
+        "image_config": configs.to_dict(how),
         "tasks": [result.to_json() for result in results],
     }
     atomic.write_json(path, content, parents=True)
@@ -281,7 +298,7 @@ def read_scores(path: str | pathlib.Path) -> tuple[TaskResult, ...]:
     return tuple(TaskResult.from_json(task) for task in content["tasks"])
 
 
-def _facts(experiment, model, tokenizer, resolved, timings, model_lines) -> dict[str, Any]:
+def _facts(experiment, model, tokenizer, how, resolved, timings, model_lines) -> dict[str, Any]:
     """Section -> name -> value for the end of the report."""
     steps = max((line["step"] for line in model_lines), default=0)
     rates = [value for line in model_lines for key, value in line.items() if _is_rate(key)]
@@ -304,6 +321,7 @@ def _facts(experiment, model, tokenizer, resolved, timings, model_lines) -> dict
         }
         | _flat(configs.to_dict(tokenizer.config)),
         "Evaluation": _flat(configs.to_dict(experiment.evaluation))
+        | {"pictures read with": reading.describe(how)}
         | {f"task {task.name}": _describe(task) for task in experiment.tasks},
     }
 

@@ -8,12 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from lvm_jax.sentences import spec
-from lvm_jax.sentences.pictures import PictureCache
+from lvm_jax.data.loading import SquareLoader
 from lvm_jax.sentences.sources import Source
-
-# Sentences show many squares of few pictures; each file is decoded once.
-read_cached = PictureCache(256 * 2**20).read
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,11 +46,12 @@ class SentenceTask:
 
     Attributes:
         source: of sentences of two pairs or more; its name is the task's.
-        size: side of the images in pixels.
+        loader: reads the pictures, as those were read that the model learned from. Tasks share it:
+            their sentences show many squares of few pictures, and each file is decoded once.
     """
 
     source: Source
-    size: int
+    loader: SquareLoader
 
     @property
     def name(self) -> str:
@@ -73,6 +70,6 @@ class SentenceTask:
                 f"task {self.name}: a sentence of {len(sentence.images)} images is no analogy; "
                 "it takes an even number, at least 4 (pairs_per_sentence of 2 or more)"
             )
-        pixels = np.stack([spec.load(image, self.size, read_cached) for image in sentence.images])
+        pixels = np.stack([self.loader.load_one(image) for image in sentence.images])
         pairs = pixels[:-2].reshape(-1, 2, *pixels.shape[1:])
         return Example(pairs=pairs, query=pixels[-2], answer=pixels[-1])

@@ -4,22 +4,29 @@ Legend: N prompts, n images of a prompt, C candidates, R = N * C rows, M new ima
 image, S side of an image in pixels.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 
+from lvm_jax import images as images_lib
+from lvm_jax import reading
 from lvm_jax.generate import decode, prompts
 from lvm_jax.generate.language_model import LanguageModel
 from lvm_jax.generate.sampling import SamplingConfig
+from lvm_jax.images import ImageConfig
 from lvm_jax.tokenizer.codec import Tokenizer
+
+# A file, or uint8 or float32 [0, 1] of shape [S, S, 3].
+PromptImage = str | os.PathLike | np.ndarray
 
 
 def generate(
     model: LanguageModel,
     tokenizer: Tokenizer,
-    prompt_images: Sequence[np.ndarray] | np.ndarray,
+    prompt_images: Sequence[PromptImage] | np.ndarray,
     num_new_images: int = 1,
     num_candidates: int = 1,
     seed: int = 0,
@@ -29,6 +36,7 @@ def generate(
     *,
     images_per_example: int = 1,
     batch_size: int = 8,
+    image_config: ImageConfig | None = None,
 ) -> np.ndarray:
     """Continues a row of images.
 
@@ -38,7 +46,7 @@ def generate(
     Args:
         model: from `lvm_jax.load_model`.
         tokenizer: the tokenizer that the model was trained with.
-        prompt_images: float32 [0, 1] or uint8 [n, S, S, 3], n >= 1.
+        prompt_images: n >= 1 files of any size, or float32 [0, 1] or uint8 [n, S, S, 3].
         num_new_images: images to add. Beyond the context the oldest images make room, one new image
             at a time.
         num_candidates: answers to draw; number c is the same whatever the number asked for.
@@ -48,13 +56,14 @@ def generate(
         top_p: draw from the most probable ids that make up this much probability.
         images_per_example: oldest images are dropped this many at a time; 2 for analogies.
         batch_size: candidates decoded at a time.
+        image_config: how files are read; by default as the pictures that the model learned from.
 
     Returns:
         float32 [num_candidates, num_new_images, S, S, 3] in [0, 1].
 
     Raises:
-        ValueError: images of another size, another tokenizer than the model's, or an option out of
-            range.
+        ValueError: a file that is no image, an array of another size, another tokenizer than the
+            model's, or an option out of range.
     """
     (answers_CM,) = generate_many(
         model,
@@ -66,6 +75,7 @@ def generate(
         sampling=SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p),
         images_per_example=images_per_example,
         batch_size=batch_size,
+        image_config=image_config,
     )
     return answers_CM
 
@@ -73,7 +83,7 @@ def generate(
 def generate_many(
     model: LanguageModel,
     tokenizer: Tokenizer,
-    prompts_images: Sequence[Sequence[np.ndarray] | np.ndarray],
+    prompts_images: Sequence[Sequence[PromptImage] | np.ndarray],
     *,
     num_new_images: int = 1,
     num_candidates: int = 1,
@@ -81,6 +91,7 @@ def generate_many(
     sampling: SamplingConfig | None = None,
     images_per_example: int = 1,
     batch_size: int = 8,
+    image_config: ImageConfig | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> list[np.ndarray]:
     """`generate` for several prompts, which may differ in length; each answered as if alone.
@@ -96,16 +107,14 @@ def generate_many(
         raise ValueError(
             f"num_new_images={num_new_images} and num_candidates={num_candidates} must be positive"
         )
-    arrays = [_as_array(images, tokenizer.image_size) for images in prompts_images]
+    ids_of_prompts = _encode(model, tokenizer, prompts_images, image_config)
     answers: dict[int, np.ndarray] = {}
     # Rows decoded together have one length; prompts of one length go together.
-    for length in sorted({len(array) for array in arrays}):
-        which = [i for i, array in enumerate(arrays) if len(array) == length]
-        pixels = np.concatenate([arrays[i] for i in which])
-        ids_NnT = tokenizer.encode(pixels).reshape(len(which), length, tokenizer.tokens_per_image)
+    for length in sorted({len(ids_nT) for ids_nT in ids_of_prompts}):
+        which = [i for i, ids_nT in enumerate(ids_of_prompts) if len(ids_nT) == length]
         ids_NCMT = continue_ids(
             model,
-            ids_NnT,
+            np.stack([ids_of_prompts[i] for i in which]),
             num_new_images=num_new_images,
             num_candidates=num_candidates,
             seed=seed,
@@ -117,7 +126,7 @@ def generate_many(
         decoded = tokenizer.decode(ids_NCMT.reshape(-1, tokenizer.tokens_per_image))
         shape = (num_candidates, num_new_images, *decoded.shape[1:])
         answers.update(zip(which, np.reshape(decoded, (len(which), *shape))))
-    return [answers[i] for i in range(len(arrays))]
+    return [answers[i] for i in range(len(ids_of_prompts))]
 
 
 def continue_ids(
@@ -199,23 +208,50 @@ def check_tokenizer(model: LanguageModel, tokenizer: Tokenizer) -> None:
         )
 
 
-def _as_array(images: Sequence[np.ndarray] | np.ndarray, size: int) -> np.ndarray:
-    """One prompt as uint8 or float32 [n, S, S, 3], checked."""
-    if len(images) == 0:
-        raise ValueError("a prompt needs at least one image")
-    for number, image in enumerate(images):
-        if np.shape(image) != (size, size, 3):
-            raise ValueError(
-                f"prompt image {number} has shape {np.shape(image)}; this tokenizer takes "
-                f"({size}, {size}, 3): use lvm_jax.images.resize_crop first"
-            )
-    array = np.stack([np.asarray(image) for image in images])
-    if array.dtype == np.uint8:
-        return array.astype(np.float32) / np.float32(255)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(f"prompt images are {array.dtype}; give uint8 or float32 in [0, 1]")
-    if not (array.min() >= 0 and array.max() <= 1):  # also refuses NaN
+def _encode(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts_images: Sequence[Sequence[PromptImage] | np.ndarray],
+    image_config: ImageConfig | None,
+) -> list[np.ndarray]:
+    """The ids of every prompt, int32 [n, T] each."""
+    is_file = lambda image: isinstance(image, str | os.PathLike)
+    if image_config is None and any(
+        is_file(image) for prompt in prompts_images for image in prompt
+    ):
+        image_config = reading.settings(model.images, "the model")
+    size, pixels = tokenizer.image_size, []
+    for prompt in prompts_images:
+        if len(prompt) == 0:
+            raise ValueError("a prompt needs at least one image")
+        for number, image in enumerate(prompt):
+            if is_file(image):
+                pixels.append(images_lib.read_square(image, size, image_config))
+            else:
+                pixels.append(_checked(np.asarray(image), number, size))
+    ids = np.empty((len(pixels), tokenizer.tokens_per_image), np.int32)
+    for dtype in {array.dtype for array in pixels}:
+        which = [i for i, array in enumerate(pixels) if array.dtype == dtype]
+        ids[which] = tokenizer.encode(np.stack([pixels[i] for i in which]))
+    return np.split(ids, np.cumsum([len(prompt) for prompt in prompts_images])[:-1])
+
+
+def _checked(image: np.ndarray, number: int, size: int) -> np.ndarray:
+    """An image of a prompt as uint8 or float32 [S, S, 3]."""
+    if image.shape != (size, size, 3):
         raise ValueError(
-            f"float prompt images span {array.min():.3g}..{array.max():.3g}; scale them to [0, 1]"
+            f"prompt image {number} has shape {image.shape}; this tokenizer takes "
+            f"({size}, {size}, 3): give its file, or use lvm_jax.images.resize_crop or squash"
         )
-    return array.astype(np.float32)
+    if image.dtype == np.uint8:
+        return image
+    if not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(f"prompt images are {image.dtype}; give uint8 or float32 in [0, 1]")
+    if not (image.min() >= 0 and image.max() <= 1):  # also refuses NaN
+        raise ValueError(
+            f"float prompt images span {image.min():.3g}..{image.max():.3g}; scale them to [0, 1]"
+        )
+    # The same picture has the same ids in either form: the tokenizer's own division of uint8, which
+    # made the ids in shards, differs from numpy's in the last bit.
+    image, as_uint8 = image.astype(np.float32), images_lib.to_uint8(image)
+    return as_uint8 if np.array_equal(images_lib.to_float(as_uint8), image) else image

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lvm_jax import configs, trees
+from lvm_jax import configs, reading, trees
+from lvm_jax.images import ImageConfig
 from lvm_jax.model import transformer
 from lvm_jax.model.config import TransformerConfig
 from lvm_jax.training import checkpoints
@@ -29,11 +30,13 @@ class LanguageModel:
         config: sizes, precision, context.
         params: plain nested dict of arrays, see `transformer.init_params`.
         tokenizer_fingerprint: of the tokenizer behind the training data; "" when unknown.
+        images: how the pictures behind the training data were read; None when unknown.
     """
 
     config: TransformerConfig
     params: Any
     tokenizer_fingerprint: str = ""
+    images: ImageConfig | None = None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -72,6 +75,17 @@ def _logits(params: Any, ids_BL: jax.Array, *, config: TransformerConfig) -> jax
     return logits_BLV.astype(jnp.float32)
 
 
+def load_image_config(directory: str | pathlib.Path) -> ImageConfig | None:
+    """`LanguageModel.images` of a training workdir, without its parameters.
+
+    Raises:
+        ValueError: the directory is none, or keeps settings that this version does not know.
+    """
+    directory = pathlib.Path(directory)
+    where = str(directory / workdir_lib.CONFIG)
+    return reading.recorded(workdir_lib.read_config(directory), where)
+
+
 def load_model(directory: str | pathlib.Path) -> LanguageModel:
     """Loads the newest checkpoint of a training workdir.
 
@@ -93,4 +107,5 @@ def load_model(directory: str | pathlib.Path) -> LanguageModel:
         config=config,
         params=jax.tree.map(jnp.asarray, params),
         tokenizer_fingerprint=resolved.get("tokenizer_fingerprint") or "",
+        images=load_image_config(directory),
     )

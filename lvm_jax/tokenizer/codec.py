@@ -16,7 +16,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int
 
-from lvm_jax import atomic, configs, trees
+from lvm_jax import atomic, configs, reading, trees
+from lvm_jax.images import ImageConfig
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.tokenizer import vqgan
 from lvm_jax.tokenizer.config import VQGANConfig
@@ -45,6 +46,7 @@ class Tokenizer:
             platform.
         mesh: devices to work on, whatever its axes are called. By default all accelerators of this
             process, or one CPU device: more of those would share the same cores.
+        images: how the pictures that it was trained on were read; None when unknown.
 
     Raises:
         ValueError: parameters that do not fit, or a mesh with devices of other processes.
@@ -57,9 +59,10 @@ class Tokenizer:
         *,
         chunk_size: int | None = None,
         mesh: Mesh | None = None,
+        images: ImageConfig | None = None,
     ):
         check_params(config, params, "the tokenizer's parameters")
-        self.config = config
+        self.config, self.images = config, images
         self.params = jax.tree.map(jnp.asarray, params)
         self.fingerprint = fingerprint(config, params)
         self.mesh = _local_mesh() if mesh is None else mesh
@@ -221,9 +224,12 @@ def check_params(config: VQGANConfig, params: vqgan.Params, source: str) -> None
 
 
 def save_tokenizer(
-    directory: str | pathlib.Path, config: VQGANConfig, params: vqgan.Params
+    directory: str | pathlib.Path,
+    config: VQGANConfig,
+    params: vqgan.Params,
+    images: ImageConfig | None = None,
 ) -> None:
-    """Writes a directory for `load_tokenizer`.
+    """Writes a directory for `load_tokenizer`; arguments as for `Tokenizer`.
 
     An interrupted write over an older tokenizer leaves a directory that `load_tokenizer` refuses,
     never one that mixes two.
@@ -235,6 +241,7 @@ def save_tokenizer(
         "format_version": FORMAT_VERSION,
         "fingerprint": fingerprint(config, params),
         "tokenizer": configs.to_dict(config),
+        reading.RECORD: None if images is None else configs.to_dict(images),
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -278,7 +285,8 @@ def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -
     config = configs.build(VQGANConfig, settings, f"{config_file}: tokenizer")
     params = trees.load_safetensors(weights_file)
     check_params(config, params, str(weights_file))
-    tokenizer = Tokenizer(config, params, mesh=mesh)
+    images = reading.recorded(content, str(config_file))
+    tokenizer = Tokenizer(config, params, mesh=mesh, images=images)
     if tokenizer.fingerprint != stored:
         raise ValueError(
             f"{weights_file} or {config_file} was altered: its fingerprint is "

@@ -208,7 +208,9 @@ def _export(
         # Process 0 can only write what its own devices hold.
         params = jax.jit(lambda tree: tree, out_shardings=partition.replicated(mesh))(params)
     if jax.process_index() == 0:
-        codec.save_tokenizer(workdir / TOKENIZER_FOLDER, experiment.tokenizer, params)
+        codec.save_tokenizer(
+            workdir / TOKENIZER_FOLDER, experiment.tokenizer, params, experiment.images
+        )
 
 
 def _has_tokenizer(workdir: pathlib.Path) -> bool:

@@ -14,7 +14,7 @@ import jax
 from absl import logging
 from jax.sharding import Mesh
 
-from lvm_jax import configs, flops, partition
+from lvm_jax import configs, flops, partition, reading
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.data.config import DataConfig, named_mixture
 from lvm_jax.data.pipeline import Pipeline
@@ -186,12 +186,16 @@ def _resolve(experiment: TransformerExperiment, source: Pipeline) -> Transformer
 
 def resolved_config(experiment: TransformerExperiment, source: Pipeline) -> dict[str, Any]:
     """What workdir/config.json holds."""
+    images = reading.agreed(
+        {part.name: part.shards.images for part in source.parts}, "config.data.mixture"
+    )
     return {
         "kind": "transformer",
         **configs.to_dict(experiment),
         "data_dependencies": source.dependencies(),
         "data_fingerprint": source.fingerprint,
         "tokenizer_fingerprint": source.tokenizer_fingerprint,
+        reading.RECORD: None if images is None else configs.to_dict(images),
     }
 
 

@@ -5,10 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from lvm_jax.data.loading import SquareLoader
 from lvm_jax.evaluation import analogies, image_metrics, perplexity, scores
 from lvm_jax.evaluation.analogies import AnalogyConfig
 from lvm_jax.evaluation.tasks import SentenceTask
 from lvm_jax.generate import images
+from lvm_jax.images import ImageConfig
 from lvm_jax.sentences.pairs import ColorizationPairs, EdgePairs
 
 CONFIG = AnalogyConfig(
@@ -21,7 +23,8 @@ UNIGRAM = perplexity.unigram(np.arange(32))
 def tasks(folder):
     options = {"folder": str(folder), "pairs_per_sentence": 2, "crop": (0.4, 0.9)}
     sources = (ColorizationPairs(**options), EdgePairs(**options))
-    return [SentenceTask(source=source, size=16) for source in sources]
+    loader = SquareLoader(ImageConfig(), 16, 2**20)
+    return [SentenceTask(source=source, loader=loader) for source in sources]
 
 
 @pytest.fixture(scope="module")

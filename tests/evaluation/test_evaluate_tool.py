@@ -19,8 +19,20 @@ def evaluate(*arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
-def test_perplexity_of_lines(trained, folder, tmp_path, model, tokenizer):
-    files = sorted(map(str, folder.iterdir()))
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """Three pictures of 24 x 40 pixels in files."""
+    path = tmp_path_factory.mktemp("wide")
+    rng = np.random.default_rng(6)
+    for number in range(3):
+        pixels = rng.integers(0, 256, (24, 40, 3), dtype=np.uint8)
+        images.write_image(path / f"{number}.png", pixels)
+    return path
+
+
+@pytest.mark.parametrize(("fit", "resize"), [(None, "crop"), ("squash", "squash")])
+def test_perplexity_of_lines(fit, resize, wide, trained, tmp_path, model, tokenizer):
+    files = sorted(map(str, wide.iterdir()))
     lines = [
         {"input": files[:2], "target": files[2:]},
         {"input": files[2:], "target": files[:1]},
@@ -32,13 +44,14 @@ def test_perplexity_of_lines(trained, folder, tmp_path, model, tokenizer):
         f"--tokenizer={trained / 'tokenizer'}",
         f"--input_file={tmp_path / 'lines.jsonl'}",
         f"--out={tmp_path / 'out'}",
+        *(() if fit is None else (f"--fit={fit}",)),
     )
     assert done.returncode == 0, done.stderr
     content = json.loads((tmp_path / "out" / "perplexity.json").read_text())
     expected = []
     for line in lines:
         pixels = [
-            images.resize_crop(images.read_image(path), 16)
+            images.RESIZES[resize](images.read_image(path), 16)
             for path in line["input"] + line["target"]
         ]
         ids = tokenizer.encode(np.stack(pixels)).reshape(-1)
@@ -58,6 +71,7 @@ def test_perplexity_of_lines(trained, folder, tmp_path, model, tokenizer):
         (["--task=analogies", "--out=x"], "--task=analogies needs --config"),
         (["--task=segmentation"], "segmentation"),
         (["--task=perplexity", "--input_file=nowhere.jsonl"], "cannot read nowhere.jsonl"),
+        (["--task=analogies", "--config=x", "--out=x", "--fit=stretch"], "fit"),
     ],
 )
 def test_bad_flags_get_one_line(arguments, message):

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
+from lvm_jax.data.loading import SquareLoader
 from lvm_jax.evaluation.tasks import SentenceTask
+from lvm_jax.images import ImageConfig
 from lvm_jax.sentences import derive
 from lvm_jax.sentences.pairs import ColorizationPairs
 from lvm_jax.sentences.sources import SingleImages
+
+LOADER = SquareLoader(ImageConfig(), 16, 2**20)
 
 
 @pytest.fixture
@@ -14,7 +18,7 @@ def task(folder):
     source = ColorizationPairs(
         folder=str(folder), name="colors", pairs_per_sentence=3, crop=(0.4, 0.9), flip=True
     )
-    return SentenceTask(source=source, size=16)
+    return SentenceTask(source=source, loader=LOADER)
 
 
 def test_an_example_is_pairs_a_query_and_its_answer(task):
@@ -40,6 +44,6 @@ def test_there_are_examples_beyond_the_sources_sentences(task):
 
 
 def test_what_is_no_analogy_is_refused(folder):
-    single = SentenceTask(source=SingleImages(folder=str(folder)), size=16)
+    single = SentenceTask(source=SingleImages(folder=str(folder)), loader=LOADER)
     with pytest.raises(ValueError, match=r"single: a sentence of 1 images is no analogy"):
         single.example(0, 0)

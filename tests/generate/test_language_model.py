@@ -8,6 +8,7 @@ import pytest
 
 import lvm_jax
 from lvm_jax import configs
+from lvm_jax.images import ImageConfig
 from lvm_jax.model import transformer
 from lvm_jax.training.checkpoints import Checkpoints
 from lvm_jax.training.workdir import prepare_workdir
@@ -42,6 +43,20 @@ def test_the_newest_step_is_loaded(workdir, model):
     expected = transformer.apply(model.config, model.params, ids)[..., : model.vocabulary.size]
     # The same graph with and without the slice; fusion may round differently.
     np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_how_pictures_were_read_comes_with_it(workdir, tmp_path):
+    assert lvm_jax.load_model(workdir).images is None, "an earlier version did not say"
+    resolved = json.loads((workdir / "config.json").read_text())
+    resolved["images"] = {"resize": "squash", "background": [0, 0, 0]}
+    (tmp_path / "config.json").write_text(json.dumps(resolved))
+    (tmp_path / "checkpoints").symlink_to(workdir / "checkpoints")
+    expected = ImageConfig(resize="squash", background=(0, 0, 0))
+    assert lvm_jax.load_model(tmp_path).images == expected
+    resolved["images"] = {"resize": "stretch"}
+    (tmp_path / "config.json").write_text(json.dumps(resolved))
+    with pytest.raises(ValueError, match=r"config\.json: images\.resize='stretch'"):
+        lvm_jax.load_model(tmp_path)
 
 
 def test_logits_are_causal(model):

@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 
 from lvm_jax import configs, images
+from lvm_jax.data.loading import SquareLoader
 from lvm_jax.evaluation.tasks import SentenceTask
 from lvm_jax.sentences import compose, spec
 from lvm_jax.sentences.coco import CocoPairs
@@ -131,7 +132,8 @@ def test_fingerprints_know_every_file(kind, root, monkeypatch):
 @pytest.mark.parametrize("kind", [k for k in KINDS if issubclass(KINDS[k], Pairs)])
 def test_pairs_are_analogies(kind, root):
     source = make(kind, root)
-    example = SentenceTask(source=source, size=SIZE).example(0, 1)
+    loader = SquareLoader(images.ImageConfig(), SIZE, 2**20)
+    example = SentenceTask(source=source, loader=loader).example(0, 1)
     assert example.pairs.shape == (1, 2, SIZE, SIZE, 3)
     assert (example.query != example.answer).any()
     row = source.sentence(0, 0, 1).images
