@@ -5,8 +5,11 @@ r"""Answers visual prompts: images in, new images out.
   python tools/generate.py --model=DIR --tokenizer=DIR --input_file=prompts.jsonl
 
 A line of the input file is {"input": ["a.png", "b.png", ...], "output": "answer.png"}; paths are
-relative to where the command runs. The output is one picture, or a grid when there is more than one
-new image: a row per candidate, a column per new image.
+relative to where the command runs. With --images the output is a labelled picture of the prompt
+and its answers, enlarged. With --input_file, or --nosheet, it is what the model drew and nothing
+else: one image at its own size, or a grid of a row per candidate and a column per new image.
+
+Pictures are read as those were that the model learned from: its workdir says how.
 """
 
 import dataclasses
@@ -15,6 +18,7 @@ from collections.abc import Sequence
 
 import cli
 import json_lines
+import picture_flags
 from absl import flags
 
 MODEL = flags.DEFINE_string("model", None, "Workdir of a training.", required=True)
@@ -36,9 +40,13 @@ SEED = flags.DEFINE_integer("seed", 0, "Of the drawing.", lower_bound=0, upper_b
 TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "0 takes the most probable code each time.")
 TOP_K = flags.DEFINE_integer("top_k", 0, "Draw from this many most probable codes; 0: from all.")
 TOP_P = flags.DEFINE_float("top_p", 1.0, "Draw from the codes that make up this much probability.")
-FIT = flags.DEFINE_enum(
-    "fit", "crop", ["crop", "squash"], "How images become square: central crop, or squashed."
+SHEET = flags.DEFINE_bool(
+    "sheet",
+    None,
+    "Draw the prompt and its answers with labels, or only the answers; by default with --images.",
 )
+picture_flags.define_reading()
+picture_flags.define_scale("a labelled picture's images")
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Answers decoded at a time.", lower_bound=1)
 
 
@@ -60,14 +68,16 @@ def main(*more_images: str) -> None:
 
     import lvm_jax
     from lvm_jax import images as images_lib
-    from lvm_jax.generate import images, sampling
+    from lvm_jax import reading
+    from lvm_jax.generate import images, language_model, sampling
 
     how = sampling.SamplingConfig(
         temperature=TEMPERATURE.value, top_k=TOP_K.value, top_p=TOP_P.value
     )
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
-    how_square = images_lib.ImageConfig(resize=FIT.value)
-    read = lambda path: images_lib.read_square(path, tokenizer.image_size, how_square)
+    known = language_model.load_image_config(MODEL.value)
+    config = reading.settings(known, MODEL.value, picture_flags.changes())
+    read = lambda path: images_lib.read_square(path, tokenizer.image_size, config)
     pictures = [[read(path) for path in prompt.inputs] for prompt in prompts]
     model = lvm_jax.load_model(MODEL.value)
     with tqdm.tqdm(total=len(prompts) * NUM_CANDIDATES.value, unit="answer", desc="drawing") as bar:
@@ -83,11 +93,28 @@ def main(*more_images: str) -> None:
             batch_size=BATCH_SIZE.value,
             progress=bar.update,
         )
-    for prompt, answer in zip(prompts, answers):
-        rows = images_lib.to_uint8(answer)
-        alone = rows.shape[:2] == (1, 1)
-        images_lib.write_image(prompt.output, rows[0, 0] if alone else images_lib.grid(rows))
+    for prompt, shown, answer in zip(prompts, pictures, answers):
+        images_lib.write_image(prompt.output, _picture(shown, images_lib.to_uint8(answer)))
         print(f"wrote {prompt.output}")
+
+
+def _wants_sheet() -> bool:
+    return IMAGES.value is not None if SHEET.value is None else SHEET.value
+
+
+def _picture(prompt, answers_CMSS3):
+    """What is written for a prompt: uint8 [H, W, 3]."""
+    import numpy as np
+
+    from lvm_jax import images
+    from lvm_jax.generate import sheet
+
+    if _wants_sheet():
+        is_analogy = PROMPT.value == "analogy"
+        scale = flags.FLAGS.scale
+        return sheet.draw(np.stack(prompt), answers_CMSS3, is_analogy=is_analogy, scale=scale)
+    alone = answers_CMSS3.shape[:2] == (1, 1)
+    return answers_CMSS3[0, 0] if alone else images.grid(answers_CMSS3)
 
 
 def _prompts(more_images: Sequence[str]) -> list[Prompt]:
@@ -121,10 +148,14 @@ def _check(prompts: Sequence[Prompt]) -> None:
     """What can be known before anything is loaded.
 
     Raises:
-        ValueError: an analogy without a query, or an output that is no picture.
+        ValueError: an analogy without a query, an output that is no picture, or a scale of none.
     """
     from lvm_jax import images as images_lib
 
+    if flags.FLAGS.scale is not None and not _wants_sheet():
+        raise ValueError(
+            f"--scale={flags.FLAGS.scale} is of labelled pictures; add --sheet or drop it"
+        )
     for prompt in prompts:
         if PROMPT.value == "analogy" and len(prompt.inputs) % 2 == 0:
             raise ValueError(

@@ -17,8 +17,6 @@ import pathlib
 
 import cli
 import numpy as np
-import PIL.Image
-import PIL.ImageDraw
 import tqdm
 from absl import flags
 
@@ -32,7 +30,6 @@ OUT = flags.DEFINE_string("out", "sentences.png", "The picture that --decode wri
 EXPORT = flags.DEFINE_string("export_jsonl", None, "File to write all sentences to, as LVM's.")
 
 BAR = 40
-CAPTION_PIXELS = 14
 # Keys of groups name all of their pictures; the list that is printed has them whole.
 MOST_LETTERS = 100
 
@@ -55,7 +52,9 @@ def main(directory: str) -> None:
 
 
 def print_summary(shards) -> None:
-    """Sizes, fingerprints, and counts by source and by kind."""
+    """Sizes, fingerprints, how pictures were read, and counts by source and by kind."""
+    from lvm_jax import reading
+
     manifest, vocabulary = shards.manifest, shards.vocabulary
     num_bytes = sum(entry["bytes"] for entry in manifest["shards"])
     print(shards.directory)
@@ -65,6 +64,7 @@ def print_summary(shards) -> None:
     print(f"  vocabulary  {vocabulary.num_codes} codes + {vocabulary.num_special} special ids")
     print(f"  tokenizer   {shards.tokenizer_fingerprint}")
     print(f"  fingerprint {shards.fingerprint}")
+    print(f"  pictures    {reading.describe(shards.images)}")
     for title, table in (("source", "by_source"), ("kind", "by_kind")):
         print(f"\n{title:24}{'sentences':>14}{'images':>14}{'tokens':>16}")
         for name, entry in manifest["counts"][table].items():
@@ -125,7 +125,7 @@ def export(shards) -> None:
 
 def draw(shards) -> None:
     """A picture with a few sentences of every source, one a row, what it is written under each."""
-    from lvm_jax import file_names, images
+    from lvm_jax import file_names, images, sheets
     from lvm_jax.tokenizer import codec
 
     tokenizer = codec.load_tokenizer(TOKENIZER.value)
@@ -137,38 +137,18 @@ def draw(shards) -> None:
         chosen = found[np.arange(count) * len(found) // count]
         for record in shards.read_records(chosen):
             pictures = tokenizer.decode(record.ids.astype(np.int32))
-            rows.append(list(images.to_uint8(np.asarray(pictures))))
             names.append(file_names.shown(f"{source}: {record.kind}, {record.key}"))
+            rows.append(images.grid([images.to_uint8(np.asarray(pictures))]))
+            rows.append(sheets.text_line(_shorten(names[-1])))
     path = pathlib.Path(OUT.value)
-    images.write_image(path, with_captions(rows, names))
+    images.write_image(path, sheets.above(rows))
     print(f"\n{path}, from top to bottom:")
     for name in names:
         print(f"  {name}")
 
 
-def with_captions(rows, names) -> np.ndarray:
-    """Rows of pictures with a line of text under each: uint8 [H, W, 3], wide enough for both."""
-    from lvm_jax import images
-
-    strips = []
-    for row, name in zip(rows, names):
-        strips += [images.grid([row]), caption(name)]
-    width = max(strip.shape[1] for strip in strips)
-    gaps = [((0, 0), (0, width - strip.shape[1]), (0, 0)) for strip in strips]
-    return np.concatenate(
-        [np.pad(strip, gap, constant_values=255) for strip, gap in zip(strips, gaps)]
-    )
-
-
-def caption(text: str) -> np.ndarray:
-    """A line of text as wide as it is: uint8 [CAPTION_PIXELS, W, 3]."""
-    if len(text) > MOST_LETTERS:
-        text = text[: MOST_LETTERS - 3] + "..."
-    text = text.encode("ascii", "replace").decode()  # Pillow's own font knows Latin letters only
-    measure = PIL.ImageDraw.Draw(PIL.Image.new("RGB", (1, 1)))
-    canvas = PIL.Image.new("RGB", (round(measure.textlength(text)) + 4, CAPTION_PIXELS), "white")
-    PIL.ImageDraw.Draw(canvas).text((2, 1), text, fill="black")
-    return np.asarray(canvas)
+def _shorten(text: str) -> str:
+    return text if len(text) <= MOST_LETTERS else f"{text[: MOST_LETTERS - 3]}..."
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ r"""Shows what a tokenizer keeps: originals beside their decodes, with PSNR, SSI
   python tools/reconstruct.py --tokenizer=DIR --images a.png photos/ "more/*.jpg" --out=FILE.png
 
 Images are files, folders or patterns. FILE.json beside the picture has the numbers of every image.
+They are read as the tokenizer's own training pictures were, where its directory says how.
 """
 
 import glob
@@ -11,6 +12,7 @@ import pathlib
 from collections.abc import Sequence
 
 import cli
+import picture_flags
 from absl import flags
 
 TOKENIZER = flags.DEFINE_string(
@@ -25,12 +27,9 @@ IMAGES = flags.DEFINE_string(
 OUT = flags.DEFINE_string(
     "out", None, "Picture to write, and a JSON file beside it.", required=True
 )
-RESIZE = flags.DEFINE_enum(
-    "resize", "crop", ["crop", "squash"], "How images become square: central crop, or squashed."
-)
-MOST_PIXELS = flags.DEFINE_integer(
-    "max_pixels", None, "Larger images are refused before they are decoded.", 1
-)
+picture_flags.define_reading()
+flags.DEFINE_alias("resize", "fit")
+picture_flags.define_scale("its images")
 SHOW = flags.DEFINE_integer("show", 16, "Images in the picture; all are measured.", 1)
 COLUMNS = flags.DEFINE_integer("columns", 4, "Images in a row, each beside its decode.", 1)
 BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per call of the tokenizer.", 1)
@@ -44,16 +43,17 @@ def main(*more_images: str) -> None:
     out = pathlib.Path(OUT.value)
     images_lib.written_format(out)
     paths = _paths((IMAGES.value, *more_images))
-    most = {} if MOST_PIXELS.value is None else {"max_pixels": MOST_PIXELS.value}
-    config = images_lib.ImageConfig(resize=RESIZE.value, **most)
+    changes = picture_flags.changes()
 
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import tqdm
 
     import lvm_jax
+    from lvm_jax import configs, reading
     from lvm_jax.evaluation import reconstruction
 
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
+    config = reading.settings(tokenizer.images, TOKENIZER.value, changes)
     with tqdm.tqdm(total=len(paths), unit=" images", desc="reconstructing") as bar:
         found = reconstruction.reconstruct(
             tokenizer,
@@ -64,8 +64,13 @@ def main(*more_images: str) -> None:
             num_threads=NUM_THREADS.value,
             progress=bar.update,
         )
-    report = {"tokenizer": TOKENIZER.value, "fingerprint": tokenizer.fingerprint, **found.report()}
-    images_lib.write_image(out, found.picture(COLUMNS.value))
+    report = {
+        "tokenizer": TOKENIZER.value,
+        "fingerprint": tokenizer.fingerprint,
+        "image_config": configs.to_dict(config),
+        **found.report(),
+    }
+    images_lib.write_image(out, found.picture(COLUMNS.value, flags.FLAGS.scale))
     numbers = out.with_suffix(".json")
     atomic.write_json(numbers, report, indent=1)
     for row in report["images"][: SHOW.value]:

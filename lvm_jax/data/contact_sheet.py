@@ -3,10 +3,8 @@
 import textwrap
 
 import numpy as np
-import PIL.Image
-import PIL.ImageDraw
 
-from lvm_jax import images
+from lvm_jax import images, sheets
 from lvm_jax.data.loading import SquareLoader
 from lvm_jax.sentences import spec
 from lvm_jax.sentences.compose import CorpusConfig
@@ -14,8 +12,6 @@ from lvm_jax.sentences.compose import CorpusConfig
 _CACHE_BYTES = 256 * 2**20
 _LABEL_WIDTH = 150
 _LETTERS = 22
-_LINE_HEIGHT = 12
-_GAP = 2
 
 
 def contact_sheet(
@@ -47,34 +43,22 @@ def contact_sheet(
         number = source.num_sentences()
         for i in range(min(per_source, number)):
             sentence = source.sentence(corpus.seed, 0, i * number // min(per_source, number))
-            row = images.grid([[loader.load_one(ref) for ref in sentence.images]], _GAP)
+            row = images.grid([[loader.load_one(ref) for ref in sentence.images]])
             strips.append((_label(sentence, row.shape[0]), row))
-    height = sum(max(label.shape[0], row.shape[0]) for label, row in strips)
-    width = _LABEL_WIDTH + max(row.shape[1] for _, row in strips)
-    sheet = np.full((height, width, 3), 255, np.uint8)
-    top = 0
-    for label, row in strips:
-        sheet[top : top + label.shape[0], :_LABEL_WIDTH] = label
-        sheet[top : top + row.shape[0], _LABEL_WIDTH : _LABEL_WIDTH + row.shape[1]] = row
-        top += max(label.shape[0], row.shape[0])
-    return sheet
+    return sheets.above([sheets.beside(strip) for strip in strips])
 
 
 def _label(sentence: spec.Sentence, height: int) -> np.ndarray:
-    """Source, kind and as much of the key as there is room for: uint8 [>= height, width, 3]."""
+    """Source, kind and as much of the key as there is room for: uint8 [H, _LABEL_WIDTH, 3]."""
     lines = [sentence.source]
     if sentence.kind != sentence.source:
         lines.append(sentence.kind)
     number = len(sentence.images)
     lines.append(f"{number} image{'s' * (number > 1)}")
-    room = max(0, height // _LINE_HEIGHT - len(lines))
-    lines += textwrap.wrap(sentence.key, _LETTERS)[:room]
-    shown = PIL.Image.new(
-        "RGB", (_LABEL_WIDTH, max(height, _LINE_HEIGHT * len(lines) + _GAP)), "white"
-    )
-    pen = PIL.ImageDraw.Draw(shown)
-    for number, line in enumerate(lines):
-        # Pillow's own font knows Latin letters only.
-        text = line.encode("ascii", "replace").decode()[:_LETTERS]
-        pen.text((4, _GAP + number * _LINE_HEIGHT), text, fill="black" if number else "navy")
-    return np.asarray(shown)
+    written = [
+        sheets.text_line(line, _LABEL_WIDTH, color="black" if place else "navy")
+        for place, line in enumerate(lines)
+    ]
+    room = max(0, height // len(written[0]) - len(lines))
+    wrapped = textwrap.wrap(sentence.key, _LETTERS)[:room]
+    return sheets.above(written + [sheets.text_line(line, _LABEL_WIDTH) for line in wrapped])

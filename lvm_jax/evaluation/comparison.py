@@ -8,10 +8,8 @@ from typing import Any
 
 import jax
 import numpy as np
-import PIL.Image
-import PIL.ImageDraw
 
-from lvm_jax import images
+from lvm_jax import images, sheets
 from lvm_jax.evaluation import image_metrics
 from lvm_jax.tokenizer import quantizer
 from lvm_jax.tokenizer.codec import Tokenizer
@@ -19,7 +17,6 @@ from lvm_jax.training import perceptual
 from lvm_jax.training.perceptual import PerceptualConfig
 
 _BATCH = 32
-_LABEL_HEIGHT = 14
 
 
 def measure(
@@ -76,10 +73,8 @@ def picture(rows: Mapping[str, np.ndarray], scale: int = 1) -> np.ndarray:
     strips = []
     for label, row_BSS3 in rows.items():
         strip = images.grid([list(row_BSS3.repeat(scale, axis=1).repeat(scale, axis=2))])
-        canvas = PIL.Image.new("RGB", (strip.shape[1], _LABEL_HEIGHT), "white")
-        PIL.ImageDraw.Draw(canvas).text((3, 1), label, fill="black")
-        strips += [np.asarray(canvas), strip]
-    return np.concatenate(strips)
+        strips += [sheets.text_line(label, strip.shape[1]), strip]
+    return sheets.above(strips)
 
 
 def report(results: Mapping[str, Mapping[str, float]], **more: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax import images
+from lvm_jax import images, sheets
 from lvm_jax.evaluation import image_metrics, perplexity
 from lvm_jax.tokenizer import fidelity
 from lvm_jax.tokenizer.codec import Tokenizer
@@ -56,15 +56,32 @@ class Reconstructions:
             "images": rows,
         }
 
-    def picture(self, columns: int) -> np.ndarray:
-        """Originals, each with its decode to the right of it: uint8 [H, W, 3].
+    def picture(self, columns: int, scale: int | None = None) -> np.ndarray:
+        """Originals and their decodes, with names and numbers: uint8 [H, W, 3].
 
         Args:
             columns: pairs in a row.
+            scale: how many times their size images are drawn; None makes them readable.
         """
-        flat = [side for pair in self.shown for side in pair]
-        starts = range(0, len(flat), 2 * columns)
-        return images.grid([flat[i : i + 2 * columns] for i in starts])
+        scale = scale or sheets.readable_scale(len(self.shown[0][0]))
+        pairs = [self._pair(number, scale) for number in range(len(self.shown))]
+        rows = [pairs[i : i + columns] for i in range(0, len(pairs), columns)]
+        lines = [sheets.beside(row, sheets.GROUP_GAP) for row in rows]
+        return sheets.page(sheets.above(lines, sheets.GROUP_GAP))
+
+    def _pair(self, number: int, scale: int) -> np.ndarray:
+        """An original and its decode, the file's name above and the numbers below."""
+        sides = [sheets.enlarge(side, scale) for side in self.shown[number]]
+        names = ("original", "reconstruction")
+        pair = sheets.beside(
+            [sheets.captioned(side, name) for side, name in zip(sides, names)], sheets.GAP
+        )
+        numbers = f"PSNR {self.psnr[number]:.1f} dB"
+        if len(self.ssim):
+            numbers += f", SSIM {self.ssim[number]:.2f}"
+        pair = sheets.above([pair, sheets.text_line(numbers, size=12)])
+        file = os.path.basename(self.paths[number])
+        return sheets.above([sheets.text_line(file, pair.shape[1], size=12, color="navy"), pair])
 
 
 def reconstruct(

@@ -97,7 +97,13 @@ def test_inspect_shows_and_draws(built):
     decode = (f"--tokenizer={built / 'tokenizer'}", "--decode=2", f"--out={picture}")
     result = run("inspect_shards", built / "shards", "--verify", *decode)
     assert result.returncode == 0, result.stderr
-    for part in ("colorization", "perplexity", "images per sentence", "checksums of 1 shards"):
+    for part in (
+        "pictures    resize=crop, background=(255, 255, 255)",
+        "colorization",
+        "perplexity",
+        "images per sentence",
+        "checksums of 1 shards",
+    ):
         assert part in result.stdout
     # Two sources with two sentences each; the longest has four images of 16 pixels.
     drawn = images.read_image(picture)

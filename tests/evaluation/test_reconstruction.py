@@ -45,8 +45,12 @@ def test_every_image_is_measured_whatever_the_batches(tokenizer, folder):
     np.testing.assert_allclose(np.log(found.perplexity), -(shares * np.log(shares)).sum())
     np.testing.assert_array_equal(found.shown[2][0], originals[2])
     np.testing.assert_array_equal(found.shown[2][1], decoded[2])
-    # Two pairs in the first row, one in the second; two pixels between pictures.
-    assert found.picture(columns=2).shape == (2 * 18 + 2, 4 * 18 + 2, 3)
+    # Pictures of 9 x 16 pixels a side: two pairs in the first row, one in the second.
+    page = found.picture(columns=2)
+    assert page.shape[0] > 2 * 144 and 4 * 144 < page.shape[1] < 5 * 144
+    column = found.picture(columns=1)
+    assert column.shape[1] < 3 * 144 < len(column)
+    assert len(found.picture(columns=2, scale=2)) < len(page)
 
 
 def test_the_resize_rule_reaches_the_pixels(tokenizer, folder):
@@ -84,17 +88,22 @@ def run(*arguments):
 
 
 def test_the_tool_writes_a_picture_and_numbers(tokenizer, folder, tmp_path):
-    codec.save_tokenizer(tmp_path / "tokenizer", tokenizer.config, tokenizer.params)
+    squash = images.ImageConfig(resize="squash")
+    codec.save_tokenizer(tmp_path / "tokenizer", tokenizer.config, tokenizer.params, squash)
     where = (f"--tokenizer={tmp_path / 'tokenizer'}", f"--out={tmp_path / 'out' / 'x.png'}")
     # A pattern and a folder overlap; each file counts once.
-    done = run(*where, "--show=2", "--columns=1", "--images", f"{folder}/[01].png", folder)
+    shown = ("--show=2", "--columns=1", "--scale=3")
+    done = run(*where, *shown, "--images", f"{folder}/[01].png", folder)
     assert done.returncode == 0, done.stderr
     assert "mean of 5 images" in done.stdout and "codes in use" in done.stdout
-    assert images.read_image(tmp_path / "out" / "x.png").shape == (2 * 18 + 2, 2 * 18 + 2, 3)
-    report = json.loads((tmp_path / "out" / "x.json").read_text())
-    assert report["num_images"] == 5 and report["fingerprint"] == tokenizer.fingerprint
     paths = image_folders.list_images(folder)
-    expected = reconstruction.reconstruct(tokenizer, paths).report()
+    expected = reconstruction.reconstruct(tokenizer, paths, squash, num_shown=2)
+    picture = images.read_image(tmp_path / "out" / "x.png")
+    np.testing.assert_array_equal(picture, expected.picture(columns=1, scale=3))
+    report = json.loads((tmp_path / "out" / "x.json").read_text())
+    assert report["image_config"]["resize"] == "squash", "as the tokenizer was trained"
+    assert report["num_images"] == 5 and report["fingerprint"] == tokenizer.fingerprint
+    expected = expected.report()
     assert [row["path"] for row in report["images"]] == [str(path) for path in paths]
     assert report["mean"]["psnr"] == pytest.approx(expected["mean"]["psnr"], rel=1e-5)
 

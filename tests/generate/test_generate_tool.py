@@ -1,19 +1,23 @@
 """tools/generate.py as a user starts it."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
+import PIL.Image
 import pytest
 
 import lvm_jax
-from lvm_jax import configs, images
+from lvm_jax import configs, images, reading
+from lvm_jax.generate import sheet
 from lvm_jax.tokenizer import codec
 from lvm_jax.training.checkpoints import Checkpoints
 from lvm_jax.training.workdir import prepare_workdir
 
+SQUASH = images.ImageConfig(resize="squash", background=(0, 90, 0))
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -26,8 +30,14 @@ def generate(*arguments):
 def trained(model, tokenizer, tmp_path_factory):
     root = tmp_path_factory.mktemp("trained")
     codec.save_tokenizer(root / "tokenizer", tokenizer.config, tokenizer.params)
-    for name, fingerprint in (("model", tokenizer.fingerprint), ("strange", "e" * 64)):
+    for name, fingerprint in (
+        ("model", tokenizer.fingerprint),
+        ("squashed", tokenizer.fingerprint),
+        ("strange", "e" * 64),
+    ):
         resolved = {"model": configs.to_dict(model.config), "tokenizer_fingerprint": fingerprint}
+        if name == "squashed":
+            resolved[reading.RECORD] = configs.to_dict(SQUASH)
         prepare_workdir(root / name, resolved, fixed=("model",))
         checkpoints = Checkpoints(root / name, resolved)
         checkpoints.save(1, {"params": model.params})
@@ -64,17 +74,38 @@ def test_prompts_from_a_file(trained, files, tmp_path, model, tokenizer, picture
     expected = lvm_jax.generate(model, tokenizer, pictures[:3], seed=3, top_k=9, batch_size=4)
     np.testing.assert_array_equal(written, images.to_uint8(expected[0, 0]))
     assert images.read_image(tmp_path / "b.png").shape == (16, 16, 3)
+    assert "does not say how its pictures were read" in done.stderr
 
 
-def test_candidates_of_one_prompt_make_a_grid(trained, files, tmp_path):
-    out = tmp_path / "grid.png"
-    done = generate(
-        *flags(trained),
-        *("--images", *files[:1], f"--out={out}", "--num_candidates=3", "--batch_size=4"),
-    )
-    assert done.returncode == 0, done.stderr
-    height, width, _ = images.read_image(out).shape
-    assert height > 3 * 16 > width >= 16
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory):
+    """Three transparent pictures of 24 x 40 pixels."""
+    folder = tmp_path_factory.mktemp("wide")
+    rng = np.random.default_rng(7)
+    for number in range(3):
+        pixels = rng.integers(0, 256, (24, 40, 4), dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(folder / f"{number}.png")
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("fit", [None, "crop"])
+def test_pictures_are_read_as_the_model_learned(trained, wide, tmp_path, model, tokenizer, fit):
+    config = dataclasses.replace(SQUASH, resize=fit or "squash")
+    prompt = np.stack([images.read_square(path, 16, config) for path in wide])
+    asked = ("--num_candidates=3", "--batch_size=4", "--prompt=analogy", "--images", *wide)
+    expected = lvm_jax.generate(model, tokenizer, prompt, num_candidates=3, batch_size=4)
+    expected = images.to_uint8(expected)
+    change = () if fit is None else (f"--fit={fit}",)
+    out = tmp_path / "out.png"
+    for how, drawn in (
+        ("--nosheet", images.grid(expected)),
+        ("--scale=2", sheet.draw(prompt, expected, is_analogy=True, scale=2)),
+    ):
+        done = generate(*flags(trained, "squashed"), *change, how, f"--out={out}", *asked)
+        assert done.returncode == 0, done.stderr
+        np.testing.assert_array_equal(images.read_image(out), drawn)
+        different = "are read with resize=crop, but" in done.stderr
+        assert different == (fit is not None), done.stderr
 
 
 def test_another_tokenizer_is_refused(trained, files, tmp_path):
@@ -97,6 +128,7 @@ def test_another_tokenizer_is_refused(trained, files, tmp_path):
         ),
         (["--images", "{0}", "--out=a.png"], "no tokenizer in t"),
         (["--images", "{0}", "--out=a.png", "--top_p=2"], "top_p=2.0"),
+        (["--images", "{0}", "--out=a.png", "--nosheet", "--scale=3"], "--scale=3 is of labelled"),
     ],
 )
 def test_bad_input_gets_one_line(files, arguments, message):
