@@ -11,6 +11,8 @@ import stat
 import PIL.Image
 import PIL.ImageFile
 
+from lvm_jax import images
+
 VIDEO_EXTENSIONS = frozenset(
     [".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".ivf", ".m2ts", ".m2v"]
     + [".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".qt"]
@@ -22,13 +24,15 @@ _NO_PICTURES = ("EPS", "MPEG")
 _SHARED_EXTENSIONS = frozenset(
     [".bw", ".fit", ".fits", ".iim", ".im", ".ras", ".rgb", ".rgba", ".vst"]
 )
-# There may be one beside every picture, or they are not finished: none is opened to look at.
+# There may be one beside every picture, of which they are a text, a raw or a lesser copy, or they
+# are not finished: none is opened to look at.
 _OTHER_EXTENSIONS = frozenset(
     [".aae", ".cfg", ".csv", ".db", ".eps", ".flac", ".gz", ".h5", ".hdf", ".hdf5", ".html"]
     + [".ini", ".json", ".jsonl", ".log", ".mat", ".md", ".md5", ".mp3", ".npy", ".npz", ".pdf"]
     + [".pickle", ".pkl", ".ps", ".pt", ".pth", ".py", ".safetensors", ".sha256", ".srt", ".svg"]
     + [".tar", ".toml", ".tsv", ".txt", ".vtt", ".wav", ".wmf", ".xml", ".xmp", ".yaml", ".yml"]
-    + [".zip", ".crdownload", ".part", ".partial", ".tmp"]
+    + [".zip", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2"]
+    + [".srw", ".bak", ".crdownload", ".lrv", ".orig", ".part", ".partial", ".thm", ".tmp"]
 )
 _LOOK_BYTES = 512
 _MOST_LOOKS = 2**18
@@ -113,12 +117,12 @@ def _look(path: str, size: int, changed: int) -> str:
     if _begins_video(head):
         return "video"
     try:
-        with PIL.Image.open(path) as image:
-            return "image" if image.format in _image_formats() else ""
-    except PIL.Image.DecompressionBombError:
-        return "image"  # whoever reads it says that it is too large
-    except Exception:  # whatever a format's reader makes of bytes that are none of its own
-        return ""
+        with images.opened(path) as picture:
+            return "image" if picture.image.format in _image_formats() else ""
+    except images.ImageError as error:
+        # Whoever reads one that is too large says so.
+        is_large = isinstance(error.__cause__, PIL.Image.DecompressionBombError)
+        return "image" if is_large else ""
 
 
 def _begins_video(head: bytes) -> bool:

@@ -2,11 +2,40 @@
 
 import functools
 import os
+from collections.abc import Iterable
+from concurrent import futures
+from typing import NamedTuple
 
 from lvm_jax import images
+from lvm_jax.image_metadata import UPRIGHT
 from lvm_jax.sentences import frames
 
-_MOST_FILES = 2**16
+_MOST_FILES = 2**18
+_NUM_THREADS = 4
+
+
+class Header(NamedTuple):
+    """What is known of a picture before it is decoded.
+
+    Attributes:
+        width, height: of the array that it is read as.
+        orientation: 1..8 as EXIF counts them, which is applied then.
+    """
+
+    width: int
+    height: int
+    orientation: int
+
+
+def headers(paths: Iterable[str]) -> list[Header | None]:
+    """Of many files, None for those that cannot be read."""
+    with futures.ThreadPoolExecutor(_NUM_THREADS) as pool:
+        return list(pool.map(_header, paths))
+
+
+def is_same(shape: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes have one aspect ratio, but for sides that were rounded to whole pixels."""
+    return abs(shape[0] * other[1] - shape[1] * other[0]) <= max(sum(shape), sum(other))
 
 
 def require_same(annotation: str, picture: str) -> None:
@@ -20,34 +49,30 @@ def require_same(annotation: str, picture: str) -> None:
     Raises:
         images.ImageError: names both files and their sizes.
     """
-    sizes = _size(annotation), _size(picture)
-    if None in sizes:
+    found, other = _header(annotation), _header(picture)
+    if found is None or other is None:
         return
-    (width, height), (other_width, other_height) = sizes
-    # When one was made from the other, its sides were rounded to whole pixels.
-    most = max(width + height, other_width + other_height)
-    if abs(height * other_width - width * other_height) > most:
+    if not is_same(found[:2], other[:2]):
         raise images.ImageError(
-            f"annotation {annotation} has {width}x{height} pixels, but its picture {picture} has "
-            f"{other_width}x{other_height}, which is another shape (as orientation tags turn "
-            "them); make one from the other again or exclude both"
+            f"annotation {annotation} has {found.width}x{found.height} pixels, but its picture "
+            f"{picture} has {other.width}x{other.height}, which is another shape (as orientation "
+            "tags turn them); make one from the other again or exclude both"
         )
 
 
-def _size(path: str) -> tuple[int, int] | None:
+def _header(path: str) -> Header | None:
     try:
         state = os.stat(path)
-        return _cached_size(path, state.st_size, state.st_mtime_ns)
+        return _cached_header(path, state.st_size, state.st_mtime_ns)
     except (OSError, ValueError):
         return None
 
 
 @functools.lru_cache(_MOST_FILES)
-def _cached_size(path: str, size: int, changed: int) -> tuple[int, int]:
-    """Width and height of the array that the file is read as."""
+def _cached_header(path: str, size: int, changed: int) -> Header:
     del size, changed
     if frames.is_video(path):
         height, width, _ = frames.read_frame(path, 0).shape
-        return width, height
+        return Header(width, height, UPRIGHT)
     with images.opened(path) as picture:
-        return picture.size
+        return Header(*picture.size, picture.orientation)

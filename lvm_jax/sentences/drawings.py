@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,11 @@ class View:
         columns = np.clip(np.floor(self.left + steps * self.width), 0, values_HW.shape[1] - 1)
         seen = values_HW[rows.astype(int)[:, None], columns.astype(int)]
         return np.ascontiguousarray(seen[:, ::-1] if self.flip else seen)
+
+
+def to_json(shapes: Any) -> str:
+    """Shapes as the functions below take them."""
+    return json.dumps(shapes, separators=(",", ":"))
 
 
 def boxes(image: np.ndarray, view: View, *, shapes: str, num_labels: int) -> np.ndarray:
