@@ -26,7 +26,7 @@ import numpy as np
 from absl import logging
 
 from lvm_jax import atomic
-from lvm_jax.data import line_files, originals
+from lvm_jax.data import line_files, originals, worker_processes
 from lvm_jax.data.line_files import Stretch
 from lvm_jax.data.records import Record
 from lvm_jax.data.shards import MANIFEST, Shards
@@ -353,6 +353,7 @@ _worker: dict[str, Any] = {}  # what this process imports with
 def _start_worker(
     out: str, build_key: str, config: ImportConfig, moved: Callable[[int], None]
 ) -> None:
+    worker_processes.end_with_parent()
     _worker.update(writer=_open_writer(out, build_key, config), config=config, moved=moved)
 
 

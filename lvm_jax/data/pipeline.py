@@ -18,7 +18,7 @@ import grain
 import numpy as np
 from absl import flags
 
-from lvm_jax.data import assemble, mixture, plan_cache, selection
+from lvm_jax.data import assemble, mixture, plan_cache, selection, worker_processes
 from lvm_jax.data import config as config_lib
 from lvm_jax.data import packing as packing_lib
 from lvm_jax.data import rows as rows_lib
@@ -242,7 +242,8 @@ class Pipeline:
             dataset = dataset.mp_prefetch(
                 grain.MultiprocessingOptions(
                     num_workers=config.num_workers, per_worker_buffer_size=ahead
-                )
+                ),
+                worker_init_fn=_start_worker,
             )
         found = iter(dataset)
         try:
@@ -276,6 +277,10 @@ def _steps_at_once(config: DataConfig, batch_size: int) -> tuple[int, int]:
     steps = _IDS_TOGETHER // max(1, batch_size * config.context)
     together = max(1, min(steps, most))
     return together, max(1, config.num_threads, config.prefetch // together - 1)
+
+
+def _start_worker(_number: int, _num_workers: int) -> None:
+    worker_processes.end_with_parent()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,12 +6,13 @@ import multiprocessing
 import os
 import pathlib
 import sys
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import tqdm
 from absl import logging
+
+from lvm_jax.data import worker_processes
 
 
 class ItemError(Exception):
@@ -77,7 +78,7 @@ def progress(name: str, work: Iterable[Any], unit: str = "item", **options) -> I
 def _run_in_processes(call: Callable, left: Sequence[Any], workers: int, bar: Callable) -> list:
     context = multiprocessing.get_context("spawn")
     executor = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_end_with_parent
+        workers, mp_context=context, initializer=_start_worker
     )
     try:
         chunk = max(1, min(16, len(left) // (8 * workers)))
@@ -94,13 +95,7 @@ def _attempt(function: Callable, out: pathlib.Path, item: Any) -> str:
     return ""
 
 
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+def _start_worker() -> None:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[variable] = "1"  # the processes are the parallelism
-
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+    worker_processes.end_with_parent()

@@ -1,0 +1,66 @@
+"""Worker processes of a process that is killed end, and give back the memory that they share."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+CHILD = """
+import sys, time
+from lvm_jax.data.config import DataConfig
+from lvm_jax.data.pipeline import Pipeline
+
+if __name__ == "__main__":
+    config = DataConfig(shards=sys.argv[1], context=16, num_threads=1, num_workers=2)
+    batches = Pipeline(config, seed=0, global_batch=8).iterate()
+    next(batches)
+    print("reading", flush=True)
+    time.sleep(600)
+"""
+
+
+def children_of(process):
+    """pids of all processes below one."""
+    found = [process]
+    for pid in found:
+        for tasks in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+            found += map(int, tasks.read_text().split())
+    return found[1:]
+
+
+def shared_memory_of(processes):
+    maps = "".join(pathlib.Path(f"/proc/{pid}/maps").read_text() for pid in processes)
+    return {line.split()[5] for line in maps.splitlines() if "/dev/shm/" in line}
+
+
+def wait_until(happened, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="looks into /proc")
+def test_a_killed_reader_leaves_no_process_and_no_shared_memory(write_toy_shards, tmp_path):
+    script = tmp_path / "read.py"
+    script.write_text(CHILD)
+    shards = write_toy_shards(tmp_path / "shards")
+    reader = subprocess.Popen([sys.executable, str(script), shards], stdout=subprocess.PIPE)
+    assert reader.stdout.readline() == b"reading\n"
+    wait_until(lambda: shared_memory_of(children_of(reader.pid)))
+    workers = children_of(reader.pid)
+    shared = shared_memory_of(workers)
+    assert len(workers) >= 3 and shared  # two workers, and who tracks their memory
+    os.kill(reader.pid, signal.SIGKILL)
+    reader.wait()
+    alive = lambda: [pid for pid in workers if pathlib.Path(f"/proc/{pid}").exists()]
+    try:
+        wait_until(lambda: not alive())
+    finally:
+        for pid in alive():
+            os.kill(pid, signal.SIGKILL)
+    assert not any(pathlib.Path(name).exists() for name in shared)
