@@ -84,8 +84,10 @@ def orientation(exif: bytes | None, xmp: bytes | None) -> int:
 
 
 def _bare_jpeg(file: BinaryIO) -> BareFile:
-    edits, exif, xmp = [], b"", b""
+    edits, exif, xmp, last = [], b"", b"", 2
     for marker, start, payload, end in _jpeg_segments(file):
+        edits.append(Edit(last, start))  # garbage between them
+        last = end
         if not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             continue
         data = _read(file, payload, end)
@@ -111,19 +113,19 @@ def _jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
     size, position = _size(file), 2
     while True:
         file.seek(position)
-        block = file.read(1 << 12)
-        if len(block) < 4:
+        head = file.read(4)
+        if len(head) < 4:
             raise ValueError("it ends in front of its pixels")
-        if block[0] != 0xFF or block[1] in (0x00, 0xFF):
+        if head[0] != 0xFF or head[1] in (0x00, 0xFF):
             # Garbage and padding are passed over, as decoders do.
-            place = block.find(b"\xff", 1)
-            position += len(block) if place < 0 else place
+            place = (head[1:] + file.read(1 << 12)).find(b"\xff")
+            position += 1 + (place if place >= 0 else 1 << 12)
             continue
-        marker, start = block[1], position
+        marker, start = head[1], position
         if marker == 0x01 or 0xD0 <= marker <= 0xD8:  # these stand alone
             position += 2
             continue
-        length = int.from_bytes(block[2:4], "big")
+        length = int.from_bytes(head[2:], "big")
         position = start + 2 + length
         if marker in (0xD9, 0xDA) or length < 2 or position > size:
             return
@@ -256,6 +258,7 @@ def _size(file: BinaryIO) -> int:
 
 
 def _shown(file: BinaryIO, edits: list[Edit]) -> BinaryIO:
+    edits = [edit for edit in edits if edit.end > edit.start or edit.shown]
     return io.BufferedReader(_EditedFile(file, edits), 1 << 16) if edits else file
 
 
