@@ -20,8 +20,14 @@ _REFUSED_FORMATS = ("EPS", "FITS", "SPIDER", "WMF")
 _START_OF_CODE = b"\xff\x4f\xff\x51"  # of JPEG 2000
 # TIFF's tags and values.
 _BITS, _PHOTOMETRIC, _PLANES, _INKS, _EXTRA, _FORMAT = 258, 262, 284, 332, 338, 339
-_COEFFICIENTS, _SUBSAMPLING, _REFERENCES = 529, 530, 532
 _APART, _ASSOCIATED, _SIGNED, _YCBCR = 2, 1, 2, 6
+# What Y, Cb and Cr must be to be read as they lie in the file, by tag: what holds without it, and
+# what is plain. Coefficients, subsampling, black and white.
+_PLAIN_YCBCR = {
+    529: ((0.299, 0.587, 0.114), (0.299, 0.587, 0.114)),
+    530: ((2, 2), (1, 1)),
+    532: ((0, 255, 128, 255, 128, 255), (0, 255, 128, 255, 128, 255)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,9 +185,9 @@ def _require_known_tiff(image: PIL.Image.Image) -> None:
     if tags.get(_INKS, 1) != 1:
         raise ValueError("its inks are not cyan, magenta, yellow and black; convert it to RGB")
     if tags.get(_PHOTOMETRIC) == _YCBCR and raw:
-        plain = {_SUBSAMPLING: (1, 1), _COEFFICIENTS: None, _REFERENCES: None}
-        if any(tags.get(tag, (2, 2) if value else None) != value for tag, value in plain.items()):
-            raise ValueError("it holds Y, Cb and Cr subsampled or scaled; compress it or use RGB")
+        for tag, (default, plain) in _PLAIN_YCBCR.items():
+            if not np.allclose(np.asarray(tags.get(tag, default), float), plain, atol=1e-3):
+                raise ValueError("it holds Y, Cb and Cr subsampled or scaled; convert it to RGB")
     if tags.get(_PLANES) == _APART and len(image.getbands()) > 1:
         if image.mode not in ("RGB", "RGBA", "CMYK") or _ASSOCIATED in tags.get(_EXTRA, ()):
             raise ValueError(f"samples of mode {image.mode} in planes are not supported; use one")

@@ -73,7 +73,7 @@ def directory(entries: dict, *, order: str = "<", start: int = 8, next_one: int 
         else:
             (values,) = rest
             if isinstance(values, bytes):
-                count, data = len(values), values
+                count, data = len(values) // (8 if kind == RATIONAL else 1), values
             else:
                 count, data = (
                     len(values),

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import PIL.Image
 import pytest
-from picture_files import BYTE, LONG, SHORT, chunk, png, tiff
+from picture_files import BYTE, LONG, RATIONAL, SHORT, chunk, png, tiff
 
 from lvm_jax import images
 from lvm_jax.sentences import palette
@@ -250,9 +250,22 @@ def test_planes_of_16_bits_are_read(read):
 
 def test_subsampled_colors_that_are_not_compressed_are_refused(read):
     _, numbers, _, _ = LAYOUTS["luma"]
-    for tags in ({}, {530: (SHORT, [2, 1])}, {530: (SHORT, [1, 1]), 529: (5, b"\1\0\0\0" * 6)}):
+    whole = {530: (SHORT, [1, 1])}
+    for tags in (
+        {530: (SHORT, [2, 1])},
+        {},
+        {529: (RATIONAL, b"\1\0\0\0" * 6), **whole},
+        {532: (RATIONAL, b"\1\0\0\0" * 12), **whole},
+    ):
         with pytest.raises(images.ImageError, match="subsampled or scaled"):
             read(tiff(numbers.astype(np.uint64), 8, 6, tags=tags))
+
+
+def test_whole_luma_as_pillow_writes_it(tmp_path):
+    picture = PIL.Image.fromarray(COLORS.astype(np.uint8)).convert("YCbCr")
+    picture.save(tmp_path / "x.tif")
+    expected = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(images.read_image(tmp_path / "x.tif"), expected)
 
 
 def test_a_tiff_of_unknown_samples_says_what_it_holds(read):

@@ -1,0 +1,37 @@
+"""Altered files end as pixels or as errors; `fuzz_pictures.py` does the same at any length."""
+
+import pathlib
+import subprocess
+import sys
+
+import fuzz_pictures
+import pytest
+
+PROGRAM = pathlib.Path(fuzz_pictures.__file__)
+
+
+def test_altered_files_are_read_or_refused():
+    """In a process of its own, as decoders of C may end theirs."""
+    command = [sys.executable, str(PROGRAM), "--rounds=150", "--seed=1"]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    lines = run.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(fuzz_pictures.valid_files())
+    for line in lines:
+        numbers = [int(word) for word in line.replace(",", "").split() if word.isdigit()]
+        altered, read, refused, otherwise = numbers
+        assert altered == read + refused == 150 and min(read, refused) > 0 and otherwise == 0
+
+
+def test_what_ends_otherwise_is_kept(tmp_path, monkeypatch, capsys):
+    def outcome(path):
+        if path.read_bytes() != b"altered":
+            return "read"
+        raise KeyError("unforeseen")
+
+    monkeypatch.setattr(fuzz_pictures, "outcome", outcome)
+    monkeypatch.setattr(fuzz_pictures, "altered", lambda data, random_: b"altered")
+    with pytest.raises(KeyError, match="unforeseen"):
+        fuzz_pictures.fuzz("BMP", fuzz_pictures.valid_files()["BMP"], 3, 0, tmp_path)
+    assert "BMP: round 0 of seed 0 ended otherwise; it is kept" in capsys.readouterr().out
+    assert (tmp_path / "current").read_bytes() == b"altered"
