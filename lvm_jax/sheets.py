@@ -10,6 +10,8 @@ import PIL.Image
 import PIL.ImageDraw
 import PIL.ImageFont
 
+from lvm_jax import file_names
+
 GAP = 2  # between the pictures of a group
 GROUP_GAP = 14  # between groups
 # Pictures of a tokenizer may have 16 pixels a side: too few to see anything on a screen.
@@ -39,13 +41,14 @@ def text_line(
     """A line of text: uint8 [1.4 * size, W, 3].
 
     Args:
-        text: what to write; letters that are not Latin become "?".
+        text: what to write; letters that are not Latin become "?", line ends are escaped.
         width: of the line; text that does not fit ends in dots. None takes what the text takes.
         size: of the letters in pixels.
         color: of the letters, as Pillow names it.
     """
     font = PIL.ImageFont.load_default(size)
-    text = text.encode("ascii", "replace").decode()  # Pillow's own font knows Latin letters only
+    # Pillow's own font knows Latin letters only.
+    text = file_names.shown(text).encode("ascii", "replace").decode()
     room = lambda text: round(font.getlength(text)) + 4
     if width is None:
         width = room(text)

@@ -24,6 +24,11 @@ shards.images says:
 
   python tools/build_shards.py --config=... --dry_run --sheet=sheet.png --image_size=64
 
+That looks at names and at what lists them, and opens files whose names do not tell what they are.
+With --read_all it also decodes every picture, and every frame of a video that a sentence shows,
+once: files that cannot be read are printed as the lines of rejects.jsonl, then counted by reason.
+It ends with exit code 2 if there are more of them than shards.max_rejects.
+
 LVM's own files, lines {"tokens": base64 of int32 ids}, become shards without pictures:
 
   python tools/build_shards.py --import_jsonl a.jsonl b.jsonl --out=DIR [--tokenizer=DIR]
@@ -32,6 +37,7 @@ Each file makes its own shards of about 256 MiB: join many small files before, w
 many small shards would be in the way.
 """
 
+import json
 import time
 from typing import Any
 
@@ -52,6 +58,9 @@ SLICE = flags.DEFINE_string(
 )
 DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Prints sentences, images and tokens of each source, and builds nothing."
+)
+READ_ALL = flags.DEFINE_bool(
+    "read_all", False, "dry_run: decodes every picture once and lists those that cannot be read."
 )
 SHEET = flags.DEFINE_string("sheet", None, "dry_run: picture of some sentences to write.")
 PER_SOURCE = flags.DEFINE_integer("per_source", 2, "dry_run: sentences of each source shown.", 1)
@@ -79,7 +88,7 @@ def main(*more_files: str) -> None:
     if more_files:
         raise ValueError(f"unexpected argument {more_files[0]} (--help lists the flags)")
     if DRY_RUN.value:
-        names = "dry_run config sheet per_source image_size tokens_per_image"
+        names = "dry_run config read_all sheet per_source image_size tokens_per_image"
         cli.refuse_unread("--dry_run", names.split())
         dry_run(cli.load_config())
         return
@@ -152,6 +161,32 @@ def dry_run(values: dict[str, Any]) -> None:
         sheet = contact_sheet(corpus, IMAGE_SIZE.value, PER_SOURCE.value, config.images)
         images.write_image(SHEET.value, sheet)
         print(f"wrote {SHEET.value}")
+    if READ_ALL.value:
+        read_all(corpus, config)
+
+
+def read_all(corpus, config) -> None:
+    """Lists the pictures that cannot be read; ValueError if they are more than max_rejects."""
+    from lvm_jax.data import read_all as reading
+    from lvm_jax.data import rejects
+
+    with tqdm.tqdm(unit=" files", desc="reading", dynamic_ncols=True) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        lines = reading.read_all(corpus, config, progress)
+    print()
+    for line in lines:
+        print(json.dumps(line))
+    for reason, count in rejects.by_reason(lines):
+        print(f"{count:8,}  {reason}")
+    print(
+        f"{len(lines):8,} files cannot be read; {rejects.count_sentences(lines):,} sentences need "
+        "them"
+    )
+    rejects.require_few(lines, config.max_rejects)
 
 
 def build_shards(values: dict[str, Any]) -> None:

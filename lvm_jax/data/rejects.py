@@ -6,12 +6,15 @@ each picture or video:
     {"path": "a/b.png", "reason": "cannot read ...", "sentences": [...]}
 
 with {"index", "source", "key"} of every sentence that needed it. A video counts once, however many
-of its frames are missing; the reason is that of the first.
+of its frames are missing; the reason is that of the first. Bytes of names that are no UTF-8 stand
+there as Python spells them: 0xe9 as \\udce9.
 """
 
+import collections
 import json
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from lvm_jax import atomic, images
@@ -19,6 +22,39 @@ from lvm_jax.sentences.spec import ImageRef, Sentence
 
 FILE = "rejects.jsonl"
 _PARTS = "rejects-*.partial"
+
+
+class Dropped:
+    """Sentences that need an image which cannot be made.
+
+    Attributes:
+        reasons: why, of each such image by what it is known by.
+        lines: of `rejects.jsonl`, by path.
+    """
+
+    def __init__(self):
+        self.reasons: dict[Hashable, str] = {}
+        self.lines: dict[str, dict[str, Any]] = {}
+
+    def drop(self, index: int, sentence: Sentence, known_by: Sequence[Hashable]) -> bool:
+        """Whether a sentence needs an image that there is not; notes it if so.
+
+        Args:
+            index: of the sentence.
+            sentence: with its images.
+            known_by: what each of these is known by in `reasons`.
+        """
+        if not self.reasons:
+            return False
+        bad: dict[str, dict[str, Any]] = {}
+        for ref, known in zip(sentence.images, known_by):
+            if known in self.reasons:
+                line = {"path": ref.path, "reason": self.reasons[known], "sentences": []}
+                bad[ref.path] = self.lines.setdefault(ref.path, line)
+        for line in bad.values():
+            about = {"index": index, "source": sentence.source, "key": sentence.key}
+            line["sentences"].append(about)
+        return bool(bad)
 
 
 class Rejects:
@@ -31,12 +67,11 @@ class Rejects:
 
     def __init__(self, directory: pathlib.Path, limit: int):
         self._directory, self._limit = directory, limit
-        self._reasons: dict[bytes, str] = {}
-        self._lines: dict[str, dict[str, Any]] = {}
+        self._dropped = Dropped()
         self._known = {line["path"] for line in merged(directory)}
 
     def __contains__(self, digest: bytes) -> bool:
-        return digest in self._reasons
+        return digest in self._dropped.reasons
 
     def add(self, digest: bytes, ref: ImageRef, error: images.ImageError) -> None:
         """Notes an image, known by its digest, that cannot be made from its picture.
@@ -44,31 +79,22 @@ class Rejects:
         Raises:
             images.ImageError: its file is one more than the limit; names it.
         """
-        self._reasons[digest] = str(error)
+        self._dropped.reasons[digest] = str(error)
         self._known.add(ref.path)
         if len(self._known) > self._limit:
             raise _too_many(len(self._known), self._limit, str(error)) from error
 
     def drop(self, index: int, sentence: Sentence, digests: Sequence[bytes]) -> bool:
-        """Whether a sentence needs an image that there is not; notes it if so."""
-        if not self._reasons:
-            return False
-        bad: dict[str, dict[str, Any]] = {}
-        for ref, digest in zip(sentence.images, digests):
-            if digest in self._reasons:
-                line = {"path": ref.path, "reason": self._reasons[digest], "sentences": []}
-                bad[ref.path] = self._lines.setdefault(ref.path, line)
-        for line in bad.values():
-            about = {"index": index, "source": sentence.source, "key": sentence.key}
-            line["sentences"].append(about)
-        return bool(bad)
+        """As `Dropped.drop`."""
+        return self._dropped.drop(index, sentence, digests)
 
     def write_part(self, number: int) -> None:
         """Writes what was dropped since the last call as the part file of a shard."""
         path = self._directory / f"rejects-{number:05d}.partial"
-        if self._lines or path.exists():
-            _write_lines(path, list(self._lines.values()))
-        self._lines.clear()
+        lines = self._dropped.lines
+        if lines or path.exists():
+            _write_lines(path, list(lines.values()))
+        lines.clear()
 
 
 def merged(directory: pathlib.Path) -> list[dict[str, Any]]:
@@ -89,12 +115,34 @@ def finish(directory: pathlib.Path, limit: int) -> dict[str, int]:
         images.ImageError: more files than the limit; slices each counted only what they saw.
     """
     lines = merged(directory)
-    if len(lines) > limit:
-        raise _too_many(len(lines), limit, lines[-1]["reason"])
+    require_few(lines, limit)
     if lines:
         _write_lines(directory / FILE, lines)
-    dropped = {sentence["index"] for line in lines for sentence in line["sentences"]}
-    return {"rejected_images": len(lines), "rejected_sentences": len(dropped)}
+    return {"rejected_images": len(lines), "rejected_sentences": count_sentences(lines)}
+
+
+def require_few(lines: Sequence[dict[str, Any]], limit: int) -> None:
+    """Refuses more files than the limit.
+
+    Raises:
+        images.ImageError: says how many, and why the last one cannot be read.
+    """
+    if len(lines) > limit:
+        raise _too_many(len(lines), limit, lines[-1]["reason"])
+
+
+def count_sentences(lines: Sequence[dict[str, Any]]) -> int:
+    """Sentences that need any of the files."""
+    return len({sentence["index"] for line in lines for sentence in line["sentences"]})
+
+
+def by_reason(lines: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
+    """Reasons that differ in more than names and numbers, and how often each came up."""
+    counts: collections.Counter[str] = collections.Counter()
+    for line in lines:
+        reason = line["reason"].replace(line["path"], "FILE")
+        counts[re.sub(r"\d+", "N", reason)] += 1
+    return counts.most_common()
 
 
 def _too_many(count: int, limit: int, reason: str) -> images.ImageError:

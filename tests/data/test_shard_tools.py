@@ -207,6 +207,52 @@ def test_a_dry_run_counts_and_draws(made, tmp_path):
     fails(run("build_shards", config, "--dry_run", "--config.shards.imagse=1"), "shards.images?")
 
 
+def test_a_dry_run_reads_everything_when_asked_to(tmp_path):
+    """Names are any bytes; the files that building rejects are listed as it lists them."""
+    folder = tmp_path / os.fsdecode(b"pictures \xe9")
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    for name in ("a", "b\nb", os.fsdecode(b"caf\xe9")):
+        images.write_image(folder / f"{name}.jpg", noise)
+    config = tmp_path / "experiment.py"
+    config.write_text(EXPERIMENT.format(folder=str(folder)))
+    bad = folder / os.fsdecode(b"caf\xe9.jpg")
+    bad.write_bytes(bad.read_bytes()[:-40])
+    dry_run = (f"--config={config}", "--dry_run")
+    assert run("build_shards", *dry_run).returncode == 0  # names only
+    result = run("build_shards", *dry_run, "--read_all")
+    fails(result, "caf\\udce9.jpg: image file is truncated", "raise config.shards.max_rejects=0")
+    assert "reading: 100%" in result.stderr
+    (line,) = [json.loads(each) for each in result.stdout.splitlines() if each.startswith("{")]
+    assert line["path"] == str(bad) and len(line["sentences"]) == 2
+    assert "       1  cannot read image FILE: image file is truncated (N bytes" in result.stdout
+    assert "       1 files cannot be read; 2 sentences need them" in result.stdout
+    allowed = run("build_shards", *dry_run, "--read_all", "--config.shards.max_rejects=1")
+    assert allowed.returncode == 0, allowed.stderr
+    assert [json.loads(x) for x in allowed.stdout.splitlines() if x.startswith("{")] == [line]
+    fails(run("build_shards", dry_run[0], "--read_all"), "does not read --read_all")
+
+
+def test_any_name_goes_through_the_tools(made, tmp_path):
+    names = ["a", "b\nb", "-c", os.fsdecode(b"caf\xe9"), "d" * 251]
+    for number, name in enumerate(names):
+        images.write_image(
+            tmp_path / "pictures" / f"{name}.png", np.full((9, 9, 3), 40 * number, np.uint8)
+        )
+    (tmp_path / "experiment.py").write_text(EXPERIMENT.format(folder=str(tmp_path / "pictures")))
+    shutil.copytree(made / "tokenizer", tmp_path / "tokenizer")
+    out = os.fsdecode(b"shards \xe9")
+    result = build(tmp_path, out=out)
+    assert result.returncode == 0, result.stderr
+    keys = [record.key for record in Shards(tmp_path / out).read_records(range(len(names)))]
+    assert sorted(keys) == sorted(names)
+    decode = (f"--tokenizer={tmp_path / 'tokenizer'}", "--decode=9", f"--out={tmp_path / 'x.png'}")
+    result = run("inspect_shards", tmp_path / out, "--verify", *decode)
+    assert result.returncode == 0, result.stderr
+    shown = result.stdout.splitlines()
+    for name in ("a", "b\\nb", "-c", "caf\\udce9", "d" * 251):
+        assert f"  one: single, {name}" in shown
+
+
 def test_lvms_lines_become_shards(made):
     ids = np.arange(2 * 16, dtype="<i4").reshape(2, 16) % 32
     lines = [{"tokens": base64.b64encode(row.tobytes()).decode()} for row in (ids, ids[:1])]
