@@ -95,10 +95,16 @@ def save_safetensors(
     """
     arrays = {name: np.ascontiguousarray(leaf) for name, leaf in flatten(tree).items()}
     with atomic.writing(path) as partial:
+        # The library lets only the owner read what it writes; an empty file of ours says what the
+        # umask gives.
+        partial.unlink(missing_ok=True)
+        partial.touch()
+        mode = partial.stat().st_mode
         try:
             safetensors.numpy.save_file(arrays, str(partial), metadata)
         except safetensors.SafetensorError as error:
             raise atomic.write_error(path, error) from error
+        partial.chmod(mode)
 
 
 def load_safetensors(path: pathlib.Path) -> dict[str, Any]:

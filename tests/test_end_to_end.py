@@ -24,6 +24,9 @@ TOY_MODEL = (
     "--config.eval_data.context=128",
 )
 
+# A group that works together, which is neither the usual mask nor one that hides a fixed mode.
+UMASK = 0o007
+
 
 class Run:
     """The quick-start's folders under a temporary root, and its tools."""
@@ -39,6 +42,7 @@ class Run:
             [sys.executable, str(ROOT / "tools" / f"{name}.py"), *map(str, arguments)],
             cwd=ROOT,
             env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            umask=UMASK,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -158,3 +162,15 @@ def test_another_tokenizers_shards_are_refused(run, tmp_path):
 def test_another_models_workdir_is_refused(run):
     shown = run.train("--config.model.num_layers=3", code=2)
     assert "num_layers" in shown.splitlines()[-1] and "Traceback" not in shown
+
+
+def test_the_umask_decides_who_may_read_what_was_written(run):
+    """Last, so that every tool has written."""
+    made = [path for path in run.root.rglob("*") if "pictures" not in path.parts]
+    assert {"weights.safetensors", "manifest.json", "metrics.jsonl"} <= {p.name for p in made}
+    wrong = [
+        f"{path} {mode:o}"
+        for path in made
+        if (mode := path.stat().st_mode & 0o777) != (0o777 if path.is_dir() else 0o666) & ~UMASK
+    ]
+    assert not wrong

@@ -1,5 +1,7 @@
 """Nested dicts and their files: every round trip is exact, every damage is found."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -70,3 +72,18 @@ def test_unreadable_weights_name_the_file(content, tmp_path):
         path.write_bytes(content)
     with pytest.raises(ValueError, match=r"cannot read weights .*weights\.safetensors"):
         trees.load_safetensors(path)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o027, 0o077])
+def test_the_umask_decides_who_may_read(tree, mask, tmp_path):
+    path = tmp_path / "weights"
+    # What a killed process left has whatever mode it got.
+    (tmp_path / "weights.partial").touch(mode=0o600)
+    before = os.umask(mask)
+    try:
+        trees.save_safetensors(path, tree)
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert path.stat().st_mode & 0o777 == 0o666 & ~mask

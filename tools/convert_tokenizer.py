@@ -7,13 +7,19 @@ r"""Turns the VQGAN of another project into a tokenizer directory, or a tokenize
 
 Formats, and the files that their owners write:
   openmuse   safetensors or torch .bin, alone or in a folder with config.json (what LVM ships)
-  taming     torch .ckpt of CompVis/taming-transformers; losses are left out
-  llamagen   torch .pt of FoundationVision/LlamaGen; EMA weights are preferred
+  taming     torch .ckpt of CompVis/taming-transformers, or of a latent diffusion model around one
+  llamagen   torch .pt of FoundationVision/LlamaGen
   maskgit    flax msgpack of google-research/maskgit
   lvm_xh     torch .pth of LVM's first demo
-  diffusers  folder of a diffusers VQModel: config.json and weights
+  diffusers  folder of a diffusers VQModel: config.json and weights, of old versions too
 
-None needs torch. The geometry is the published one of the format unless --preset names another, or
+Each may be any of these files, or .npz, and none needs torch. The network is read wherever its
+names all stand: under entries ("state_dict", "model", "ema") and prefixes ("module.",
+"_orig_mod.", "first_stage_model."), beside whatever else a trainer saved. Where it stands several
+times, running averages are preferred, then what is nearest to the top; --entry chooses. The log
+says which it was and what is left out.
+
+The geometry is the published one of the format unless --preset names another, or
 a config.json or --source_config spells it in the owner's field names, such as
   --source_config='{"embed_dim": 256, "n_embed": 1024, "ddconfig": {"ch": 128, ...}}'
 In any format, "pixel_range" ("zero_one" or "minus_one_one") and "image_size" may be added to it.
@@ -36,6 +42,11 @@ SOURCE_CONFIG = flags.DEFINE_string(
     "Geometry in the owner's field names: a JSON file, or JSON itself; overrides config.json.",
 )
 PRESET = flags.DEFINE_string("preset", None, "Geometry by name, such as taming_f16_16384.")
+ENTRY = flags.DEFINE_string(
+    "entry",
+    None,
+    "Where in --source to read, if the weights are there several times, such as model or ema.",
+)
 TO = flags.DEFINE_enum(
     "to", None, ["openmuse", "diffusers"], "Write a tokenizer in this format instead."
 )
@@ -48,7 +59,7 @@ def main() -> None:
     if (FORMAT.value is None) == (TO.value is None):
         raise ValueError("give either --format (what to read) or --to (what to write)")
     if TO.value:
-        for flag in (SOURCE_CONFIG, PRESET):
+        for flag in (SOURCE_CONFIG, PRESET, ENTRY):
             if flag.value is not None:
                 raise ValueError(f"--{flag.name} is for reading with --format, not for --to")
     if pathlib.Path(OUT.value).resolve() == pathlib.Path(SOURCE.value).resolve():
@@ -66,7 +77,11 @@ def convert() -> None:
     from lvm_jax.tokenizer import codec, weights
 
     config, params = weights.read_weights(
-        SOURCE.value, FORMAT.value, source_config=source_config, preset=PRESET.value
+        SOURCE.value,
+        FORMAT.value,
+        source_config=source_config,
+        preset=PRESET.value,
+        entry=ENTRY.value,
     )
     fingerprint = codec.fingerprint(config, params)
     refuse_other_files(pathlib.Path(OUT.value), fingerprint)
@@ -91,9 +106,9 @@ def export() -> None:
     refuse_other_files(pathlib.Path(OUT.value), None)
     weights.write_weights(OUT.value, TO.value, tokenizer.config, tokenizer.params)
     logging.info(
-        "%s: config.json and %s, %s parameters, from fingerprint %s",
+        "%s: config.json, %s, %s parameters, from fingerprint %s",
         OUT.value,
-        weights.EXPORT_FILES[TO.value],
+        " and ".join(weights.EXPORT_FILES[TO.value]),
         f"{trees.count_parameters(tokenizer.params):,}",
         tokenizer.fingerprint,
     )

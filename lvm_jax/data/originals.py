@@ -62,7 +62,7 @@ class Originals:
         self._pending: dict[str, Look] = {}
         self._content = functools.lru_cache(_MOST_HASHES)(_content)
         try:
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
             self._cut_to_whole_entries()
         except OSError as error:
             raise atomic.write_error(self._path, error) from error

@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
+import uuid
 from typing import Any
 
 import numpy as np
@@ -137,9 +137,9 @@ def _write_plan(directory: pathlib.Path, key: str, plan: RowPlan, request: PlanR
     names = ("order", "ends") + (("firsts", "images") if plan.firsts is not None else ())
     directory.parent.mkdir(parents=True, exist_ok=True)
     # Several processes may plan at once: each writes its own copy, and the first to finish wins.
-    partial = pathlib.Path(tempfile.mkdtemp(prefix=directory.name + ".", dir=directory.parent))
+    partial = directory.with_name(f"{directory.name}.{uuid.uuid4().hex}")
     try:
-        partial.chmod(0o755)
+        partial.mkdir()
         for name in names:
             np.save(partial / f"{name}.npy", getattr(plan, name))
         digests = {name: checksum(partial / f"{name}.npy") for name in names}

@@ -86,7 +86,7 @@ def finishing(out: pathlib.Path) -> Iterator[None]:
     """One process at a time; it ends with the process, however that ends."""
     path = out / _LOCK
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
         fcntl.flock(file, fcntl.LOCK_EX)
     except OSError as error:
         raise write_error(path, error) from error

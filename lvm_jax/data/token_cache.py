@@ -57,7 +57,7 @@ class TokenCache:
         self.path = pathlib.Path(path)
         self._entry_bytes = KEY_BYTES + ID_BYTES * tokens_per_image
         try:
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             # Ends with the process, however that ends.
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             whole = os.fstat(self._file).st_size // self._entry_bytes

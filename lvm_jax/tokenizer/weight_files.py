@@ -1,28 +1,29 @@
-"""Reads arrays out of safetensors, torch pickles and flax msgpack, without torch.
+"""Files of weights of other projects: safetensors, torch, flax msgpack, numpy; told by content.
 
-A torch file is a pickle, and a pickle can name any function to be called on loading. The reader
-here calls none: tensors are rebuilt by our own code, and every other class that a checkpoint
-mentions (a trainer's callbacks, its arguments) becomes an inert placeholder.
+What a file holds is known before its numbers are read: a small network can be taken out of a large
+checkpoint, and a header that claims terabytes costs nothing.
 """
 
-import collections
+import contextlib
+import functools
 import json
+import lzma
 import math
 import pathlib
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
-from typing import Any, BinaryIO
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import flax.serialization
-import ml_dtypes
 import msgpack
 import numpy as np
 import safetensors
-import safetensors.numpy
 
-from lvm_jax import trees
+from lvm_jax.tokenizer import stored_arrays, torch_files
+from lvm_jax.tokenizer.stored_arrays import OtherKindError, Stored
 
 CONFIG_FILE = "config.json"
 # What a folder of diffusers or transformers calls its weights, the preferred first.
@@ -32,80 +33,108 @@ WEIGHTS_FILES = (
     "diffusion_pytorch_model.bin",
     "pytorch_model.bin",
 )
-# Where checkpoints keep the weights beside a trainer's state, the preferred first.
-WRAPPERS = ("ema", "model", "state_dict", "params")
+_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack")
 
-_LEGACY_TORCH_MAGIC = 0x1950A86A20F9469CFC6C
-# Its pickle: protocol 2, a long of ten bytes.
-_LEGACY_TORCH_HEAD = b"\x80\x02\x8a\x0a" + _LEGACY_TORCH_MAGIC.to_bytes(10, "little")
-_UNREADABLE = (
+# What damaged bytes make the libraries here raise.
+_DAMAGE = (
     OSError,
     EOFError,
-    KeyError,
-    IndexError,
+    LookupError,
     ValueError,
     TypeError,
     AttributeError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
+    ArithmeticError,
+    RuntimeError,
     struct.error,
     zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
     pickle.UnpicklingError,
     msgpack.UnpackException,
     safetensors.SafetensorError,
 )
-_STORAGES = {
-    "DoubleStorage": np.float64,
-    "FloatStorage": np.float32,
-    "HalfStorage": np.float16,
-    "BFloat16Storage": ml_dtypes.bfloat16,
-    "LongStorage": np.int64,
-    "IntStorage": np.int32,
-    "ShortStorage": np.int16,
-    "CharStorage": np.int8,
-    "ByteStorage": np.uint8,
-    "BoolStorage": np.bool_,
+_SAFETENSORS = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
 }
+# How files begin that are mistaken for weights, and what they are.
+_OTHERS = {
+    b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself with git lfs pull",
+    b"\x89HDF": "HDF5; convert it with what wrote it",
+    b"\x1f\x8b": "compressed by gzip; unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it",
+    b"GGUF": "GGUF",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"\x93NUMPY": "a single array of numpy",
+    b"<": "a web page or XML; was a download refused?",
+    b"{": "JSON text",
+}
+_NPY_HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_MSGPACK_MAPS = (*range(0x80, 0x90), 0xDE, 0xDF)
 
 
-def read(path: str | pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any] | None]:
-    """Reads a weights file, or a folder with config.json and weights.
+def read(path: str | pathlib.Path) -> tuple[dict[str, Stored], dict[str, Any] | None]:
+    """Looks into a weights file, or a folder with config.json and weights.
 
     Args:
-        path: safetensors, a torch pickle (zip or older) or flax msgpack, told apart by content.
+        path: safetensors, torch (a zip archive or older), flax msgpack or .npz.
 
     Returns:
-        {flat name: array} as stored, without wrappers, and the folder's configuration if it is a
-        folder that has one.
+        {name: array}, of the arrays wherever they are in the file: "state_dict/a.b" is the "a.b" of
+        its entry "state_dict". And the folder's configuration, if it is a folder that has one.
 
     Raises:
-        ValueError: the path is missing, or the file is damaged or of another kind; names it.
+        ValueError: the path is missing, or the file is damaged or of another kind; names it. The
+            arrays raise it too, when they are loaded.
     """
     path = pathlib.Path(path)
     config = None
     if path.is_dir():
         config = _read_config(path / CONFIG_FILE)
-        found = [path / name for name in WEIGHTS_FILES if (path / name).is_file()]
-        if not found:
-            raise ValueError(f"{path} holds no weights; expected one of {', '.join(WEIGHTS_FILES)}")
-        path = found[0]
+        path = _weights_of(path)
     if not path.is_file():
         raise ValueError(f"no file {path}")
-    kind, reader = _reader(path)
     try:
-        tree = _unwrap(reader(path))
-        arrays = {
-            n: leaf for n, leaf in trees.flatten(tree).items() if isinstance(leaf, np.ndarray)
-        }
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(
-            f"cannot read {path} as {kind} ({reason}): it is cut short, altered or of another kind"
-        ) from error
-    if not arrays:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+    kind, look = _kind(path, head)
+    with _named(path, kind):
+        found = look(path)
+    if not found:
         raise ValueError(f"{path} ({kind}) holds no arrays; is it a checkpoint of weights?")
-    return arrays, config
+    return {
+        name: Stored(stored.shape, stored.dtype, functools.partial(_load, path, kind, stored.load))
+        for name, stored in found.items()
+    }, config
+
+
+def _weights_of(folder: pathlib.Path) -> pathlib.Path:
+    for name in WEIGHTS_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    others = sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
+    if len(others) == 1:
+        return others[0]
+    text = f"{folder} holds no weights; expected one of {', '.join(WEIGHTS_FILES)}"
+    if others:
+        text = f"{folder} holds {others[0].name} and {len(others) - 1} more; name the file to read"
+    raise ValueError(text)
 
 
 def _read_config(path: pathlib.Path) -> dict[str, Any] | None:
@@ -113,7 +142,7 @@ def _read_config(path: pathlib.Path) -> dict[str, Any] | None:
         return None
     try:
         config = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
     if not isinstance(config, dict):
         raise ValueError(f"{path} must hold a JSON object")
@@ -122,146 +151,89 @@ def _read_config(path: pathlib.Path) -> dict[str, Any] | None:
     return config
 
 
-def _reader(path: pathlib.Path):
-    with path.open("rb") as file:
-        head = file.read(16)
-    if head[:4] == b"PK\x03\x04":
-        return "a torch checkpoint", _read_torch_zip
+def _load(path: pathlib.Path, kind: str, load: Callable[[], np.ndarray]) -> np.ndarray:
+    with _named(path, kind):
+        return load()
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path, kind: str) -> Iterator[None]:
+    """Says which file it was, and whether it is damaged or only something else."""
+    try:
+        yield
+    except OtherKindError as error:
+        raise ValueError(f"{path} looks like {kind}, but is no weights to read: {error}") from error
+    except MemoryError as error:
+        raise ValueError(f"{path} ({kind}) takes more memory than there is") from error
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(
+            f"{path} is damaged: {reason} ({kind}, cut short or altered); copy it again"
+        ) from error
+
+
+def _kind(path: pathlib.Path, head: bytes) -> tuple[str, Callable[[pathlib.Path], dict]]:
+    """What a file is by its first bytes, and what reads it."""
+    if head.startswith(b"PK\x03\x04"):
+        first_name = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+        is_numpy = first_name.endswith(b".npy")
+        return ("a .npz of numpy", _look_npz) if is_numpy else ("torch", torch_files.read_zip)
     if head[8:9] == b"{":
-        return "safetensors", lambda path: safetensors.numpy.load_file(str(path))
-    if head.startswith(_LEGACY_TORCH_HEAD):
-        return "an old torch checkpoint", _read_torch_legacy
-    return "flax msgpack", lambda path: flax.serialization.msgpack_restore(path.read_bytes())
+        return "safetensors", _look_safetensors
+    if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
+        return "a pickle", torch_files.read_legacy
+    # The names of flax are text.
+    if head[:1] and head[0] in _MSGPACK_MAPS and any(0xA0 <= b <= 0xDB for b in head[1:6]):
+        return "flax msgpack", _look_msgpack
+    if head == b"":
+        what = "empty"
+    elif head[257:262] == b"ustar":
+        what = "a tar archive; unpack it"
+    else:
+        known = (text for start, text in _OTHERS.items() if head.startswith(start))
+        what = next(known, f"of no kind that is known (it begins with {head[:8]!r})")
+    raise ValueError(
+        f"{path} is {what}; weights are read from safetensors, torch, flax msgpack and .npz files"
+    )
 
 
-def _unwrap(tree: Any) -> Mapping[str, Any]:
-    if not isinstance(tree, Mapping):
-        raise ValueError(f"it holds a {type(tree).__name__}, not named arrays")
-    for name in WRAPPERS:
-        if isinstance(tree.get(name), Mapping):
-            return _unwrap(tree[name])
-    return {str(key): value for key, value in tree.items()}
+def _look_safetensors(path: pathlib.Path) -> dict[str, Stored]:
+    found = {}
+    with safetensors.safe_open(str(path), "np") as file:
+        for name in file.keys():  # noqa: SIM118 (no mapping)
+            part = file.get_slice(name)
+            dtype = part.get_dtype()
+            load = functools.partial(_load_safetensors, path, name)
+            found[name] = Stored(tuple(part.get_shape()), _SAFETENSORS.get(dtype, dtype), load)
+    return found
 
 
-class _Inert:
-    """Stands for an object whose class is not loaded; takes whatever a pickle does to it."""
-
-    def __new__(cls, *_: Any, **__: Any) -> "_Inert":
-        return super().__new__(cls)
-
-    def __init__(self, *_: Any, **__: Any):
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
-
-    def append(self, item: Any) -> None:
-        pass
-
-    extend = add = append
+def _load_safetensors(path: pathlib.Path, name: str) -> np.ndarray:
+    with safetensors.safe_open(str(path), "np") as file:
+        return file.get_tensor(name)
 
 
-class _Storage:
-    """The numbers behind tensors; an old checkpoint gives them after the tensors."""
-
-    def __init__(self, dtype: Any):
-        self.dtype = np.dtype(dtype)
-        self.values: np.ndarray | None = None
-
-    def fill(self, content: bytes) -> None:
-        self.values = np.frombuffer(content, self.dtype)
+def _look_msgpack(path: pathlib.Path) -> dict[str, Stored]:
+    tree = flax.serialization.msgpack_restore(path.read_bytes())
+    leaves = stored_arrays.walk(tree)
+    return {name: Stored.of(leaf) for name, leaf in leaves if isinstance(leaf, np.ndarray)}
 
 
-class _Tensor:
-    def __init__(self, storage: _Storage, offset: int, shape: Any, strides: Any, *_: Any):
-        self.storage, self.offset = storage, int(offset)
-        self.shape, self.strides = tuple(map(int, shape)), tuple(map(int, strides))
-
-    def array(self) -> np.ndarray:
-        """Raises ValueError when the tensor reaches outside its storage."""
-        values = self.storage.values
-        if math.prod(self.shape) == 0:
-            return np.empty(self.shape, self.storage.dtype)
-        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        if values is None or min(self.offset, *self.strides, 0) < 0 or last >= len(values):
-            raise ValueError("a tensor reaches outside its storage")
-        strides = [stride * values.itemsize for stride in self.strides]
-        view = np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, strides)
-        return np.ascontiguousarray(view).reshape(self.shape)
-
-
-class _Unpickler(pickle.Unpickler):
-    """Builds plain containers and tensors; never imports or calls what the pickle names."""
-
-    def __init__(self, file: BinaryIO, load_storage: Any):
-        super().__init__(file)
-        self._load_storage = load_storage
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch" and name in _STORAGES:
-            return _STORAGES[name]
-        known = {
-            ("collections", "OrderedDict"): collections.OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _Tensor,
-            ("torch._utils", "_rebuild_parameter"): lambda tensor, *_: tensor,
-        }
-        return known.get((module, name)) or type(name, (_Inert,), {})
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, dtype, key, _, count = pid[:5]
-        if kind != "storage":
-            raise pickle.UnpicklingError(f"unknown reference {kind!r}")
-        # A storage of a type that we do not know is left empty: only a tensor of ours needs one.
-        known = isinstance(dtype, type) and not issubclass(dtype, _Inert)
-        return self._load_storage(dtype if known else np.uint8, str(key), int(count))
-
-
-def _arrays(value: Any) -> Any:
-    """Tensors as arrays, through nested dicts; everything else stays."""
-    if isinstance(value, Mapping):
-        return {key: _arrays(item) for key, item in value.items()}
-    return value.array() if isinstance(value, _Tensor) else value
-
-
-def _read_torch_zip(path: pathlib.Path) -> Any:
+def _look_npz(path: pathlib.Path) -> dict[str, Stored]:
+    found = {}
     with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
-        if len(names) != 1:
-            raise ValueError("no data.pkl inside")
-        root = names[0].removesuffix("data.pkl")
-        if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") == b"big":
-            raise ValueError("its numbers are big-endian")
-        storages: dict[str, _Storage] = {}
-
-        def load(dtype: Any, key: str, count: int) -> _Storage:
-            if key not in storages:
-                storages[key] = _Storage(dtype)
-                storages[key].fill(archive.read(f"{root}data/{key}"))
-            return storages[key]
-
-        with archive.open(names[0]) as file:
-            return _arrays(_unwrap(_Unpickler(file, load).load()))
+        for member in archive.infolist():
+            with archive.open(member) as file:
+                shape, _, dtype = _NPY_HEADERS[np.lib.format.read_magic(file)](file)
+            if dtype.hasobject:
+                raise OtherKindError(f"{member.filename} holds Python objects")
+            if math.prod(shape) * dtype.itemsize > member.file_size:
+                raise EOFError(f"{member.filename} ends early")
+            name = member.filename.removesuffix(".npy")
+            found[name] = Stored(shape, str(dtype), functools.partial(_load_npz, path, name))
+    return found
 
 
-def _read_torch_legacy(path: pathlib.Path) -> Any:
-    """The format before torch 1.6: pickles one after another, then the numbers of each storage."""
-    storages: dict[str, _Storage] = {}
-
-    def load(dtype: Any, key: str, count: int) -> _Storage:
-        return storages.setdefault(key, _Storage(dtype))
-
-    with path.open("rb") as file:
-        magic, _, _, tree, keys = (_Unpickler(file, load).load() for _ in range(5))
-        if magic != _LEGACY_TORCH_MAGIC:
-            raise ValueError("not written by torch")
-        for key in keys:
-            (count,) = struct.unpack("<q", file.read(8))
-            num_bytes = count * storages[key].dtype.itemsize
-            content = file.read(num_bytes)
-            if count < 0 or len(content) != num_bytes:
-                raise EOFError("its numbers end early")
-            storages[key].fill(content)
-        return _arrays(_unwrap(tree))
+def _load_npz(path: pathlib.Path, name: str) -> np.ndarray:
+    with np.load(path) as arrays:
+        return arrays[name]

@@ -120,6 +120,20 @@ _NAMES = {
     ),
 }
 
+# Before its attention had one class for all networks.
+_OLDER_NAMES = {
+    "diffusers": dataclasses.replace(
+        _NAMES["diffusers"],
+        attention_layers={
+            "norm": "group_norm",
+            "q": "query",
+            "k": "key",
+            "v": "value",
+            "proj": "proj_attn",
+        },
+    )
+}
+
 
 def source_names(format: str, config: VQGANConfig) -> dict[str, str]:
     """Our flat parameter name -> the format's.
@@ -129,7 +143,16 @@ def source_names(format: str, config: VQGANConfig) -> dict[str, str]:
         config: a geometry that the format can express.
     """
     names = trees.flatten(vqgan.abstract_params(config))
-    return {name: _source_name(format, config, name) for name in names}
+    return {name: _source_name(format, _NAMES[format], config, name) for name in names}
+
+
+def older_names(format: str, config: VQGANConfig) -> dict[str, str]:
+    """The format's flat parameter name -> how older files spell it, where that differs."""
+    if format not in _OLDER_NAMES:
+        return {}
+    names = source_names(format, config)
+    older = {name: _source_name(format, _OLDER_NAMES[format], config, name) for name in names}
+    return {names[name]: older[name] for name in names if older[name] != names[name]}
 
 
 def codebook_name(format: str) -> str:
@@ -145,11 +168,13 @@ def source_shapes(format: str, config: VQGANConfig) -> dict[str, tuple[int, ...]
 
 
 def to_ours(format: str, name: str, array: np.ndarray) -> np.ndarray:
-    """An array of the format in our layout; `name` is our name for it."""
+    """An array of the format in our layout; `name` is our name for it.
+
+    Matrices and kernels of one pixel may stand for each other.
+    """
     if _has_our_layout(format, name):
         return array
-    if array.ndim == 2:
-        array = array[:, :, None, None]
+    array = array.reshape(*array.shape, *(1,) * (4 - array.ndim))
     return np.ascontiguousarray(array.transpose(2, 3, 1, 0))
 
 
@@ -177,8 +202,7 @@ def _is_attention(name: str) -> bool:
     return any(part.startswith("attn") for part in name.split(trees.SEPARATOR))
 
 
-def _source_name(format: str, config: VQGANConfig, name: str) -> str:
-    names = _NAMES[format]
+def _source_name(format: str, names: _Names, config: VQGANConfig, name: str) -> str:
     if name == "codebook":
         return names.codebook
     *path, leaf = name.split(trees.SEPARATOR)

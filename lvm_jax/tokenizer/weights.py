@@ -6,16 +6,25 @@ project that wrote the file.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from absl import logging
 
 from lvm_jax import atomic, trees
-from lvm_jax.tokenizer import codec, weight_configs, weight_files, weight_names
+from lvm_jax.tokenizer import (
+    codec,
+    torch_files,
+    weight_configs,
+    weight_entries,
+    weight_files,
+    weight_names,
+)
 from lvm_jax.tokenizer.config import PRESETS, VQGANConfig
+from lvm_jax.tokenizer.stored_arrays import Stored
 from lvm_jax.tokenizer.vqgan import Params
+from lvm_jax.tokenizer.weight_entries import Place
 
 FORMATS = weight_names.FORMATS
 
@@ -28,14 +37,16 @@ FORMAT_PRESETS = {
     "lvm_xh": ("lvm_xh_f16_8192",),
     "diffusers": ("openmuse_f16_8192",),
 }
-# What the formats that can be written call their weights file.
+# What the formats that can be written call their weights files.
 EXPORT_FILES = {
-    "openmuse": "model.safetensors",
-    "diffusers": "diffusion_pytorch_model.safetensors",
+    # The second is what open-muse's from_pretrained looks for.
+    "openmuse": ("model.safetensors", "pytorch_model.bin"),
+    "diffusers": ("diffusion_pytorch_model.safetensors",),
 }
-# Parts of a checkpoint that are no part of the network: losses with their discriminators, and a
-# record of which codes were used lately.
-_DROPPED = ("loss.", "quantize.codebook_used")
+# What quantizers keep about their codes beside them, which changes nothing in use.
+_RECORDS = ("codebook_used", "cluster_size", "embed_avg", "ema_cluster_size", "ema_w", "initted")
+# A message about what does not fit looks into the fullest places only.
+_MOST_PLACES = 4
 
 
 def read_weights(
@@ -44,6 +55,7 @@ def read_weights(
     *,
     source_config: Mapping[str, Any] | None = None,
     preset: str | None = None,
+    entry: str | None = None,
 ) -> tuple[VQGANConfig, Params]:
     """Reads another project's VQGAN.
 
@@ -54,6 +66,10 @@ def read_weights(
             field by field.
         preset: the geometry by our name for it. Without this, without `source_config` and without
             a config.json, the published geometries of the format are tried.
+        entry: the place in the file to read, such as "ema" or "state_dict.first_stage_model". By
+            default wherever the network's names all are: where they are several times, running
+            averages are preferred, then what is nearest to the top. The log says which it is and
+            what is left out.
 
     Returns:
         The geometry and the parameters as `vqgan.init_params` would give them, float32.
@@ -68,8 +84,7 @@ def read_weights(
         raise ValueError(f"preset={preset!r} is unknown; use one of {', '.join(PRESETS)}")
     if preset is not None and source_config is not None:
         raise ValueError(f"give either preset={preset!r} or a source config, not both")
-    arrays, found_config = weight_files.read(path)
-    arrays = {name: array for name, array in arrays.items() if not name.startswith(_DROPPED)}
+    stored, found_config = weight_files.read(path)
     if preset is not None:
         candidates = {preset: PRESETS[preset]}
     elif source_config is not None or found_config is not None:
@@ -78,11 +93,18 @@ def read_weights(
     else:
         candidates = {name: PRESETS[name] for name in FORMAT_PRESETS[format]}
     for label, config in candidates.items():
-        if not _differences(format, config, arrays):
-            params = _convert(path, format, config, arrays)
-            logging.info("%s holds %s", path, label)
+        places = [
+            place
+            for place in _places(format, config, stored, entry)
+            if not _differences(format, config, stored, place)
+        ]
+        if places:
+            place = min(places, key=weight_entries.Place.rank)
+            params = _convert(path, format, config, stored, place)
+            others = [other for other in places if other is not place]
+            logging.info("%s holds %s%s", path, label, _asides(stored, place, others))
             return config, params
-    raise ValueError(_misfit(path, format, candidates, arrays))
+    raise ValueError(_misfit(path, format, candidates, stored, entry))
 
 
 def to_format(
@@ -108,7 +130,7 @@ def to_format(
 def write_weights(
     directory: str | pathlib.Path, format: str, config: VQGANConfig, params: Params
 ) -> None:
-    """Writes config.json and safetensors, as `read_weights` and the format's owner read them.
+    """Writes config.json and weights, as `read_weights` and the format's owner read them.
 
     Raises:
         ValueError: the format has no such network, or the directory cannot be written.
@@ -117,7 +139,11 @@ def write_weights(
     fields, arrays = to_format(format, config, params)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        trees.save_safetensors(directory / EXPORT_FILES[format], arrays, metadata={"format": "pt"})
+        for name in EXPORT_FILES[format]:
+            if name.endswith(".safetensors"):
+                trees.save_safetensors(directory / name, arrays, metadata={"format": "pt"})
+            else:
+                torch_files.write_zip(directory / name, arrays)
         atomic.write_json(directory / weight_files.CONFIG_FILE, fields)
     except OSError as error:
         raise ValueError(
@@ -126,17 +152,47 @@ def write_weights(
         ) from error
 
 
+def _places(
+    format: str, config: VQGANConfig, stored: Mapping[str, Stored], entry: str | None
+) -> list[Place]:
+    """Where the names of a geometry are, the fullest place first; in one entry if it is given."""
+    names = weight_names.source_names(format, config).values()
+    spellings = weight_entries.spellings(names, weight_names.older_names(format, config))
+    places = weight_entries.find(stored, spellings.get)
+    if entry is not None:
+        return [place for place in places if place.entry == entry.strip("./")]
+    return [place for place in places if not place.holds_moments]
+
+
+def _asides(stored: Mapping[str, Stored], place: Place, others: Sequence[Place]) -> str:
+    """What to say beside the geometry: where it is, what is left out, where else it would be."""
+    text = f" under {place.prefix!r}" if place.prefix else ""
+    used = set(place.names.values())
+    unused = [name for name in stored if name not in used]
+    if unused:
+        text += f"; {len(unused)} arrays are not used: {weight_entries.outline(unused)}"
+    if others:
+        found = ", ".join(f"--entry={other.entry or '/'}" for other in others)
+        text += f"; it is found elsewhere, too, choose with {found}"
+    return text
+
+
 def _convert(
-    path: str | pathlib.Path, format: str, config: VQGANConfig, arrays: Mapping[str, np.ndarray]
+    path: str | pathlib.Path,
+    format: str,
+    config: VQGANConfig,
+    stored: Mapping[str, Stored],
+    place: Place,
 ) -> Params:
-    dtypes = sorted({str(array.dtype) for array in arrays.values()} - {"float32"})
+    dtypes = sorted({stored[name].dtype for name in place.names.values()} - {"float32"})
     if dtypes:
         logging.info("%s: %s becomes float32", path, ", ".join(dtypes))
     flat = {}
     for ours, theirs in weight_names.source_names(format, config).items():
-        array = arrays[theirs].astype(np.float32)
+        name = place.names[theirs]
+        array = stored[name].load().astype(np.float32)
         if not np.isfinite(array).all():
-            raise ValueError(f"{path} holds values that are not finite, first in {theirs}")
+            raise ValueError(f"{path} holds values that are not finite, first in {name}")
         flat[ours] = weight_names.to_ours(format, ours, array)
     params = trees.unflatten(flat)
     codec.check_params(config, params, f"weights of {path}")
@@ -144,24 +200,42 @@ def _convert(
 
 
 def _differences(
-    format: str, config: VQGANConfig, arrays: Mapping[str, np.ndarray], most: int = 3
+    format: str, config: VQGANConfig, stored: Mapping[str, Stored], place: Place, most: int = 3
 ) -> list[str]:
-    """The first few ways in which a file differs from a geometry, in the owner's names."""
+    """The first few ways in which a place differs from a geometry, in the owner's names."""
     if format not in _formats_of(config):
         return [f"{format} has no network of this geometry"]
     expected = weight_names.source_shapes(format, config)
-    lines = []
-    for name in sorted(expected.keys() | arrays.keys()):
-        if name not in arrays:
-            lines.append(f"{name} is missing")
-        elif name not in expected:
-            lines.append(f"{name} is unexpected")
-        elif arrays[name].shape != expected[name]:
-            lines.append(f"{name} has shape {arrays[name].shape}, not {expected[name]}")
-        elif np.issubdtype(arrays[name].dtype, np.integer) or arrays[name].dtype == bool:
-            lines.append(f"{name} is {arrays[name].dtype}, not a float")
+    lines = [f"{name} is missing" for name in expected.keys() - place.names.keys()]
+    lines += [f"{name} is unexpected" for name in _unexpected(expected, stored, place)]
+    for theirs, name in place.names.items():
+        found = stored[name]
+        if _matrix(found.shape) != _matrix(expected[theirs]):
+            lines.append(f"{theirs} has shape {found.shape}, not {expected[theirs]}")
+        elif "float" not in found.dtype:
+            lines.append(f"{theirs} is {found.dtype}, not a float")
+    lines.sort()
     more = len(lines) - most
     return lines[:most] + ([f"and {more} more"] if more > 0 else [])
+
+
+def _matrix(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape without what a kernel of one pixel has more than a matrix."""
+    return shape[:2] if len(shape) > 2 and set(shape[2:]) == {1} else shape
+
+
+def _unexpected(
+    expected: Iterable[str], stored: Mapping[str, Stored], place: Place
+) -> Iterator[str]:
+    """Names in the network's own modules that it does not have: it would be another network."""
+    modules = {weight_entries.dotted(name).split(".")[0] for name in expected}
+    used = set(place.names.values())
+    for name in stored:
+        own = None if name in used else weight_entries.own_name(place.prefix, name)
+        if own is None or own.rsplit(".", 1)[-1] in _RECORDS:
+            continue
+        if own.split(".")[0] in modules or ("." not in own and own.startswith(tuple(modules))):
+            yield name[len(place.prefix) :]
 
 
 def _formats_of(config: VQGANConfig) -> tuple[str, ...]:
@@ -177,21 +251,42 @@ def _misfit(
     path: str | pathlib.Path,
     format: str,
     candidates: Mapping[str, VQGANConfig],
-    arrays: Mapping[str, np.ndarray],
+    stored: Mapping[str, Stored],
+    entry: str | None,
 ) -> str:
-    # Of several candidates, the one that differs least says most.
-    label, lines = min(
-        ((label, _differences(format, config, arrays)) for label, config in candidates.items()),
-        key=lambda item: len(item[1]),
-    )
-    text = f"{path} does not fit --format={format} ({label}): {'; '.join(lines)}"
+    # Of several candidates and places, the one that differs least says most.
+    found = [
+        (_differences(format, config, stored, place), label, place)
+        for label, config in candidates.items()
+        for place in _places(format, config, stored, entry)[:_MOST_PLACES]
+    ]
+    holds = f"it holds {weight_entries.outline(stored)}"
+    if not found:
+        where = "" if entry is None else f" under --entry={entry}"
+        text = f"{path} has no name of --format={format}{where}; {holds}"
+    else:
+        lines, label, place = min(found, key=lambda item: len(item[0]))
+        where = f" under {place.prefix!r}" if place.prefix else ""
+        text = f"{path} does not fit --format={format} ({label}){where}: {'; '.join(lines)}"
+        if where or len(found) > len(candidates):
+            text += f"; {holds}"
     for other in sorted(FORMATS, key=lambda name: name != format):
         for name in FORMAT_PRESETS[other]:
-            config = PRESETS[name]
-            # The codebook first: laying out a whole network takes a second.
-            codebook = arrays.get(weight_names.codebook_name(other))
-            if codebook is None or codebook.shape != (config.num_codes, config.code_dim):
-                continue
-            if not _differences(other, config, arrays):
+            if _fits(other, PRESETS[name], stored, entry):
                 return f"{text}; it fits --format={other} --preset={name}"
     return f"{text}; give its geometry with --source_config, or the format that it is in"
+
+
+def _fits(
+    format: str, config: VQGANConfig, stored: Mapping[str, Stored], entry: str | None
+) -> bool:
+    # The codebook first: laying out a whole network takes a second.
+    codebook = weight_entries.dotted(weight_names.codebook_name(format))
+    shape = (config.num_codes, config.code_dim)
+    if not any(
+        array.shape == shape and weight_entries.dotted(name).endswith(codebook)
+        for name, array in stored.items()
+    ):
+        return False
+    places = _places(format, config, stored, entry)
+    return any(not _differences(format, config, stored, place) for place in places)

@@ -5,18 +5,21 @@
     Keras HED     block1/layers/conv2d/vars/0 ... (HDF5; converted once, see `convert_hed`)
     lvm_jax       conv1_1/kernel, conv1_1/bias, ..., linear1/kernel
 
-Each may be a safetensors file, a torch pickle (read without torch) or a numpy .npz file.
+Each may be a safetensors file, a torch pickle (read without torch) or a numpy .npz file, and hold
+them under any entry or prefix, such as the "loss.perceptual_loss." of a VQGAN's checkpoint.
 """
 
+import math
 import pathlib
 import re
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from absl import logging
 
 from lvm_jax import trees
-from lvm_jax.tokenizer import weight_files
+from lvm_jax.tokenizer import weight_entries, weight_files
 from lvm_jax.training import perceptual
 from lvm_jax.training.perceptual import STAGES, Params, PerceptualConfig
 
@@ -45,16 +48,11 @@ def load(config: PerceptualConfig, files: Sequence[str]) -> Params:
             f"config.perceptual_weights is empty, and training.perceptual.network="
             f"{config.network!r} needs {needs}"
         )
-    found: dict[str, np.ndarray] = {}
-    for file in files:
-        for name, array in _read_arrays(pathlib.Path(file)).items():
-            found |= _rename(name, array)
     wanted = trees.flatten(perceptual.abstract_params(config))
-    kept = {
-        name: np.ascontiguousarray(array, np.float32)
-        for name, array in found.items()
-        if name in wanted
-    }
+    kept = {}
+    for file in files:
+        for name, array in _read_arrays(pathlib.Path(file), wanted).items():
+            kept[name] = np.ascontiguousarray(array, np.float32)
     differences = trees.first_differences(trees.unflatten(wanted), trees.unflatten(kept), most=2)
     if differences:
         raise ValueError(
@@ -69,16 +67,24 @@ def load(config: PerceptualConfig, files: Sequence[str]) -> Params:
     return trees.unflatten(kept)
 
 
-def _read_arrays(path: pathlib.Path) -> Mapping[str, np.ndarray]:
+def _read_arrays(path: pathlib.Path, wanted: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """What a file holds of a network, by our names."""
+    found: dict[str, np.ndarray] = {}
     try:
-        if path.suffix == ".npz":
-            with np.load(path) as arrays:
-                return dict(arrays)
-        if path.suffix == ".safetensors":
-            return trees.flatten(trees.load_safetensors(path))
-        return weight_files.read(path)[0]
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(f"config.perceptual_weights: cannot read {path}: {error}") from error
+        stored, _ = weight_files.read(path)
+        # Parts may stand under several prefixes; what is there twice is taken where more is.
+        for place in weight_entries.find(stored, lambda name: _identify(name, wanted)):
+            missing = {ours: name for ours, name in place.names.items() if ours not in found}
+            if missing and place.prefix:
+                logging.info("%s: %d arrays under %r", path, len(missing), place.prefix)
+            for ours, name in missing.items():
+                shape, expected = stored[name].shape, wanted[ours].shape
+                if math.prod(shape) != math.prod(expected):
+                    raise ValueError(f"{name} has shape {shape}, which is no {ours} of {expected}")
+                found[ours] = _our_layout(name, stored[name].load())
+    except ValueError as error:
+        raise ValueError(f"config.perceptual_weights: cannot use {path}: {error}") from error
+    return found
 
 
 def _convolutions() -> list[str]:
@@ -106,24 +112,28 @@ def _torchvision_places() -> dict[int, str]:
 _PLACES = _torchvision_places()
 _FEATURE = re.compile(r"(?:features|(?:net\.)?slice\d)\.(\d+)\.(weight|bias)")
 _LINEAR = re.compile(r"lin(\d)\.model\.1\.weight")
-_KERAS = re.compile(r"block(\d)/layers/conv2d(?:_(\d))?/vars/([01])")
+_KERAS = re.compile(r"block(\d)\.layers\.conv2d(?:_(\d))?\.vars\.([01])")
 
 
-def _rename(name: str, array: np.ndarray) -> dict[str, np.ndarray]:
-    """A file's array under our name; nothing for what a perceptual network has no use for."""
+def _identify(name: str, wanted: Container[str]) -> str | None:
+    """Our name for a dotted one; None for what the network has no use for."""
     if match := _FEATURE.fullmatch(name):
         place = _PLACES.get(int(match[1]))
-        if place is None:
-            return {}
-        if match[2] == "bias":
-            return {f"{place}/bias": array}
-        return {f"{place}/kernel": array.transpose(2, 3, 1, 0) if array.ndim == 4 else array}
-    if match := _LINEAR.fullmatch(name):
-        return {f"linear{int(match[1]) + 1}/kernel": array.reshape(-1)}
-    if match := _KERAS.fullmatch(name):
-        place = f"conv{match[1]}_{int(match[2] or 0) + 1}"
-        return {f"{place}/{('kernel', 'bias')[int(match[3])]}": array}
-    return {name: array}
+        ours = f"{place}/{'bias' if match[2] == 'bias' else 'kernel'}"
+    elif match := _LINEAR.fullmatch(name):
+        ours = f"linear{int(match[1]) + 1}/kernel"
+    elif match := _KERAS.fullmatch(name):
+        ours = f"conv{match[1]}_{int(match[2] or 0) + 1}/{('kernel', 'bias')[int(match[3])]}"
+    else:
+        ours = name.replace(".", trees.SEPARATOR)
+    return ours if ours in wanted else None
+
+
+def _our_layout(name: str, array: np.ndarray) -> np.ndarray:
+    """Torch's weights in our layout; everyone else's are in it."""
+    if not weight_entries.dotted(name).endswith(".weight"):
+        return array
+    return array.transpose(2, 3, 1, 0) if array.shape[2:] == (3, 3) else array.reshape(-1)
 
 
 def convert_hed(source: pathlib.Path, target: pathlib.Path) -> None:
@@ -140,18 +150,19 @@ def convert_hed(source: pathlib.Path, target: pathlib.Path) -> None:
         import h5py
     except ImportError as error:
         raise ValueError("reading .h5 needs h5py; install lvm_jax[uvd]") from error
+    wanted = trees.flatten(perceptual.abstract_params(PerceptualConfig(network="vgg16_hed")))
     arrays: dict[str, np.ndarray] = {}
 
     def visit(name: str, node) -> None:
-        if isinstance(node, h5py.Dataset) and _KERAS.fullmatch(name):
-            arrays.update(_rename(name, np.asarray(node)))
+        ours = _identify(weight_entries.dotted(name), wanted)
+        if isinstance(node, h5py.Dataset) and ours is not None:
+            arrays[ours] = np.asarray(node)
 
     try:
         with h5py.File(source) as file:
             file.visititems(visit)
     except OSError as error:
         raise ValueError(f"cannot read {source}: {error}") from error
-    wanted = trees.flatten(perceptual.abstract_params(PerceptualConfig(network="vgg16_hed")))
     differences = trees.first_differences(trees.unflatten(wanted), trees.unflatten(arrays), most=2)
     if differences:
         raise ValueError(f"{source} does not hold HED's VGG16: {', '.join(differences)}")

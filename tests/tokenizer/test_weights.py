@@ -6,6 +6,7 @@ goldens/make_vqgans.py made the goldens: 2 levels, 32 base channels, 64 codes.
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 
 import draw
@@ -18,6 +19,7 @@ import safetensors.numpy
 from lvm_jax import trees
 from lvm_jax.tokenizer import codec, vqgan, weight_names, weights
 from lvm_jax.tokenizer.config import PRESETS
+from lvm_jax.tokenizer.stored_arrays import Stored
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 
@@ -107,9 +109,27 @@ def test_round_trips_are_exact(source, format, tmp_path):
             weights.to_format(format, dataclasses.replace(config, attention_levels=()), params)
         return
     weights.write_weights(tmp_path / "out", format, config, params)
-    again = weights.read_weights(tmp_path / "out", format)
-    assert again[0] == config
-    assert codec.fingerprint(*again) == codec.fingerprint(config, params)
+    # Each of the files that are written alone, as far as there are several.
+    for name in weights.EXPORT_FILES[format]:
+        again = weights.read_weights(tmp_path / "out", format)
+        assert again[0] == config
+        assert codec.fingerprint(*again) == codec.fingerprint(config, params)
+        (tmp_path / "out" / name).unlink()
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize("format", ["openmuse", "diffusers"])
+def test_who_may_read_what_is_written_is_decided_by_the_umask(format, tmp_path):
+    config, params = read_golden(tmp_path, "openmuse" if format == "openmuse" else "taming")
+    before = os.umask(0o007)
+    try:
+        weights.write_weights(tmp_path / "theirs", format, config, params)
+        codec.save_tokenizer(tmp_path / "ours", config, params)
+    finally:
+        os.umask(before)
+    files = [*(tmp_path / "theirs").iterdir(), *(tmp_path / "ours").iterdir()]
+    assert len(files) == len(weights.EXPORT_FILES[format]) + 3
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o660}
 
 
 @pytest.mark.parametrize("format", ["openmuse", "diffusers"])
@@ -154,15 +174,16 @@ def test_differences_are_listed_in_the_owners_names(tmp_path):
     changes = {
         "encoder.conv_in.weight": np.zeros((32, 3, 5, 5), np.float32),
         "quantize.embedding.weight": np.zeros((63, 8), np.float32),
-        "surprise": np.zeros(1, np.float32),
-        "steps": np.zeros(1, np.float32),
+        "encoder.surprise": np.zeros(1, np.float32),
+        "quantize.steps": np.zeros(1, np.float32),
     }
     with pytest.raises(ValueError) as error:
         read_golden(tmp_path, "openmuse", **changes)
     message = str(error.value)
     assert "encoder.conv_in.weight has shape (32, 3, 5, 5), not (32, 3, 3, 3)" in message
-    assert "quantize.embedding.weight has shape (63, 8), not (64, 8)" in message
-    assert "steps is unexpected; and 1 more" in message and "\n" not in message
+    assert "encoder.surprise is unexpected" in message
+    assert "quantize.embedding.weight has shape (63, 8), not (64, 8); and 1 more" in message
+    assert "\n" not in message
 
 
 @pytest.fixture
@@ -171,11 +192,8 @@ def published(monkeypatch):
 
     def stand_in(format, preset):
         shapes = weight_names.source_shapes(format, PRESETS[preset])
-        arrays = {
-            n: np.lib.stride_tricks.as_strided(np.zeros(1, np.float32), s, (0,) * len(s))
-            for n, s in shapes.items()
-        }
-        monkeypatch.setattr(weights.weight_files, "read", lambda path: (arrays, None))
+        stored = {name: Stored(shape, "float32", None) for name, shape in shapes.items()}
+        monkeypatch.setattr(weights.weight_files, "read", lambda path: (stored, None))
 
     return stand_in
 

@@ -11,7 +11,7 @@ import pytest
 import safetensors.numpy
 
 from lvm_jax import trees
-from lvm_jax.tokenizer import codec, vqgan, weights
+from lvm_jax.tokenizer import codec, vqgan, weight_files, weights
 from lvm_jax.tokenizer.config import VQGANConfig
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -89,6 +89,14 @@ def test_there_and_back_is_exact(files, params, tmp_path):
     assert {n: a.tobytes() for n, a in back.items()} == {
         n: a.tobytes() for n, a in original.items()
     }
+    # What open-muse's from_pretrained looks for.
+    stored, fields = weight_files.read(tmp_path / "out")
+    assert fields["_class_name"] == "VQGANModel" and fields.items() >= FIELDS.items()
+    (tmp_path / "out" / "model.safetensors").unlink()
+    stored, _ = weight_files.read(tmp_path / "out" / "pytorch_model.bin")
+    assert {n: array.load().tobytes() for n, array in stored.items()} == {
+        n: a.tobytes() for n, a in original.items()
+    }
     # The folder says its own geometry.
     found = run(f"--source={tmp_path / 'out'}", "--format=openmuse", f"--out={tmp_path / 'again'}")
     assert found.returncode == 0, found.stderr
@@ -110,7 +118,7 @@ def test_there_and_back_is_exact(files, params, tmp_path):
     "flags, message",
     [
         (["--source=none.bin", "--format=openmuse"], "no file none.bin"),
-        (["--source=cut.safetensors", "--format=openmuse"], "it is cut short, altered or of"),
+        (["--source=cut.safetensors", "--format=openmuse"], "cut.safetensors is damaged: "),
         (
             ["--source=nan.safetensors", "--format=openmuse", "--source_config=fields.json"],
             "holds values that are not finite, first in quant_conv.bias",
@@ -127,6 +135,16 @@ def test_there_and_back_is_exact(files, params, tmp_path):
         (["--source=openmuse.safetensors", "--to=openmuse"], "openmuse.safetensors"),
         (["--source=openmuse.safetensors"], "give either --format (what to read) or --to"),
         (["--source=ours", "--to=openmuse", "--preset=debug"], "--preset is for reading"),
+        (["--source=ours", "--to=openmuse", "--entry=ema"], "--entry is for reading"),
+        (
+            [
+                "--source=openmuse.safetensors",
+                "--format=openmuse",
+                "--source_config=fields.json",
+                "--entry=ema",
+            ],
+            "has no name of --format=openmuse under --entry=ema; it holds ",
+        ),
         (
             ["--source=openmuse.safetensors", "--format=openmuse", "--source_config={"],
             "--source_config must be JSON or a file of it",

@@ -58,6 +58,19 @@ def test_lpips_is_that_of_torch_gradient_included(lpips_files):
     np.testing.assert_allclose(grads[0], golden["gradient"], atol=1e-3 * size)
 
 
+@pytest.mark.parametrize("prefix", ["loss.perceptual_loss.", "module._orig_mod."])
+def test_lpips_is_found_under_a_prefix(prefix, lpips_files, tmp_path):
+    weights = load_maker()["draw_weights"]()
+    whole = {"encoder.conv_in.weight": np.zeros(3, np.float32)}
+    for name, array in weights.items():
+        # As the lpips package calls the whole: torchvision's layers in five slices.
+        whole[prefix + name.replace("features.", "net.slice1.")] = array
+    trees.save_safetensors(tmp_path / "whole.safetensors", whole)
+    expected = perceptual_weights.load(LPIPS, lpips_files)
+    found = perceptual_weights.load(LPIPS, [str(tmp_path / "whole.safetensors")])
+    assert trees.fingerprint(found) == trees.fingerprint(expected)
+
+
 def hed_params():
     rng = np.random.default_rng(3)
     draw = lambda leaf: (0.05 * rng.standard_normal(leaf.shape)).astype(np.float32)
@@ -119,10 +132,15 @@ def test_files_that_do_not_make_up_the_network_are_refused(lpips_files, tmp_path
         load(LPIPS, [])
     with pytest.raises(ValueError, match=r"linear1/kernel is missing.*and 3 more"):
         load(LPIPS, lpips_files[:1])
-    with pytest.raises(ValueError, match=r"cannot read .*none.npz"):
+    with pytest.raises(ValueError, match=r"cannot use .*no file .*none.npz"):
         load(LPIPS, [str(tmp_path / "none.npz")])
+    np.savez(tmp_path / "whole.npz", a=np.arange(999))
+    cut = tmp_path / "cut.npz"
+    cut.write_bytes((tmp_path / "whole.npz").read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"cannot use .*cut.npz is damaged"):
+        load(LPIPS, [str(cut)])
     (tmp_path / "broken.safetensors").write_bytes(b"12345678")
-    with pytest.raises(ValueError, match=r"cannot read .*broken.safetensors"):
+    with pytest.raises(ValueError, match=r"cannot use .*broken.safetensors is of no kind"):
         load(LPIPS, [str(tmp_path / "broken.safetensors")])
     params = hed_params()
     params["conv1_1"]["kernel"] = params["conv1_1"]["kernel"][..., :7]
