@@ -49,6 +49,8 @@ _DDCONFIG = _Schema(
         "double_z": (False,),
         "resamp_with_conv": (True,),
         "give_pre_end": (False,),
+        "use_linear_attn": (False,),
+        "attn_type": ("vanilla",),
     },
     ignored=frozenset({"dropout"}),
     required=frozenset({"ch", "num_res_blocks", "attn_resolutions", "z_channels", "resolution"}),
@@ -83,8 +85,11 @@ _SCHEMAS = {
     "taming": _Schema(
         fields={"embed_dim": 256, "n_embed": 1024, "ddconfig": {}},
         fixed={"remap": (None,)},
+        # Latent diffusion's are the last ones.
         ignored=frozenset(
             {"lossconfig", "ckpt_path", "ignore_keys", "image_key", "monitor", "sane_index_shape"}
+            | {"colorize_nlabels", "batch_resize_range", "scheduler_config"}
+            | {"lr_g_factor", "use_ema"}
         ),
         required=frozenset({"embed_dim", "n_embed", "ddconfig"}),
         pixel_range="minus_one_one",

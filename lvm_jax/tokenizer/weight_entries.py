@@ -21,7 +21,7 @@ _WRAPPER = re.compile(
 _AVERAGE = re.compile(r"(?:^|[^a-z])(?:ema|swa|avg|averaged?|polyak|shadow)(?:$|[^a-z])")
 # Entries in which an optimizer keeps what looks like the weights and is not.
 _MOMENTS = re.compile(
-    r"(?:^|[^a-z])(?:opt_state|mu|nu|trace|exp_avg(?:_sq)?|grads?|gradients?|momentum)(?:$|[^a-z])"
+    r"(?:^|\.)(?:opt_state|mu|nu|trace|exp_avg(?:_sq)?|grads?|gradients?|momentum(?:_buffer)?)\."
 )
 
 
@@ -45,7 +45,7 @@ class Place:
     @property
     def holds_moments(self) -> bool:
         """Whether an optimizer's state is here."""
-        return _MOMENTS.search(self.prefix.lower()) is not None
+        return _MOMENTS.search(dotted(self.prefix).lower()) is not None
 
     def rank(self) -> tuple:
         """Averages come first, then the place nearest to the top, then the alphabet."""
@@ -94,7 +94,7 @@ def find(names: Iterable[str], identify: Callable[[str], str | None]) -> list[Pl
     for name in sorted(names):
         for start in [0] + [match.end() for match in re.finditer(r"\.", dotted(name))]:
             inside = own_name(name[:start], name)
-            own = inside and identify(inside)
+            own = identify(inside) if inside else None
             if own is not None:
                 places[name[:start]].setdefault(own, name)
     found = [Place(prefix, found) for prefix, found in places.items()]

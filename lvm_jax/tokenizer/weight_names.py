@@ -168,13 +168,11 @@ def source_shapes(format: str, config: VQGANConfig) -> dict[str, tuple[int, ...]
 
 
 def to_ours(format: str, name: str, array: np.ndarray) -> np.ndarray:
-    """An array of the format in our layout; `name` is our name for it.
-
-    Matrices and kernels of one pixel may stand for each other.
-    """
+    """An array of the format in our layout; `name` is our name for it."""
     if _has_our_layout(format, name):
         return array
-    array = array.reshape(*array.shape, *(1,) * (4 - array.ndim))
+    if array.ndim == 2:
+        array = array[:, :, None, None]
     return np.ascontiguousarray(array.transpose(2, 3, 1, 0))
 
 

@@ -6,7 +6,7 @@ project that wrote the file.
 """
 
 import pathlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -93,18 +93,13 @@ def read_weights(
     else:
         candidates = {name: PRESETS[name] for name in FORMAT_PRESETS[format]}
     for label, config in candidates.items():
-        places = [
-            place
-            for place in _places(format, config, stored, entry)
-            if not _differences(format, config, stored, place)
-        ]
+        places = _fitting(format, config, stored, entry)
         if places:
-            place = min(places, key=weight_entries.Place.rank)
-            params = _convert(path, format, config, stored, place)
-            others = [other for other in places if other is not place]
-            logging.info("%s holds %s%s", path, label, _asides(stored, place, others))
+            params = _convert(path, format, config, stored, places[0])
+            logging.info("%s holds %s%s", path, label, _asides(stored, *places))
             return config, params
-    raise ValueError(_misfit(path, format, candidates, stored, entry))
+    # A file may call its arrays anything; the message stays one line.
+    raise ValueError(" ".join(_misfit(path, format, candidates, stored, entry).splitlines()))
 
 
 def to_format(
@@ -164,7 +159,21 @@ def _places(
     return [place for place in places if not place.holds_moments]
 
 
-def _asides(stored: Mapping[str, Stored], place: Place, others: Sequence[Place]) -> str:
+def _fitting(
+    format: str, config: VQGANConfig, stored: Mapping[str, Stored], entry: str | None
+) -> list[Place]:
+    """Where a whole network of a geometry is, the preferred place first."""
+    return sorted(
+        (
+            place
+            for place in _places(format, config, stored, entry)
+            if not _differences(format, config, stored, place)
+        ),
+        key=Place.rank,
+    )
+
+
+def _asides(stored: Mapping[str, Stored], place: Place, *others: Place) -> str:
     """What to say beside the geometry: where it is, what is left out, where else it would be."""
     text = f" under {place.prefix!r}" if place.prefix else ""
     used = set(place.names.values())
@@ -187,10 +196,11 @@ def _convert(
     dtypes = sorted({stored[name].dtype for name in place.names.values()} - {"float32"})
     if dtypes:
         logging.info("%s: %s becomes float32", path, ", ".join(dtypes))
+    shapes = weight_names.source_shapes(format, config)
     flat = {}
     for ours, theirs in weight_names.source_names(format, config).items():
         name = place.names[theirs]
-        array = stored[name].load().astype(np.float32)
+        array = stored[name].load().astype(np.float32).reshape(shapes[theirs])
         if not np.isfinite(array).all():
             raise ValueError(f"{path} holds values that are not finite, first in {name}")
         flat[ours] = weight_names.to_ours(format, ours, array)
@@ -272,21 +282,18 @@ def _misfit(
             text += f"; {holds}"
     for other in sorted(FORMATS, key=lambda name: name != format):
         for name in FORMAT_PRESETS[other]:
-            if _fits(other, PRESETS[name], stored, entry):
+            if _may_fit(other, PRESETS[name], stored) and _fitting(
+                other, PRESETS[name], stored, entry
+            ):
                 return f"{text}; it fits --format={other} --preset={name}"
     return f"{text}; give its geometry with --source_config, or the format that it is in"
 
 
-def _fits(
-    format: str, config: VQGANConfig, stored: Mapping[str, Stored], entry: str | None
-) -> bool:
-    # The codebook first: laying out a whole network takes a second.
+def _may_fit(format: str, config: VQGANConfig, stored: Mapping[str, Stored]) -> bool:
+    """Whether there is such a codebook: laying out a whole network takes a second."""
     codebook = weight_entries.dotted(weight_names.codebook_name(format))
     shape = (config.num_codes, config.code_dim)
-    if not any(
+    return any(
         array.shape == shape and weight_entries.dotted(name).endswith(codebook)
         for name, array in stored.items()
-    ):
-        return False
-    places = _places(format, config, stored, entry)
-    return any(not _differences(format, config, stored, place) for place in places)
+    )

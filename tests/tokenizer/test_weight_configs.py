@@ -52,6 +52,18 @@ DIFFUSERS = {
     [
         ("openmuse", OPENMUSE, "openmuse_f16_8192"),
         ("taming", {"embed_dim": 256, "n_embed": 16384, "ddconfig": DDCONFIG}, "taming_f16_16384"),
+        (
+            "taming",
+            {
+                "embed_dim": 256,
+                "n_embed": 1024,
+                "ddconfig": {**DDCONFIG, "attn_type": "vanilla"},
+                "lossconfig": {"target": "torch.nn.Identity"},
+                "monitor": "val/rec_loss",
+                "use_ema": True,
+            },
+            "taming_f16_1024",
+        ),
         ("llamagen", {}, "llamagen_f16_16384"),
         ("maskgit", {}, "maskgit_f16_1024"),
         ("lvm_xh", {}, "lvm_xh_f16_8192"),
@@ -141,7 +153,7 @@ def test_openmuse_writes_other_decoder_depths():
         (
             "taming",
             {"embed_dim": 4, "n_embed": 8, "ddconfig": {**DDCONFIG, "attn_type": "linear"}},
-            "unknown field ddconfig.attn_type='linear'",
+            "ddconfig.attn_type='linear' is another network; only 'vanilla'",
         ),
         ("llamagen", {"encoder_ch_mult": [1, 2]}, r"decoder_ch_mult=\[1, 1, 2, 2, 4\] must equal"),
         ("llamagen", {"norm_type": "batch"}, "norm_type='batch' is another network; only 'group'"),
