@@ -47,7 +47,7 @@ def settings(
         ValueError: an unknown field or a bad value; named.
     """
     base = known or ImageConfig()
-    config = configs.build(ImageConfig, {**configs.to_dict(base), **(changes or {})}, RECORD)
+    config = configs.build(ImageConfig, configs.merged(base, changes or {}), RECORD)
     if known is None:
         logging.log_first_n(
             logging.INFO,
@@ -55,12 +55,18 @@ def settings(
             "sources that differ): reading with %s",
             *(1, of, describe(config)),
         )
-    elif different := _different(known, config):
+    else:
+        warn_if_different(config, known, of)
+    return config
+
+
+def warn_if_different(config: ImageConfig, known: ImageConfig, of: str) -> None:
+    """Says in the log that pictures are not read as those were that `of` learned from."""
+    if different := _different(known, config):
         logging.warning(
             "pictures are read with %s, but %s learned from pictures read with %s",
             *(_spell(config, different), of, _spell(known, different)),
         )
-    return config
 
 
 def agreed(sources: Mapping[str, ImageConfig | None], name: str) -> ImageConfig | None:

@@ -193,7 +193,7 @@ def build_shards(values: dict[str, Any]) -> None:
     """Pictures -> shards."""
     # Imported after the flags are known to be good, and jax after the corpus is: a typo should not
     # wait for it.
-    from lvm_jax import mesh
+    from lvm_jax import mesh, reading
     from lvm_jax.data import build
     from lvm_jax.data.slices import Slice
     from lvm_jax.sentences import compose
@@ -209,6 +209,8 @@ def build_shards(values: dict[str, Any]) -> None:
     mesh.initialize_distributed(run)
     part = part or Slice(index=jax.process_index(), count=jax.process_count())
     tokenizer = codec.load_tokenizer(TOKENIZER.value)
+    if tokenizer.images is not None:
+        reading.warn_if_different(config.images, tokenizer.images, TOKENIZER.value)
     with _Bar(tokenizer.tokens_per_image) as bar:
         shards = build.build_shards(corpus, tokenizer, OUT.value, config, bar.show, part)
     if shards is None:

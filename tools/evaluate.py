@@ -56,15 +56,15 @@ def analogies() -> None:
     names = "task config model tokenizer out"
     cli.refuse_unread("--task=analogies", (*names.split(), *picture_flags.READING))
     values = cli.load_config()
-    if changes := picture_flags.changes():
-        values["images"] = {**dict(values.get("images", {})), **changes}
+    changes = {"images": changed} if (changed := picture_flags.changes()) else {}
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import tqdm
 
     import lvm_jax
+    from lvm_jax import configs
     from lvm_jax.evaluation import analogy_job, wording
 
-    experiment = cli.build_config(analogy_job.build_experiment, values)
+    experiment = cli.build_config(analogy_job.build_experiment, configs.merged(values, changes))
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     model = lvm_jax.load_model(MODEL.value)
     out = pathlib.Path(OUT.value)
