@@ -54,8 +54,8 @@ class Pipeline:
         config: which data.
         seed: of the order of the rows.
         global_batch: rows of a batch over all processes.
-        allow_repeats: lets a batch hold a row twice when there are fewer rows than a batch needs,
-            as a small held-out set may.
+        allow_repeats: no error when there are fewer rows than a batch needs, as in a small held-out
+            set, whose rows are asked for with `rows_once`.
 
     Raises:
         ValueError: shards, context or batch size do not fit; names the key.
@@ -162,16 +162,44 @@ class Pipeline:
         numbers_B = np.arange(first, first + num_steps * self.global_batch, dtype=np.int64)
         if rows is not None:
             numbers_B = numbers_B.reshape(num_steps, -1)[:, rows].reshape(-1)
-        sources_B, places_B = np.zeros_like(numbers_B), numbers_B
-        if self._schedule is not None:
-            sources_B, places_B = self._schedule.locate(numbers_B)
+        sources_B, places_B = self._locate(numbers_B)
+        return sources_B, self._rows_at(sources_B, places_B)
+
+    def rows_once(self, limit: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of which none comes twice, for held-out data: whatever the batch size, the same.
+
+        Args:
+            limit: how many at most.
+
+        Returns:
+            sources, rows: as `rows_of`. All rows where the limit allows; else those among the first
+                `limit` that training would take which it had not taken before: in the proportions
+                of a mixture, but for sources that are too small.
+        """
+        sizes = np.array([part.plan.num_rows for part in self.parts], np.int64)
+        if self._schedule is not None and self.rows_per_epoch <= limit:
+            return np.repeat(np.arange(len(sizes)), sizes), np.concatenate(
+                [np.arange(size) for size in sizes]
+            )
+        sources_B, places_B = self._locate(np.arange(min(limit, self.rows_per_epoch)))
+        is_new = places_B < sizes[sources_B]
+        sources_B, places_B = sources_B[is_new], places_B[is_new]
+        return sources_B, self._rows_at(sources_B, places_B)
+
+    def _locate(self, numbers_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the run -> their sources, and how many rows each source gave before."""
+        if self._schedule is None:
+            return np.zeros_like(numbers_B), numbers_B
+        return self._schedule.locate(numbers_B)
+
+    def _rows_at(self, sources_B: np.ndarray, places_B: np.ndarray) -> np.ndarray:
         rows_B = np.empty_like(places_B)
         for source in np.unique(sources_B).tolist():
             part, chosen = self.parts[source], sources_B == source
             rows_B[chosen] = mixture.rows_at(
                 places_B[chosen], part.plan.num_rows, part.seed, self.config.shuffle
             )
-        return sources_B, rows_B
+        return rows_B
 
     def batch(self, step: int, rows: slice | None = None) -> Batch:
         """The batch of a step.
@@ -198,7 +226,17 @@ class Pipeline:
         Several steps cost less in one call than in many: most calls of numpy are for all of them.
         Arguments as in `rows_of`.
         """
-        sources_B, rows_B = self.rows_of(step, rows, num_steps)
+        return self._read_rows(*self.rows_of(step, rows, num_steps))
+
+    def read_rows(self, sources_B: np.ndarray, rows_B: np.ndarray) -> Batch:
+        """Given rows, at least one, as `batch` gives them.
+
+        Args:
+            sources_B, rows_B: as `rows_of` and `rows_once` return them.
+        """
+        return assemble.unpack(self._read_rows(sources_B, rows_B), self.config.packing)
+
+    def _read_rows(self, sources_B: np.ndarray, rows_B: np.ndarray) -> assemble.Arrays:
         pieces, datas, places = [], [], []
         for source in np.unique(sources_B).tolist():
             part, chosen = self.parts[source], np.flatnonzero(sources_B == source)

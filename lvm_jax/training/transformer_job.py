@@ -20,7 +20,7 @@ from lvm_jax.data.config import DataConfig, named_mixture
 from lvm_jax.data.pipeline import Pipeline
 from lvm_jax.model import transformer
 from lvm_jax.model.config import PRESETS, TransformerConfig
-from lvm_jax.training import durations, loop, next_token, speed
+from lvm_jax.training import device_rows, durations, loop, next_token, speed
 from lvm_jax.training.optimizer import OptimizerConfig
 
 
@@ -35,7 +35,8 @@ class TransformerExperiment:
         loss_chunks: pieces of a row whose logits exist at a time; more need less memory.
         data: the shards and how rows are made of them.
         eval_data: held-out shards, or None for no evaluation.
-        eval_batches: batches of an evaluation at most; always the same ones.
+        eval_batches: an evaluation takes each held-out row once, and at most as many rows as so
+            many batches have; always the same ones.
         model, optimizer, mesh, rules, loop, distributed: see their classes.
     """
 
@@ -207,21 +208,10 @@ def device_batches(
     Yields:
         A dict of global arrays [batch_size, context], rows split over the mesh.
     """
-    sharding = partition.batch_sharding(mesh, experiment.rules)
     shape = (experiment.batch_size, experiment.data.context)
-    indices = sharding.addressable_devices_indices_map(shape).values()
-    bounds = [rows.indices(shape[0])[:2] for rows, *_ in indices]
-    first, last = min(b[0] for b in bounds), max(b[1] for b in bounds)
-
-    def place(local):
-        def piece(index):
-            start, stop, _ = index[0].indices(shape[0])
-            return local[start - first : stop - first]
-
-        return jax.make_array_from_callback(shape, sharding, piece)
-
-    for batch in source.iterate(start_step, rows=slice(first, last)):
-        yield {key: place(batch[key]) for key in next_token.BATCH_DTYPES}
+    own, place = device_rows.placement(mesh, experiment.rules, shape)
+    for batch in source.iterate(start_step, rows=own):
+        yield place(batch)
 
 
 def _work(experiment: TransformerExperiment) -> speed.Work:
@@ -240,17 +230,15 @@ def _evaluators(experiment: TransformerExperiment, mesh: Mesh) -> dict[str, loop
     if experiment.eval_data is None:
         return {}
     source = _open_data(experiment.eval_data, experiment, "eval_data")
-    data_experiment = dataclasses.replace(experiment, data=experiment.eval_data)
     sums = next_token.make_eval(
         experiment.model, mesh, experiment.rules, loss_chunks=experiment.loss_chunks
     )
-    # Whole batches of the first epoch; a smaller set is seen once, with repeats to fill the batch.
-    num_batches = max(min(experiment.eval_batches, source.rows_per_epoch // source.global_batch), 1)
+    shape = (experiment.batch_size, experiment.eval_data.context)
+    chosen = source.rows_once(experiment.eval_batches * experiment.batch_size)
 
     def evaluate(state):
-        batches = device_batches(source, 0, data_experiment, mesh)
-        totals = [sums(state["params"], next(batches)) for _ in range(num_batches)]
-        batches.close()
+        batches = device_rows.batches_once(source, chosen, shape, mesh, experiment.rules)
+        totals = [jax.device_get(sums(state["params"], batch)) for batch in batches]
         loss, hits, tokens = (
             sum(float(total[key]) for total in totals) for key in ("loss", "hits", "tokens")
         )
