@@ -134,7 +134,7 @@ def _jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
 
 def _bare_png(file: BinaryIO, animated: bool) -> BareFile:
     edits, exif, profile, xmp = [], b"", b"", b""
-    for name, start, payload, end in _png_chunks(file):
+    for name, start, payload, end in png_chunks(file):
         # Capital: needed for the pixels.
         if name[:1].isupper() or name == b"tRNS" or (animated and name in _FRAMES):
             continue
@@ -155,7 +155,7 @@ def _bare_png(file: BinaryIO, animated: bool) -> BareFile:
     return BareFile(file=_shown(file, edits), orientation=orientation(exif or profile, xmp))
 
 
-def _png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
+def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
     """Name, start, payload and end of every chunk; the last may be cut short."""
     size, position = _size(file), 8
     while position < size:

@@ -59,6 +59,19 @@ def to_rgb(
     Raises:
         ValueError: numbers beyond these, or samples that are not supported.
     """
+    return over(to_colors(image, white_is_zero=white_is_zero), background)
+
+
+def over(image: PIL.Image.Image, background: tuple[int, int, int]) -> PIL.Image.Image:
+    """What `to_colors` gives, laid over red, green, blue in 0..255: RGB."""
+    if image.mode == "RGB":
+        return image
+    below = PIL.Image.new("RGBA", image.size, (*background, 255))
+    return PIL.Image.alpha_composite(below, image).convert("RGB")
+
+
+def to_colors(image: PIL.Image.Image, *, white_is_zero: bool = False) -> PIL.Image.Image:
+    """As `to_rgb`, but of a picture with transparency RGBA, its colors not multiplied by alpha."""
     _require_known(image)
     key = image.info.get("transparency")
     if image.mode in _GRAY_MODES:
@@ -68,22 +81,18 @@ def to_rgb(
         rgb = PIL.Image.fromarray(_eight_bits(gray, white_is_zero)).convert("RGB")
         if isinstance(key, int):
             # Of pictures of one bit Pillow makes the key 0 or 255.
-            rgb.paste(background, mask=PIL.Image.fromarray(gray.numbers == (key & gray.white)))
+            rgb.putalpha(PIL.Image.fromarray(gray.numbers != (key & gray.white)).convert("L"))
         return rgb
     if white_is_zero:
         raise ValueError(f"white is zero in a picture of mode {image.mode}, which is not supported")
     if image.mode == "RGB" and isinstance(key, tuple):
-        mask = PIL.Image.fromarray(_is_color(image, key))
+        mask = PIL.Image.fromarray(~_is_color(image, key))
         rgb = image.copy()
-        rgb.paste(background, mask=mask)
+        rgb.putalpha(mask.convert("L"))
         return rgb
     if image.mode == "La":
         image = image.convert("LA")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        below = PIL.Image.new("RGBA", image.size, (*background, 255))
-        return PIL.Image.alpha_composite(below, image).convert("RGB")
-    return image.convert("RGB")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
 def stored_labels(image: PIL.Image.Image) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Frames of videos (PyAV) and animations (Pillow), decoded in order.
+"""Frames of videos and animations, decoded in order.
 
-Frames are numbered from 0 in the order in which they are shown. A video is decoded from its start,
-since seeking is exact in few formats; going forwards costs each frame once.
+Frames are numbered from 0 in the order in which they are shown. A file is decoded from its start,
+since seeking is exact in few formats; going forwards costs each frame once. What counts frames and
+what reads them is one pass of `videos` or `animations`, so that every frame that is counted reads.
 """
 
 import collections
@@ -11,50 +12,57 @@ import threading
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import PIL.Image
+from absl import logging
 
-from lvm_jax import file_kinds, images
+from lvm_jax import file_names, images
 from lvm_jax.file_kinds import is_video
+from lvm_jax.sentences import animations, videos
 
-_ANIMATION_EXTENSIONS = frozenset([".gif", ".webp"])
 _MOST_OPEN = 8
+_MOST_COUNTED = 2**18
 
 
 def holds_frames(path: str | os.PathLike) -> bool:
     """Whether a file is a video, or an animation of more than one frame."""
-    if is_video(path):
-        return True
-    known = file_kinds.extension(path)
-    if known in file_kinds.image_extensions() - _ANIMATION_EXTENSIONS:
-        return False
-    try:
-        with PIL.Image.open(path) as image:
-            return getattr(image, "is_animated", False)
-    except images.DECODE_ERRORS:
-        return False  # whoever reads the picture says what is wrong with it
+    return is_video(path) or animations.is_animation(path)
 
 
 def count_frames(path: str | os.PathLike) -> int:
-    """Frames of a video or animation: what its header says, or else what it holds.
+    """Frames of a video or animation that can be read, found out by decoding all of them.
+
+    A file that is damaged holds the frames in front of the damage, or around it where a player
+    would go on; the log says so.
 
     Raises:
-        images.ImageError: the file cannot be opened.
+        images.ImageError: the file cannot be opened, or no frame of it decodes.
         ValueError: PyAV is not installed.
     """
     path = os.fspath(path)
-    if not is_video(path):
-        try:
-            with PIL.Image.open(path) as image:
-                return getattr(image, "n_frames", 1)
-        except images.DECODE_ERRORS as error:
-            raise _open_error(path, error) from error
-    av = _import_av(path)
+    if is_video(path):
+        videos.import_av(path)
     try:
-        with av.open(path) as container:
-            stream = container.streams.video[0]
-            return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))
-    except (av.FFmpegError, OSError, IndexError) as error:
+        state = os.stat(path)
+    except OSError as error:
         raise _open_error(path, error) from error
+    return _count(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(_MOST_COUNTED)
+def _count(path: str, size: int, changed: int) -> int:
+    del size, changed
+    frames, number = _open(path, images.MOST_PIXELS, images.WHITE), 0
+    try:
+        for _ in frames:
+            number += 1
+    # Whatever the libraries raise where a file is damaged.
+    except Exception as error:
+        if not number:
+            raise _open_error(path, error) from error
+        shown = file_names.shown(path)
+        logging.warning("video %s ends after %d frames: %s", shown, number, _reason(error))
+    if not number:
+        raise _open_error(path, ValueError("no frame of it decodes"))
+    return number
 
 
 def read_frame(
@@ -144,7 +152,7 @@ class _FrameReader:
 
     def _decode_to(self, frame: int) -> None:
         if self._frames is None or frame < self._next:
-            self._frames = _frames(self._path, self._max_pixels, self._background)
+            self._frames = _open(self._path, self._max_pixels, self._background)
             self._next = 0
         try:
             while self._next <= frame:
@@ -155,7 +163,8 @@ class _FrameReader:
         except images.ImageError:
             self._frames = None
             raise
-        except (*_decode_errors(self._path), StopIteration) as error:
+        # Whatever the libraries raise where a file is damaged.
+        except Exception as error:
             self._frames = None
             reason = "it ends there" if isinstance(error, StopIteration) else _reason(error)
             last = f"past frame {self._next - 1}" if self._next else "at all"
@@ -169,67 +178,25 @@ class _FrameReader:
             self._frames = None  # the generator closes the file
 
 
-def _frames(
+def _open(
     path: str, max_pixels: int, background: tuple[int, int, int]
 ) -> Iterator[Callable[[], np.ndarray]]:
-    """What makes the picture of each frame, in order; only wanted ones are converted."""
-    if is_video(path):
-        return _video_frames(path, max_pixels)
-    return _animation_frames(path, max_pixels, background)
-
-
-def _video_frames(path: str, max_pixels: int) -> Iterator[Callable[[], np.ndarray]]:
-    av = _import_av(path)
+    """What makes the picture of each frame, in order; to be called before the next is taken."""
+    if not is_video(path):
+        return animations.open_frames(path, max_pixels, background)
+    videos.import_av(path)
     try:
-        container = av.open(path)
-    except (av.FFmpegError, OSError) as error:
+        return videos.open_frames(path, max_pixels, background)
+    except images.ImageError:
+        raise
+    # Whatever PyAV raises for bytes that are no video.
+    except Exception as error:
         raise _open_error(path, error) from error
-    with container:
-        if not container.streams.video:
-            raise _open_error(path, ValueError("it has no video stream"))
-        stream = container.streams.video[0]
-        images.require_small(path, stream.width, stream.height, max_pixels)
-        for frame in container.decode(stream):
-            yield functools.partial(_video_picture, frame)
-
-
-def _video_picture(frame) -> np.ndarray:
-    picture = frame.to_ndarray(format="rgb24")
-    # Telephones store upright films lying on their side; the angle is counter-clockwise.
-    return np.ascontiguousarray(np.rot90(picture, round(frame.rotation / 90)))
-
-
-def _animation_frames(
-    path: str, max_pixels: int, background: tuple[int, int, int]
-) -> Iterator[Callable[[], np.ndarray]]:
-    try:
-        image = PIL.Image.open(path)
-    except images.DECODE_ERRORS as error:
-        raise _open_error(path, error) from error
-    with image:
-        images.require_small(path, *image.size, max_pixels)
-        for number in range(getattr(image, "n_frames", 1)):
-            image.seek(number)
-            yield lambda: np.asarray(images.to_rgb(image, background))
-
-
-def _import_av(path: str):
-    try:
-        import av
-    except ImportError as error:
-        raise ValueError(
-            f"reading the video {path} needs PyAV; install it with: pip install 'lvm_jax[video]'"
-        ) from error
-    return av
-
-
-def _decode_errors(path: str) -> tuple[type[BaseException], ...]:
-    return (_import_av(path).FFmpegError, OSError) if is_video(path) else images.DECODE_ERRORS
 
 
 def _open_error(path: str, error: BaseException) -> images.ImageError:
     return images.ImageError(
-        f"cannot open video {path}: {_reason(error)}; remove, replace or exclude the file"
+        f"cannot read video {path}: {_reason(error)}; remove, replace or exclude the file"
     )
 
 

@@ -80,5 +80,5 @@ def test_an_animation_that_is_a_decompression_bomb_is_one_line(tmp_path, monkeyp
     monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", 100)
     assert not frames.holds_frames(path)
     for read in (frames.count_frames, lambda path: frames.read_frame(path, 0)):
-        with pytest.raises(images.ImageError, match=r"cannot open video .*a\.webp"):
+        with pytest.raises(images.ImageError, match=r"video .*a\.webp has more than"):
             read(path)

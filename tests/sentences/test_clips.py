@@ -133,9 +133,9 @@ def test_threads_read_frames_in_any_order(tmp_path):
 def test_one_pass_over_a_file_opens_it_once(tmp_path, monkeypatch):
     write_animation(tmp_path / "a.webp", range(0, 200, 5))
     opened = []
-    original = frames._frames
+    original = frames._open
     monkeypatch.setattr(
-        frames, "_frames", lambda path, *more: opened.append(path) or original(path, *more)
+        frames, "_open", lambda path, *more: opened.append(path) or original(path, *more)
     )
     readers = frames.FrameReaders()
     for frame in (0, 3, 4, 30, 39, 12):
@@ -174,7 +174,7 @@ def test_a_file_that_is_no_video_is_named(name, tmp_path):
         pytest.importorskip("av")
     (tmp_path / name).write_bytes(b"nothing of the kind" * 9)
     for read in (frames.count_frames, lambda path: frames.read_frame(path, 0)):
-        with pytest.raises(images.ImageError, match=rf"cannot open video .*{name}: "):
+        with pytest.raises(images.ImageError, match=rf"cannot read video .*{name}: "):
             read(tmp_path / name)
 
 
