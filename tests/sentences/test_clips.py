@@ -143,22 +143,28 @@ def test_one_pass_over_a_file_opens_it_once(tmp_path, monkeypatch):
     assert len(opened) == 2  # once forwards, and again for the earlier frame
 
 
-def test_a_video_that_ends_early_is_named(tmp_path):
+def test_a_video_with_packets_that_do_not_decode_holds_the_others(tmp_path, caplog):
     path = tmp_path / "broken.mp4"
     write_video(path, np.random.default_rng(0).integers(0, 256, 40), size=64)
     av = pytest.importorskip("av")
     with av.open(str(path)) as container:
         packets = [packet.pos for packet in container.demux(video=0) if packet.size]
+    whole = [frames.read_frame(path, number) for number in range(40)]
     data = bytearray(path.read_bytes())
     start, stop = packets[20], packets[39]
     data[start:stop] = bytes(stop - start)  # the index of the file still promises 40 frames
     path.write_bytes(data)
-    assert frames.count_frames(path) == 40
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert frames.count_frames(path) == 21
+    assert "broken.mp4: 19 of 40 packets do not decode" in caplog.text
+    for number in range(20):
+        np.testing.assert_array_equal(frames.read_frame(path, number), whole[number])
+    assert frames.read_frame(path, 20).shape == (64, 64, 3)
     with pytest.raises(images.ImageError) as caught:
-        frames.read_frame(path, 39)
+        frames.read_frame(path, 21)
     message = str(caught.value)
-    assert "\n" not in message and "broken.mp4 does not decode past frame" in message
-    assert "frame 39 is wanted" in message
+    assert "\n" not in message and "broken.mp4 does not decode past frame 20" in message
+    assert "frame 21 is wanted" in message
 
 
 def test_a_frame_beyond_the_end_is_named(tmp_path):
