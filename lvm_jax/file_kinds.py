@@ -11,15 +11,15 @@ import stat
 import PIL.Image
 import PIL.ImageFile
 
-from lvm_jax import images
+from lvm_jax import image_samples, images
 
 VIDEO_EXTENSIONS = frozenset(
     [".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".ivf", ".m2ts", ".m2v"]
     + [".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut", ".ogv", ".qt"]
     + [".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m"]
 )
-# Pillow knows these formats, but has no pixels of them by itself.
-_NO_PICTURES = ("EPS", "MPEG")
+# Pillow knows these formats, but has no pixels of them by itself, or wrong ones.
+_NO_PICTURES = (*image_samples.REFUSED_FORMATS, "MPEG")
 # Other programs give these to other files too: what is in them must agree.
 _SHARED_EXTENSIONS = frozenset(
     [".bw", ".fit", ".fits", ".iim", ".im", ".ras", ".rgb", ".rgba", ".vst"]

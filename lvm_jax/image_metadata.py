@@ -4,16 +4,16 @@ Readers parse resolutions, color profiles, comments and camera notes although no
 them, and fail on those that are damaged. So they are given a view of the file that has none.
 """
 
-import bisect
 import dataclasses
 import io
 import re
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
-from lvm_jax import tiff_directory
+from lvm_jax import edited_file, tiff_directory
+from lvm_jax.edited_file import Edit
 
 UPRIGHT = 1
 # More of one piece of metadata is not looked through; unpacked texts may be bombs.
@@ -21,15 +21,9 @@ _MOST_BYTES = 1 << 20
 _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
-_FRAMES = frozenset([b"acTL", b"fcTL", b"fdAT"])
-
-
-class Edit(NamedTuple):
-    """Bytes start..end of a file are shown as others."""
-
-    start: int
-    end: int
-    shown: bytes = b""
+_PNG_FRAMES = frozenset([b"acTL", b"fcTL", b"fdAT"])
+_WEBP_METADATA = frozenset([b"EXIF", b"XMP ", b"ICCP"])
+_WEBP_FLAGS = 0b101100  # of its header, that say that there are such
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,8 +57,10 @@ def bare(file: BinaryIO, *, animated: bool = False) -> BareFile:
         return _bare_png(file, animated)
     if start.startswith(tiff_directory.STARTS):
         return _bare_tiff(file)
+    if start[:4] == b"RIFF" and start[8:] == b"WEBP":
+        return _bare_webp(file)
     if start[4:8] in (b"ftyp", b"jP  "):
-        return BareFile(file=_shown(file, list(_box_edits(file, 0, _size(file)))))
+        return BareFile(file=edited_file.edited(file, list(_box_edits(file, 0, _size(file)))))
     return BareFile(file=file)
 
 
@@ -101,7 +97,7 @@ def _bare_jpeg(file: BinaryIO) -> BareFile:
             exif += data[len(_EXIF) :] if exif else data  # long blocks go on in the next segment
         elif marker == 0xE1 and data.startswith(_XMP):
             xmp = data[len(_XMP) :]
-    return BareFile(file=_shown(file, edits), orientation=orientation(exif, xmp))
+    return BareFile(file=edited_file.edited(file, edits), orientation=orientation(exif, xmp))
 
 
 def _jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, int, int, int]]:
@@ -136,7 +132,7 @@ def _bare_png(file: BinaryIO, animated: bool) -> BareFile:
     edits, exif, profile, xmp = [], b"", b"", b""
     for name, start, payload, end in png_chunks(file):
         # Capital: needed for the pixels.
-        if name[:1].isupper() or name == b"tRNS" or (animated and name in _FRAMES):
+        if name[:1].isupper() or name == b"tRNS" or (animated and name in _PNG_FRAMES):
             continue
         edits.append(Edit(start, end))
         if name not in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
@@ -152,7 +148,9 @@ def _bare_png(file: BinaryIO, animated: bool) -> BareFile:
             profile = _hexadecimal(text)
         elif key == b"exif":
             exif = exif or text
-    return BareFile(file=_shown(file, edits), orientation=orientation(exif or profile, xmp))
+    return BareFile(
+        file=edited_file.edited(file, edits), orientation=orientation(exif or profile, xmp)
+    )
 
 
 def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
@@ -193,6 +191,35 @@ def _hexadecimal(text: bytes) -> bytes:
         return b""
 
 
+def _bare_webp(file: BinaryIO) -> BareFile:
+    # Its header says how long the file is, without the first eight bytes.
+    length = min(int.from_bytes(_read(file, 4, 8), "little"), _size(file) - 8)
+    edits, exif, xmp = [], b"", b""
+    for name, start, payload, end in _riff_chunks(file, length + 8):
+        if name == b"VP8X":
+            flags = _read(file, payload, payload + 1)
+            edits.append(Edit(payload, payload + 1, bytes(flag & ~_WEBP_FLAGS for flag in flags)))
+        elif name in _WEBP_METADATA:
+            edits.append(Edit(start, end))
+            length -= end - start
+            if name == b"EXIF":
+                exif = exif or _read(file, payload, end)
+            elif name == b"XMP ":
+                xmp = xmp or _read(file, payload, end)
+    edits.insert(0, Edit(4, 8, struct.pack("<L", length)))
+    return BareFile(file=edited_file.edited(file, edits), orientation=orientation(exif, xmp))
+
+
+def _riff_chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int, int]]:
+    """Name, start, payload and end of every chunk; the last may be cut short."""
+    position = 12
+    while position + 8 <= size:
+        header = _read(file, position, position + 8)
+        length = int.from_bytes(header[4:], "little")
+        start, position = position, position + 8 + length + length % 2
+        yield header[:4], start, start + 8, min(position, size)
+
+
 def _bare_tiff(file: BinaryIO) -> BareFile:
     file.seek(0)
     directory = tiff_directory.read(file)
@@ -203,7 +230,7 @@ def _bare_tiff(file: BinaryIO) -> BareFile:
     if found is None:
         found = orientation(None, directory.xmp(file, _MOST_BYTES))
     return BareFile(
-        file=_shown(file, edits),
+        file=edited_file.edited(file, edits),
         orientation=found,
         white_is_zero=white_is_zero,
         facts=directory.facts(),
@@ -255,55 +282,3 @@ def _read(file: BinaryIO, start: int, end: int) -> bytes:
 
 def _size(file: BinaryIO) -> int:
     return file.seek(0, io.SEEK_END)
-
-
-def _shown(file: BinaryIO, edits: list[Edit]) -> BinaryIO:
-    edits = [edit for edit in edits if edit.end > edit.start or edit.shown]
-    return io.BufferedReader(_EditedFile(file, edits), 1 << 16) if edits else file
-
-
-class _EditedFile(io.RawIOBase):
-    """A file that reads as if it had been edited; nothing is copied."""
-
-    def __init__(self, file: BinaryIO, edits: list[Edit]):
-        self._file, self._position = file, 0
-        self._starts: list[int] = []  # where each part begins in the edited file
-        self._parts: list[bytes | tuple[int, int]] = []  # bytes, or start and end in the file
-        self._length = position = 0
-        for start, end, shown in [*edits, Edit(_size(file), _size(file))]:
-            self._add((position, start), start - position)
-            self._add(shown, len(shown))
-            position = end
-
-    def _add(self, part: bytes | tuple[int, int], length: int) -> None:
-        if length:
-            self._starts.append(self._length)
-            self._parts.append(part)
-            self._length += length
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
-        if base + offset < 0:
-            raise ValueError(f"negative seek position {base + offset}")
-        self._position = base + offset
-        return self._position
-
-    def readinto(self, buffer) -> int:
-        if self._position >= self._length:
-            return 0
-        number = bisect.bisect_right(self._starts, self._position) - 1
-        part, offset = self._parts[number], self._position - self._starts[number]
-        if isinstance(part, bytes):
-            data = part[offset : offset + len(buffer)]
-        else:
-            self._file.seek(part[0] + offset)
-            data = self._file.read(min(len(buffer), part[1] - part[0] - offset))
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)

@@ -16,7 +16,7 @@ _LONG_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _GRAY_MODES = ("1", "L", "F", *_LONG_MODES)
 NUMBER_MODES = ("1", "L", "P", *_LONG_MODES)
 # Formats whose readers start other programs, or leave out how the numbers are scaled.
-_REFUSED_FORMATS = ("EPS", "FITS", "SPIDER", "WMF")
+REFUSED_FORMATS = ("EPS", "FITS", "WMF")
 _START_OF_CODE = b"\xff\x4f\xff\x51"  # of JPEG 2000
 # TIFF's tags and values.
 _BITS, _PHOTOMETRIC, _PLANES, _INKS, _EXTRA, _FORMAT = 258, 262, 284, 332, 338, 339
@@ -181,7 +181,7 @@ def _is_color(image: PIL.Image.Image, key: tuple[int, int, int]) -> np.ndarray:
 
 def _require_known(image: PIL.Image.Image) -> None:
     """Refuses samples that would be read wrong without a word."""
-    if image.format in _REFUSED_FORMATS:
+    if image.format in REFUSED_FORMATS:
         raise ValueError(f"{image.format} files are not supported; convert it to PNG")
     if image.format == "JPEG2000" and image.mode not in _GRAY_MODES and _bits(image) < 8:
         raise ValueError("JPEG 2000 with less than 8 bits a sample is supported for gray only")

@@ -13,6 +13,7 @@ ORDER = (
     "configs",
     "file_names",
     "atomic",
+    "edited_file",
     "tiff_directory",
     "image_metadata",
     "image_samples",

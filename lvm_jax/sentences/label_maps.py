@@ -16,7 +16,8 @@ from lvm_jax.sentences.spec import Crop, ImageRef
 class LabelMapPairs(Pairs):
     """picture, its label map in colors, ...: two folders matched by relative name.
 
-    Label maps are gray or palette images whose numbers are the labels; 0 is black.
+    Label maps are gray or palette images whose numbers, as their files hold them, are the labels;
+    0 is drawn black. See `palette.read_labels`.
 
     Attributes:
         label_folder: the label maps.

@@ -26,7 +26,9 @@ from picture_files import (
 )
 
 from lvm_jax import images
+from lvm_jax.data.loading import SquareLoader
 from lvm_jax.sentences import palette
+from lvm_jax.sentences.spec import ImageRef
 
 ORIENTATION, RESOLUTION, EXIF_DIRECTORY, MAKER_NOTE = 0x0112, 0x011A, 0x8769, 0x927C
 XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>'
@@ -303,6 +305,37 @@ def test_segments_beside_the_pixels_of_a_jpeg_do_not_matter(fault, read):
     np.testing.assert_array_equal(read(data), np.rot90(stored("jpeg"), -1))
 
 
+def riff(*chunks):
+    """A WebP of chunks (name, content)."""
+    parts = [struct.pack("<4sL", n, len(c)) + c + b"\0" * (len(c) % 2) for n, c in chunks]
+    body = b"WEBP" + b"".join(parts)
+    return b"RIFF" + struct.pack("<L", len(body)) + body
+
+
+WEBP_FAULTS = {
+    "profile": [(b"ICCP", b"nonsense")],
+    "two of each": [(b"EXIF", b"x"), (b"XMP ", b"x"), (b"XMP ", b"y"), (b"ICCP", b"")],
+    "unknown": [(b"what", b"odd")],
+    "nothing": [(b"XMP ", b"")],
+}
+
+
+@pytest.mark.parametrize("fault", WEBP_FAULTS)
+def test_chunks_beside_the_pixels_of_a_webp_do_not_matter(fault, read):
+    pixels = webp()[12:]
+    assert pixels[:4] == b"VP8L"
+    pixels = (b"VP8L", pixels[8 : 8 + struct.unpack_from("<L", pixels, 4)[0]])
+    for flags in (0, 0b101100):  # metadata are announced, or not
+        header = (b"VP8X", struct.pack("<L", flags) + b"\6\0\0\4\0\0")
+        turned = (b"EXIF", block(6))
+        data = riff(header, pixels, turned, *WEBP_FAULTS[fault])
+        np.testing.assert_array_equal(read(data), np.rot90(STORED, -1))
+        np.testing.assert_array_equal(read(data + b"garbage"), np.rot90(STORED, -1))
+        data = riff(header, pixels, turned, (b"XMP ", bytes(100)))
+        for missing in (1, 50, 99):
+            np.testing.assert_array_equal(read(data[:-missing]), np.rot90(STORED, -1))
+
+
 def test_a_jpeg_of_four_inks_and_one_of_plain_colors_keep_their_colors(tmp_path):
     """The segments that say how colors are stored are seen, whatever is hidden."""
     for mode in ("CMYK", "RGB", "YCbCr", "L"):
@@ -386,6 +419,16 @@ def test_whatever_the_library_raises_names_the_file(error, tmp_path, monkeypatch
         with pytest.raises(images.ImageError, match=r"cannot read label map .*x\.png: "):
             palette.read_labels(tmp_path / "x.png", 3)
         assert images.jpeg_short_side(tmp_path / "x.png") == 0
+
+
+def test_a_build_counts_whatever_the_library_raises(tmp_path, monkeypatch):
+    """What loads pictures for shards gives an error of its own for each that may be rejected."""
+    images.write_image(tmp_path / "x.png", STORED)
+    monkeypatch.setattr("PIL.Image.open", lambda *args: [][0])
+    loader = SquareLoader(images.ImageConfig(), 4, 2**20)
+    for labels in (None, (3, -1)):
+        (error,) = loader.load([ImageRef(path=str(tmp_path / "x.png"), labels=labels)])
+        assert isinstance(error, images.ImageError) and "x.png" in str(error)
 
 
 def test_an_interrupt_is_no_damaged_file(tmp_path, monkeypatch):
