@@ -48,7 +48,10 @@ def encode(record: Record) -> bytes:
     """The bytes of a record."""
     names = [file_names.to_bytes(text) for text in (record.kind, record.source, record.key)]
     if max(map(len, names)) > 0xFFFF - 1024:
-        raise ValueError(f"the key of a sentence of {record.source} is too long: {len(names[2])} B")
+        raise ValueError(
+            f"the key of a sentence of {record.source} has {len(names[2])} bytes, too many; "
+            "give its folders and files shorter names, or put fewer pictures into a sentence"
+        )
     size = _HEADER.size + sum(map(len, names))
     pad = size % 2
     header = _HEADER.pack(size + pad, len(record.ids), *map(len, names))

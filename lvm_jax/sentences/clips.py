@@ -102,6 +102,12 @@ def _folder_clip(key: str, paths: Iterable[pathlib.Path]) -> Clip:
     return Clip(key=key, paths=tuple(path.as_posix() for path in ordered), num_frames=len(ordered))
 
 
+def _frame_names(clip: Clip) -> list[str]:
+    """What the images of a clip in a folder are called."""
+    names = [pathlib.PurePath(path).name for path in clip.paths]
+    return [file_names.canonical(file_kinds.without_extension(name)) for name in names]
+
+
 def _make(makers: Mapping[str, Callable[[], Clip]], keys: Iterable[str]) -> list[Clip]:
     # Opening a video takes a few milliseconds, most of them waiting.
     with futures.ThreadPoolExecutor(_COUNTING_THREADS) as pool:
@@ -248,20 +254,8 @@ class AnnotatedVideos(Videos):
         return [self._joined(clip, other) for clip, other in zip(found, annotated)]
 
     def _joined(self, clip: Clip, annotation: Clip) -> Clip:
-        names = [
-            [
-                file_names.canonical(file_kinds.without_extension(pathlib.PurePath(path).name))
-                for path in side.paths
-            ]
-            for side in (clip, annotation)
-        ]
-        if not clip.in_one_file and not annotation.in_one_file and names[0] != names[1]:
-            alone = sorted(set(names[0]) ^ set(names[1]), key=files.natural)
-            some = files.listed(f"{self.name}: clip {clip.key}: only in one", alone)
-            raise ValueError(
-                f"{self.name}: clip {clip.key}: frames {some} are only in one of "
-                f"{self.folder} and {self.annotation_folder}; frames need the same names in both"
-            )
+        if not clip.in_one_file and not annotation.in_one_file:
+            annotation = self._in_order_of(clip, annotation)
         if clip.num_frames != annotation.num_frames:
             raise ValueError(
                 f"{self.name}: clip {clip.key} has {clip.num_frames} frames in {self.folder} but "
@@ -269,6 +263,22 @@ class AnnotatedVideos(Videos):
                 f"in {self.name}.exclude"
             )
         return dataclasses.replace(clip, annotation=annotation)
+
+    def _in_order_of(self, clip: Clip, annotation: Clip) -> Clip:
+        """The annotation with its images in the order of those of the same names."""
+        names, others = _frame_names(clip), _frame_names(annotation)
+        if sorted(names) != sorted(others):
+            alone = sorted(set(names) ^ set(others), key=files.natural)
+            some = files.listed(f"{self.name}: clip {clip.key}: only in one", alone)
+            raise ValueError(
+                f"{self.name}: clip {clip.key}: frames {some} are only in one of "
+                f"{self.folder} and {self.annotation_folder}; frames need the same names in both"
+            )
+        if names == others:
+            return annotation
+        # Accents that are composed in another way are sorted in another way.
+        paths = dict(zip(others, annotation.paths))
+        return dataclasses.replace(annotation, paths=tuple(paths[name] for name in names))
 
     def _theme(self, draws: Draws) -> str:
         if self.layout == "mixed":

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from absl import logging
 
+from lvm_jax import file_names
 from lvm_jax.sentences import files
 from lvm_jax.sentences.draws import Draws, shuffled
 from lvm_jax.sentences.sources import Picture, Source, dealt
@@ -49,10 +50,11 @@ class CategoryGroups(Source):
             ValueError: what `Source.items` refuses, or every class is too small.
         """
         found: dict[str, list[Picture]] = {}
+        spelled: dict[str, str] = {}
         for picture in self.items:
-            found.setdefault(pathlib.PurePosixPath(picture.key).parent.as_posix(), []).append(
-                picture
-            )
+            folder = pathlib.PurePosixPath(picture.key).parent.as_posix()
+            folder = spelled.setdefault(file_names.canonical(folder), folder)
+            found.setdefault(folder, []).append(picture)
         small = [f"{name} ({len(found[name])})" for name in found if self._is_small(found[name])]
         some = files.listed(f"{self.name}: too small", small)
         if len(small) == len(found):

@@ -73,13 +73,24 @@ def test_accents_match_however_they_are_composed(first, second, tmp_path):
 
 @pytest.mark.parametrize("first, second", [(COMPOSED, APART), (APART, COMPOSED)])
 def test_frames_and_clips_match_however_they_are_composed(first, second, tmp_path):
-    frames, other = write(tmp_path / f"a/{first}", f"{first}1", f"{first}2"), f"b/{second}"
-    write(tmp_path / other, f"{second}1", f"{second}2")
+    # Composed, the accent comes after "f" in the order of frames, and before it otherwise.
+    frames = write(tmp_path / f"a/{first}", f"{first}1", f"{first}2", "f")
+    write(tmp_path / f"b/{second}", f"{second}1", f"{second}2", "f")
     values = {"frames_per_sentence": 2, "strides": (1,)}
     clips = KINDS["annotated_video"](
         folder=str(tmp_path / "a"), annotation_folder=str(tmp_path / "b"), **values
     ).items
     assert [clip.key for clip in clips] == [first] and clips[0].paths[0].startswith(frames)
+    pairs = zip(clips[0].paths, clips[0].annotation.paths)
+    names = [{os.path.basename(unicodedata.normalize("NFC", path)) for path in p} for p in pairs]
+    assert [len(each) for each in names] == [1, 1, 1]
+
+
+def test_one_class_in_two_spellings_is_one_class(tmp_path):
+    write(tmp_path / COMPOSED, "a", "b")
+    write(tmp_path / APART, "c")
+    source = KINDS["category"](folder=str(tmp_path))
+    assert [len(pictures) for pictures in source.classes.values()] == [3]
 
 
 def test_one_name_in_two_spellings_is_refused(tmp_path):
