@@ -34,7 +34,7 @@ def main(*more: str) -> None:
 
     import numpy as np
 
-    from lvm_jax import atomic, images
+    from lvm_jax import atomic, images, reading
     from lvm_jax.evaluation import comparison
     from lvm_jax.training import perceptual, perceptual_weights, tokenizer_job
 
@@ -49,6 +49,8 @@ def main(*more: str) -> None:
         params = perceptual_weights.load(network, experiment.perceptual_weights)
     tokenizers = {name: _load(place) for name, place in places.items()}
     for name, tokenizer in tokenizers.items():
+        if tokenizer.images is not None:
+            reading.warn_if_different(experiment.images, tokenizer.images, name)
         if tokenizer.image_size != experiment.tokenizer.image_size:
             raise ValueError(
                 f"--tokenizers {name} is for images of {tokenizer.image_size} pixels, "

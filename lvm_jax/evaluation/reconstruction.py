@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax import images, sheets
+from lvm_jax import images, reading, sheets
 from lvm_jax.evaluation import image_metrics, perplexity
 from lvm_jax.tokenizer import fidelity
 from lvm_jax.tokenizer.codec import Tokenizer
@@ -99,7 +99,7 @@ def reconstruct(
     Args:
         tokenizer: under test.
         paths: of at least one image file.
-        config: how files become squares.
+        config: how files become squares; by default as those that the tokenizer was trained on.
         num_shown: files whose pixels are kept.
         batch_size: images per call of the tokenizer, at least.
         num_threads: threads that read images.
@@ -110,6 +110,7 @@ def reconstruct(
     """
     if not paths:
         raise ValueError("nothing to reconstruct: there is no image")
+    config = config or reading.settings(tokenizer.images, "the tokenizer")
     batch_size = -(-batch_size // tokenizer.images_per_call) * tokenizer.images_per_call
     psnr, ssim, shown = [], [], []
     counts = np.zeros(tokenizer.num_codes, np.int64)
@@ -135,7 +136,7 @@ def reconstruct(
 def _batches(
     size: int,
     paths: Sequence[str | os.PathLike],
-    config: images.ImageConfig | None,
+    config: images.ImageConfig,
     batch_size: int,
     num_threads: int,
 ) -> Iterator[np.ndarray]:

@@ -4,6 +4,7 @@ Legend: N prompts, n images of a prompt, C candidates, R = N * C rows, M new ima
 image, S side of an image in pixels.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -233,7 +234,8 @@ def _encode(
     for dtype in {array.dtype for array in pixels}:
         which = [i for i, array in enumerate(pixels) if array.dtype == dtype]
         ids[which] = tokenizer.encode(np.stack([pixels[i] for i in which]))
-    return np.split(ids, np.cumsum([len(prompt) for prompt in prompts_images])[:-1])
+    lengths = [len(prompt) for prompt in prompts_images]
+    return [ids[end - n : end] for n, end in zip(lengths, itertools.accumulate(lengths))]
 
 
 def _checked(image: np.ndarray, number: int, size: int) -> np.ndarray:

@@ -81,6 +81,17 @@ def test_bad_flags_get_one_line(arguments, message):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_flags_of_reading_lie_over_the_config(folder, tmp_path):
+    task = {"kind": "edges", "folder": str(folder), "pairs_per_sentence": 2}
+    values = {"tasks": [task], "images": {"resize": "squash", "max_pixels": 9}}
+    (tmp_path / "experiment.py").write_text(f"def get_config():\n    return {values}\n")
+    where = (f"--config={tmp_path / 'experiment.py'}", "--print_config")
+    done = evaluate("--task=analogies", *where, "--background=1,2,3", "--max_pixels=8")
+    assert done.returncode == 0, done.stderr
+    expected = {"resize": "squash", "background": [1, 2, 3], "max_pixels": 8}
+    assert json.loads(done.stdout)["images"] == expected
+
+
 def test_a_bad_line_is_named_with_its_number(folder, tmp_path):
     good = json.dumps({"input": [str(p) for p in folder.iterdir()], "target": []})
     (tmp_path / "lines.jsonl").write_text(good + "\n")

@@ -171,8 +171,7 @@ def test_prompts_and_reconstructions_of_files_too(made, tokenizer, monkeypatch):
     squares = [images.read_square(path, 16, config) for path in files]
     generate_images.generate(model, tokenizer, [images.to_float(square) for square in squares])
     np.testing.assert_array_equal(prompts[1][0], expected)
-    how = reading.settings(codec.load_tokenizer(root / "tokenizer").images, "the tokenizer")
-    found = reconstruction.reconstruct(tokenizer, files, how)
+    found = reconstruction.reconstruct(codec.load_tokenizer(root / "tokenizer"), files)
     originals = np.stack([original for original, _ in found.shown])
     np.testing.assert_array_equal(tokenizer.encode(originals), expected)
 

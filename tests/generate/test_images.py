@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import lvm_jax
+from lvm_jax import images as images_lib
 from lvm_jax.generate import decode, images, prompts
 from lvm_jax.generate.sampling import SamplingConfig
 
@@ -29,6 +30,19 @@ def test_floats_and_bytes_are_the_same_prompt(model, tokenizer, pictures):
         lvm_jax.generate(model, tokenizer, pictures[:1], batch_size=4),
         lvm_jax.generate(model, tokenizer, list(as_float), batch_size=4),
     )
+
+
+def test_files_arrays_and_numbers_may_be_mixed(model, tokenizer, pictures, tmp_path):
+    images_lib.write_image(tmp_path / "a.png", pictures[0])
+    inexact = pictures[2].astype(np.float32) / 256
+    mixed = [tmp_path / "a.png", pictures[1].astype(np.float64) / 255, inexact]
+    answer = lvm_jax.generate(model, tokenizer, mixed, batch_size=4, temperature=0)
+    ids = [tokenizer.encode(np.stack(part)) for part in (pictures[:2], inexact[None])]
+    expected = images.continue_ids(
+        model, np.concatenate(ids)[None], sampling=SamplingConfig(temperature=0.0), batch_size=4
+    )
+    np.testing.assert_array_equal(answer[0], tokenizer.decode(expected[0, 0]))
+    assert images.generate_many(model, tokenizer, []) == []
 
 
 def test_a_candidate_does_not_depend_on_how_many_are_asked(model, tokenizer, pictures):
