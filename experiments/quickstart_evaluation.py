@@ -11,7 +11,7 @@ Arguments: size=full|smallest, root=runs/quickstart.
 
 from ml_collections import ConfigDict
 
-from experiments import common, quickstart_sentences
+from experiments import common, own_images, quickstart_sentences
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -36,5 +36,6 @@ def get_config(arg: str = "") -> ConfigDict:
                 "num_shown": 1 if smallest else 4,
                 "temperature": 0.5,
             },
+            "commands": [("Train on pictures of your own", own_images.commands("photos=DIR"))],
         }
     )

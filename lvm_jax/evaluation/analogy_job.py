@@ -11,6 +11,8 @@ import jax
 import numpy as np
 
 from lvm_jax import atomic, configs, images, reading, trees
+from lvm_jax.data import selection
+from lvm_jax.data.config import DataConfig
 from lvm_jax.data.loading import SquareLoader
 from lvm_jax.data.shards import Shards
 from lvm_jax.evaluation import (
@@ -176,27 +178,40 @@ def code_counts(
 ) -> np.ndarray:
     """How often the model's training data use each code; int64 [num_codes].
 
+    Only what the training reads of its shards counts, as far as the experiment names no others.
+
     Raises:
         ValueError: no shards are named, they cannot be read, or they have another codebook.
     """
-    directory = experiment.shards or resolved.get("data", {}).get("shards", "")
-    if not directory:
+    data = {"shards": experiment.shards} if experiment.shards else resolved.get("data", {})
+    if not data:
         raise ValueError("config.shards is not set and the model's config names no shards; set it")
-    shards = Shards(directory)
-    if shards.vocabulary.num_codes != model.vocabulary.num_codes:
-        raise ValueError(
-            f"shards {directory} have {shards.vocabulary.num_codes} codes and the model "
-            f"{model.vocabulary.num_codes}; set config.shards to the model's training data"
-        )
-    chosen = np.unique(np.linspace(0, len(shards) - 1, min(len(shards), MOST_COUNTED)).astype(int))
+    config = configs.build(DataConfig, data, "the model's config.data")
+    total = np.zeros(model.vocabulary.num_codes, np.int64)
+    for source in config.mixture or (None,):
+        shards = Shards((source and source.shards) or config.shards)
+        if shards.vocabulary.num_codes != model.vocabulary.num_codes:
+            raise ValueError(
+                f"shards {shards.directory} have {shards.vocabulary.num_codes} codes and the model "
+                f"{model.vocabulary.num_codes}; set config.shards to the model's training data"
+            )
+        total += _count(shards, selection.select(shards, selection.of_source(source, config.split)))
+    return total
+
+
+def _count(shards: Shards, taken: np.ndarray | None) -> np.ndarray:
+    """Codes of some sentences, or of all; of a part of them where there are very many."""
+    number = len(shards) if taken is None else len(taken)
+    chosen = np.unique(np.linspace(0, number - 1, min(number, MOST_COUNTED)).astype(int))
+    chosen = chosen if taken is None else taken[chosen]
     groups = np.array_split(chosen, max(1, len(chosen) // 512))
     arrays = (np.concatenate([ids.ravel() for ids in shards.read(group)]) for group in groups)
-    return perplexity.count_codes(arrays, model.vocabulary.num_codes)
+    return perplexity.count_codes(arrays, shards.vocabulary.num_codes)
 
 
 def _tiles(model: LanguageModel, seconds: Sequence[float]) -> tuple[tuple[str, str], ...]:
     """How large the model is, and how long both trainings took if that is known."""
-    size = (_count(trees.count_parameters(model.params)), "parameters in the transformer")
+    size = (_abbreviated(trees.count_parameters(model.params)), "parameters in the transformer")
     if not all(seconds):
         return (size,)
     return size, (_duration(sum(seconds)), f"of training, both models, on {_devices()}")
@@ -349,7 +364,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _count(number: int) -> str:
+def _abbreviated(number: int) -> str:
     for size, unit in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")):
         if number >= size:
             return f"{number / size:.3g} {unit}"

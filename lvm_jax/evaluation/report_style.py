@@ -77,6 +77,8 @@ summary { cursor: pointer; color: var(--muted); font-size: 14px; }
 .next p { margin: 10px 0 4px; }
 pre { margin: 0; padding: 10px 12px; overflow-x: auto; font-size: 13px; line-height: 1.5;
   background: var(--page); border-radius: 6px; }
+/* Where every prompt stands in one line, the captions of the first are enough. */
+@media (min-width: 1100px) { .prompt + .prompt figcaption { display: none; } }
 /* A phone shows the question, the answers and the truth first, then the examples. */
 @media (max-width: 700px) {
   main { padding: 24px 12px 48px; }

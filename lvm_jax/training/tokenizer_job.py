@@ -24,6 +24,7 @@ from lvm_jax.training import (
     loop,
     perceptual,
     perceptual_weights,
+    repeats,
     speed,
 )
 from lvm_jax.training.adversarial_config import AdversarialConfig
@@ -142,6 +143,11 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
     )
     perceptual_params = _perceptual_params(experiment)
     experiment = _resolve(experiment, source)
+    repeats.warn_if_unwatched(
+        {"the images": experiment.loop.num_steps * experiment.batch_size / len(source)},
+        "config.eval_corpus",
+        watched=experiment.eval_corpus is not None,
+    )
     setup = _setup(experiment, mesh)
     init_state = adversarial.make_init(setup)
     resolved = resolved_config(experiment, source, perceptual_params)

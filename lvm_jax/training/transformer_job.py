@@ -20,7 +20,7 @@ from lvm_jax.data.config import DataConfig, named_mixture
 from lvm_jax.data.pipeline import Pipeline
 from lvm_jax.model import transformer
 from lvm_jax.model.config import PRESETS, TransformerConfig
-from lvm_jax.training import device_rows, durations, loop, next_token, speed
+from lvm_jax.training import device_rows, durations, loop, next_token, repeats, speed
 from lvm_jax.training.optimizer import OptimizerConfig
 
 
@@ -130,6 +130,12 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
     )
     source = _open_data(experiment.data, experiment, "data")
     experiment = _resolve(experiment, source)
+    epochs = source.epochs(experiment.loop.num_steps)
+    repeats.warn_if_unwatched(
+        {f"the rows of {name}": number for name, number in epochs.items()},
+        "config.eval_data",
+        watched=experiment.eval_data is not None,
+    )
     accept_changed = experiment.loop.accept_changed_data or experiment.data.accept_changed
     arguments = (experiment.model, experiment.optimizer, mesh, experiment.rules)
     chunks = experiment.loss_chunks

@@ -50,9 +50,9 @@ def test_it_writes_scores_and_a_report(trained, folder, tmp_path):
     )
     again = analogy_job.read_scores(tmp_path / "out" / "analogies.json")
     assert [task.to_json() for task in again] == [task.to_json() for task in results]
-    # One prompt of each task: a pair, query, answer, truth and what the tokenizer makes of it.
+    # A prompt of each task: a pair, query, answer, truth, what the tokenizer makes of it; 16 -> 80.
     picture = images.read_image(tmp_path / "out" / "answers.png")
-    assert picture.shape[1] > 6 * 56 and picture.shape[0] > 2 * 56
+    assert picture.shape[1] > 6 * 80 and picture.shape[0] > 2 * 80
     text = (tmp_path / "out" / "report.html").read_text()
     for words in ("A test", "colors", "peak_lr", "unigram of the codes", "Codebook usage"):
         assert words in text
