@@ -70,6 +70,12 @@ def _image_formats() -> frozenset[str]:
     return frozenset((PIL.Image.OPEN.keys() | {"MPO"}) - stubs - set(_NO_PICTURES))
 
 
+@functools.cache
+def _unmarked_formats() -> frozenset[str]:
+    """Those that no first bytes mark, so that other files may look as if they were of them."""
+    return frozenset(name for name, (_, marks) in PIL.Image.OPEN.items() if marks is None)
+
+
 def is_image(path: str | os.PathLike) -> bool:
     """Whether Pillow is to read the file."""
     known = extension(path)
@@ -118,7 +124,12 @@ def _look(path: str, size: int, changed: int) -> str:
         return "video"
     try:
         with images.opened(path) as picture:
-            return "image" if picture.image.format in _image_formats() else ""
+            found = picture.image.format
+            if found not in _image_formats():
+                return ""
+            if found in _unmarked_formats():
+                picture.image.load()
+            return "image"
     except images.ImageError as error:
         # Whoever reads one that is too large says so.
         is_large = isinstance(error.__cause__, PIL.Image.DecompressionBombError)

@@ -25,6 +25,7 @@ SIDECARS = {
     "film.mpg": b"\0\0\x01\xb3\x10\0\x10\0",
     "raw.rgb": bytes(300),
     "README": b"The wide and free moov ftyp of text",
+    "numbers": np.arange(20, dtype="<i2").tobytes(),  # begins like a TGA, but ends too early
     "numbers.bin": np.arange(99, dtype="<i4").tobytes(),
     "a.png.partial": b"\x89PNG\r\n\x1a\n",
     "nothing": b"",
@@ -68,7 +69,7 @@ FORMATS = {
 }
 FORMATS |= {"g.mpo": "MPO", "h.pcx": "PCX", "i.sgi": "SGI", "j.dds": "DDS", "k.qoi": "QOI"}
 FORMATS |= {"l.apng": "PNG", "m.rgb": "SGI", "n.jpg?w=100": "JPEG", "o.v2": "WEBP", "p": "PNG"}
-FORMATS |= {"q": "TGA", "r": "TIFF", "s": "JPEG2000"}
+FORMATS |= {"q": "TGA", "r": "TIFF", "s": "JPEG2000", "sa": "MPO"}
 
 
 def test_what_pillow_reads_is_read_and_the_rest_counted(tmp_path, caplog):
@@ -89,7 +90,7 @@ def test_what_pillow_reads_is_read_and_the_rest_counted(tmp_path, caplog):
         assert names(tmp_path) == sorted(expected)
         image_folders.list_images(tmp_path)
     (line,) = [record.message for record in caplog.records]
-    assert line.startswith(f"{tmp_path}: passed over 6 without extension, 2 .txt, 1 .bin, 1 .eps,")
+    assert line.startswith(f"{tmp_path}: passed over 7 without extension, 2 .txt, 1 .bin, 1 .eps,")
     assert "1 .partial" in line and "1 .rgb" in line
 
 

@@ -5,9 +5,11 @@ import pathlib
 import unicodedata
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from lvm_jax import images
+from lvm_jax.sentences import spec
 from lvm_jax.sentences.kinds import KINDS
 from lvm_jax.sentences.spec import ImageRef
 
@@ -91,6 +93,28 @@ def test_one_class_in_two_spellings_is_one_class(tmp_path):
     write(tmp_path / APART, "c")
     source = KINDS["category"](folder=str(tmp_path))
     assert [len(pictures) for pictures in source.classes.values()] == [3]
+
+
+def test_clips_are_what_is_in_files_without_extension(tmp_path):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width = stream.height = 32
+        for number in range(4):
+            pixels = np.full((32, 32, 3), 60 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        container.mux(stream.encode())
+    os.rename(tmp_path / "a.mp4", tmp_path / ODD[-1])
+    frames = [PIL.Image.new("RGB", (8, 8), (60 * number, 0, 0)) for number in range(3)]
+    frames[0].save(tmp_path / "b", "GIF", save_all=True, append_images=frames[1:])
+    (tmp_path / "c.txt").write_text("no clip")
+    write(tmp_path / "d", "1", "2")
+    (tmp_path / "d/3").write_bytes((tmp_path / "d/2.png").read_bytes())
+    source = KINDS["video"](folder=str(tmp_path), frames_per_sentence=2, strides=(1,))
+    assert {clip.key: clip.num_frames for clip in source.items} == {ODD[-1]: 4, "b": 3, "d": 3}
+    for index in range(3):
+        for ref in source.sentence(0, 0, index).images:
+            assert spec.load(ref, 8).shape == (8, 8, 3)
 
 
 def test_one_name_in_two_spellings_is_refused(tmp_path):
