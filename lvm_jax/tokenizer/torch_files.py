@@ -45,11 +45,11 @@ _DTYPES = {
 
 @dataclasses.dataclass
 class _Storage:
-    """The numbers behind tensors."""
+    """The numbers behind tensors; `read` takes the first byte and how many."""
 
     kind: str
     count: int
-    read: Callable[[], bytes] | None = None
+    read: Callable[[int, int], bytes] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +68,17 @@ class _Tensor:
         """Raises ValueError when the tensor reaches outside its storage."""
         if self.kind not in _DTYPES:
             raise OtherKindError(f"its numbers of type {self.kind} cannot be read")
-        values = np.frombuffer(self.storage.read(), _DTYPES[self.kind])
+        dtype = np.dtype(_DTYPES[self.kind])
         if math.prod(self.shape) == 0:
-            return np.empty(self.shape, values.dtype)
-        last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        if min(self.offset, *self.strides, 0) < 0 or last >= len(values):
+            return np.empty(self.shape, dtype)
+        # Many tensors may be small parts of one storage: only the part is read.
+        count = 1 + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
+        content = self.storage.read(self.offset * dtype.itemsize, count * dtype.itemsize)
+        if len(content) < count * dtype.itemsize:
             raise ValueError("a tensor reaches outside its storage")
-        strides = [stride * values.itemsize for stride in self.strides]
-        view = np.lib.stride_tricks.as_strided(values[self.offset :], self.shape, strides)
+        strides = [stride * dtype.itemsize for stride in self.strides]
+        values = np.frombuffer(content, dtype)
+        view = np.lib.stride_tricks.as_strided(values, self.shape, strides)
         return np.ascontiguousarray(view).reshape(self.shape)
 
 
@@ -88,14 +91,14 @@ def read_zip(path: pathlib.Path) -> dict[str, Stored]:
     """
     with zipfile.ZipFile(path) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
-        # TorchScript keeps further pickles deeper inside.
-        found = min((n for n in sizes if n.endswith("/data.pkl")), key=len, default=None)
-        if found is None:
-            raise OtherKindError(f"a zip archive of {', '.join(list(sizes)[:3]) or 'nothing'}")
-        root = found.removesuffix("data.pkl")
-        if f"{root}byteorder" in sizes and archive.read(f"{root}byteorder") == b"big":
-            raise OtherKindError("its numbers are big-endian")
-        content = archive.read(found)
+    # TorchScript keeps further pickles deeper inside.
+    found = min((name for name in sizes if name.endswith("/data.pkl")), key=len, default=None)
+    if found is None:
+        raise OtherKindError(f"a zip archive of {', '.join(list(sizes)[:3]) or 'nothing'}")
+    root = found.removesuffix("data.pkl")
+    order = f"{root}byteorder"
+    if order in sizes and _member(path, order, 0, sizes[order]) == b"big":
+        raise OtherKindError("its numbers are big-endian")
 
     def find(kind: str, key: str, count: int) -> _Storage:
         member = f"{root}data/{key}"
@@ -103,14 +106,21 @@ def read_zip(path: pathlib.Path) -> dict[str, Stored]:
             raise ValueError(f"{member} has {sizes[member]} bytes")
         return _Storage(kind, count, functools.partial(_member, path, member))
 
-    return _tensors(_load(io.BytesIO(content), find))
+    return _tensors(_load(io.BytesIO(_member(path, found, 0, sizes[found])), find))
 
 
-def _member(path: pathlib.Path, name: str) -> bytes:
+def _member(path: pathlib.Path, name: str, start: int, num_bytes: int) -> bytes:
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
-        if archive.getinfo(name).compress_size > path.stat().st_size:
-            raise EOFError(f"{name} reaches past the end")
-        return archive.read(name)
+        info = archive.getinfo(name)
+        # Torch does not compress; who did it later came nowhere near this.
+        if info.compress_size > size or info.file_size > 100 * size:
+            raise EOFError(f"{name} claims {info.file_size} bytes of {size}")
+        if start == 0 and num_bytes == info.file_size:
+            return archive.read(name)  # which compares the checksum
+        with archive.open(name) as file:
+            file.seek(start)
+            return file.read(min(num_bytes, info.file_size))
 
 
 def read_legacy(path: pathlib.Path) -> dict[str, Stored]:
@@ -148,15 +158,15 @@ def read_legacy(path: pathlib.Path) -> dict[str, Stored]:
             start = content.tell()
             if count != storage.count or start + num_bytes > len(content):
                 raise EOFError("its numbers end early")
-            storage.read = functools.partial(_stretch, path, start, num_bytes)
+            storage.read = functools.partial(_stretch, path, start, start + num_bytes)
             content.seek(num_bytes, io.SEEK_CUR)
     return _tensors(tree)
 
 
-def _stretch(path: pathlib.Path, start: int, num_bytes: int) -> bytes:
+def _stretch(path: pathlib.Path, begin: int, end: int, start: int, num_bytes: int) -> bytes:
     with path.open("rb") as file:
-        file.seek(start)
-        return file.read(num_bytes)
+        file.seek(begin + start)
+        return file.read(max(0, min(num_bytes, end - begin - start)))
 
 
 def _load(file: BinaryIO, find: Callable[[str, str, int], _Storage]) -> Any:
@@ -177,8 +187,8 @@ def _rebuild(storage: _Storage, offset: int, shape: Any, strides: Any, *more: An
     # The newest form names its type after whether a gradient is wanted and the hooks.
     kind = more[2].name if len(more) > 2 and isinstance(more[2], pickles.Name) else storage.kind
     shape, strides = tuple(map(int, shape)), tuple(map(int, strides))
-    if len(shape) != len(strides) or min(shape, default=0) < 0:
-        raise ValueError(f"a tensor of shape {shape} and strides {strides}")
+    if len(shape) != len(strides) or min(0, offset, *shape, *strides) < 0:
+        raise ValueError(f"a tensor of shape {shape} and strides {strides} from {offset}")
     return _Tensor(storage, kind, int(offset), shape, strides)
 
 

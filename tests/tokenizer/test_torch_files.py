@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import dataclasses
 import pathlib
 
 import fake_torch
@@ -16,7 +17,8 @@ GOLDENS = pathlib.Path(__file__).parent / "goldens"
 
 def test_a_tensor_cannot_reach_outside_its_storage():
     content = np.arange(6, dtype=np.float32).tobytes()
-    storage = torch_files._Storage("FloatStorage", 6, lambda: content)
+    read = lambda start, num_bytes: content[start : start + num_bytes]
+    storage = torch_files._Storage("FloatStorage", 6, read)
 
     def load(*arguments):
         return torch_files._rebuild(storage, *arguments).stored().load()
@@ -32,6 +34,17 @@ def test_a_tensor_cannot_reach_outside_its_storage():
     ):
         with pytest.raises(ValueError):
             load(*arguments)
+
+
+@pytest.mark.parametrize("name", ["torch_zip.pt", "torch_legacy.pt"])
+def test_nor_into_the_storage_that_follows(name):
+    read = torch_files.read_zip if name == "torch_zip.pt" else torch_files.read_legacy
+    tensor = read(GOLDENS / name)["state_dict/plain"].load.__self__
+    for offset, shape in ((1, (6,)), (6, (1,)), (10**6, (1,))):
+        with pytest.raises(ValueError, match="outside its storage"):
+            dataclasses.replace(tensor, offset=offset, shape=shape, strides=(1,))._load()
+    inside = dataclasses.replace(tensor, offset=4, shape=(2,), strides=(1,))
+    np.testing.assert_array_equal(inside._load(), [4, 5])
 
 
 def test_objects_beside_the_weights_stay_dead(tmp_path):

@@ -169,7 +169,15 @@ def legacy(pickle):
     return lambda whole: whole["legacy"][:15] + b"\x80\x02M\xe9\x03.\x80\x02}." + pickle
 
 
+def bomb(_):
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as writer:
+        writer.writestr("a/data.pkl", b"\x80\x02" + bytes(2**25))
+    return archive.getvalue()
+
+
 CLAIMS = {
+    "pickle": bomb,
     "safetensors": huge_safetensors,
     "npz": huge_npz,
     "storage": huge_storage,

@@ -120,6 +120,12 @@ def test_the_converted_detector_is_read_and_its_stages_may_be_cut(tmp_path):
                 value = np.full(layer[part].shape, float(f"{stage}.{index}"), np.float32)
                 file[f"block{stage}/layers/conv2d{number}/vars/{place}"] = value
         file["fuse/vars/0"] = np.zeros(5)
+    for bad, reason in ((tmp_path / "none.h5", "no such file"), (tmp_path / "text.h5", "file sig")):
+        with pytest.raises(ValueError, match=rf"cannot read .*: {reason}.*; give hed_bsds500"):
+            (tmp_path / "text.h5").write_text("text")
+            perceptual_weights.convert_hed(bad, target)
+    with pytest.raises(ValueError, match=r"cannot write .*text.h5/x: .*; free space"):
+        perceptual_weights.convert_hed(source, tmp_path / "text.h5" / "x")
     perceptual_weights.convert_hed(source, target)
     params = perceptual_weights.load(HED, [str(target)])
     assert sorted(params) == ["conv1_1", "conv1_2", "conv2_1", "conv2_2"]
