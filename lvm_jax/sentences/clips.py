@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent import futures
@@ -21,7 +22,7 @@ from lvm_jax.sentences.draws import Draws
 from lvm_jax.sentences.sources import Source
 from lvm_jax.sentences.spec import Crop, ImageRef
 
-_COUNTING_THREADS = 4
+_COUNTING_THREADS = min(32, os.cpu_count() or 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,7 +110,7 @@ def _frame_names(clip: Clip) -> list[str]:
 
 
 def _make(makers: Mapping[str, Callable[[], Clip]], keys: Iterable[str]) -> list[Clip]:
-    # Opening a video takes a few milliseconds, most of them waiting.
+    # Counting decodes, for which Python's lock is released.
     with futures.ThreadPoolExecutor(_COUNTING_THREADS) as pool:
         return list(pool.map(lambda key: makers[key](), keys))
 
