@@ -14,7 +14,7 @@ from typing import BinaryIO
 import numpy as np
 import PIL.Image
 
-from lvm_jax import file_kinds, image_samples, images
+from lvm_jax import file_kinds, image_metadata, image_samples, images
 from lvm_jax.sentences import composition, gif_parts, png_parts
 
 _FORMATS = ("GIF", "PNG", "WEBP", "AVIF", "FLI")
@@ -100,7 +100,9 @@ def _with_alpha(file: BinaryIO, image: PIL.Image.Image) -> PIL.Image.Image:
     if image.format != "WEBP" or not image.is_animated:
         return image
     file.seek(0)
-    data = bytearray(file.read())
+    bare = image_metadata.bare(file).file
+    bare.seek(0)
+    data = bytearray(bare.read())
     if data[12:16] == b"VP8X":
         data[20] |= 0x10  # there is an alpha channel
     return PIL.Image.open(io.BytesIO(data))
