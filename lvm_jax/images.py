@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import pathlib
-import struct
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
@@ -22,11 +21,6 @@ import PIL.Image
 from lvm_jax import atomic, image_metadata
 from lvm_jax.image_samples import WHITE, to_rgb
 
-# What Pillow's decoders raise on files that are cut short, garbled or not images at all.
-DECODE_ERRORS = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error),
-    PIL.Image.DecompressionBombError,
-)
 # Pillow refuses to open more, as it may be a small file that unpacks to fill the memory.
 MOST_PIXELS = 178_956_970
 # JPEG's blocks decode at these fractions without the rest being computed.

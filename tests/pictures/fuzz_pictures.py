@@ -4,7 +4,7 @@
 
 Rounds are altered files of each format. Prints how many were read and how many refused, and stops
 with exit code 1 at the first that ends otherwise, which it keeps. A crash of the process leaves
-the file that caused it behind as `current`.
+the file that caused it behind as `current`, too.
 """
 
 import argparse
@@ -29,11 +29,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 import picture_files as files
 
 from lvm_jax import images
-from lvm_jax.sentences import aspect, palette
+from lvm_jax.sentences import aspect, frames, palette
 
 MOST_PIXELS = 1 << 20
 MOST_SECONDS = 60
 MOST_BYTES = 8 << 30
+ANIMATED = (".gif", ".png", ".webp", ".avif")
 NUMBERS = np.arange(16 * 12).reshape(12, 16)
 COLORS = np.stack([NUMBERS, NUMBERS[::-1], NUMBERS[:, ::-1]], -1).astype(np.uint8)
 EXIF = files.exif(
@@ -269,6 +270,12 @@ def outcome(path: pathlib.Path) -> str:
         assert labels.dtype == np.int32 and labels.ndim == 2 and (labels >= 0).all()
     except images.ImageError as error:
         assert str(path) in str(error) and "\n" not in str(error), error
+    for frame in (0, 2) if path.suffix in ANIMATED else ():
+        try:
+            pixels = frames.read_frame(path, frame, MOST_PIXELS)
+            assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3
+        except images.ImageError as error:
+            assert str(path) in str(error) and "\n" not in str(error), error
     assert images.jpeg_short_side(path) >= 0
     aspect.require_same(str(path), str(path))
     return result
@@ -277,7 +284,8 @@ def outcome(path: pathlib.Path) -> str:
 def fuzz(kind: str, whole: list[bytes], rounds: int, seed: int, folder: pathlib.Path) -> None:
     """Reads `rounds` altered files of a format; see the module."""
     random_ = random.Random(f"{seed} {kind}")
-    path, counts, slowest = folder / "current", {"read": 0, "refused": 0}, 0.0
+    path = folder / f"current.{kind.lower()}"
+    counts, slowest = {"read": 0, "refused": 0}, 0.0
     for number, data in enumerate(whole):
         path.write_bytes(data)
         assert outcome(path) == "read", f"{kind} {number} is not whole"
@@ -292,6 +300,7 @@ def fuzz(kind: str, whole: list[bytes], rounds: int, seed: int, folder: pathlib.
             raise
         slowest = max(slowest, time.monotonic() - start)
     faulthandler.cancel_dump_traceback_later()
+    path.unlink()
     print(
         f"{kind:9} {rounds} altered: {counts['read']} read, {counts['refused']} refused, 0 "
         f"otherwise; slowest {slowest:.2f} s",
@@ -316,7 +325,6 @@ def main() -> None:
     for kind, whole in valid_files().items():
         if not options.formats or kind in options.formats:
             fuzz(kind, whole, options.rounds, options.seed, folder)
-    (folder / "current").unlink()
     folder.rmdir()
 
 

@@ -34,4 +34,4 @@ def test_what_ends_otherwise_is_kept(tmp_path, monkeypatch, capsys):
     with pytest.raises(KeyError, match="unforeseen"):
         fuzz_pictures.fuzz("BMP", fuzz_pictures.valid_files()["BMP"], 3, 0, tmp_path)
     assert "BMP: round 0 of seed 0 ended otherwise; it is kept" in capsys.readouterr().out
-    assert (tmp_path / "current").read_bytes() == b"altered"
+    assert (tmp_path / "current.bmp").read_bytes() == b"altered"

@@ -10,7 +10,8 @@ import pytest
 from picture_files import BYTE, LONG, RATIONAL, SHORT, chunk, png, tiff
 
 from lvm_jax import images
-from lvm_jax.sentences import palette
+from lvm_jax.sentences import palette, spec
+from lvm_jax.sentences.label_maps import LabelMapPairs
 
 BLUE = (0, 0, 255)
 ORDERS = pytest.mark.parametrize("order", ["<", ">"])
@@ -268,6 +269,17 @@ def test_whole_luma_as_pillow_writes_it(tmp_path):
     np.testing.assert_array_equal(images.read_image(tmp_path / "x.tif"), expected)
 
 
+@pytest.mark.parametrize("compression", ["group3", "group4", "packbits", "tiff_lzw", "raw"])
+@pytest.mark.parametrize("big", [False, True])
+def test_one_bit_as_pillow_compresses_it(compression, big, tmp_path):
+    picture = PIL.Image.fromarray(ramp(8).astype(np.uint8) % 3 == 0)
+    picture.save(tmp_path / "x.tif", compression=compression, big_tiff=big)
+    with PIL.Image.open(tmp_path / "x.tif") as plain:
+        expected = np.asarray(plain.convert("RGB"))
+    assert (np.asarray(picture.convert("RGB")) == expected).all()
+    np.testing.assert_array_equal(images.read_image(tmp_path / "x.tif"), expected)
+
+
 def test_a_tiff_of_unknown_samples_says_what_it_holds(read):
     data = tiff(np.zeros((2, 2), np.float64), 64, 1)
     with pytest.raises(images.ImageError, match=r"supported \(BitsPerSample 64, .*SampleFormat 3"):
@@ -334,6 +346,28 @@ def test_jpeg2000_with_few_bits_of_color_is_refused(read):
     data[42] = data[45] = data[48] = 3
     with pytest.raises(images.ImageError, match="8 bits"):
         read(bytes(data))
+
+
+def test_label_maps_of_a_source_are_as_stored(tmp_path):
+    """Of 4 bits as of 8: what sentences show are the colors of the numbers."""
+    numbers = np.arange(16).repeat(4).reshape(8, 8)
+    for bits in (4, 8):
+        root = tmp_path / str(bits)
+        for folder, data in (
+            ("images", png(numbers, 8)),
+            ("labels", png(numbers, bits)),
+        ):
+            (root / folder).mkdir(parents=True)
+            (root / folder / "a.png").write_bytes(data)
+        source = LabelMapPairs(
+            name="x",
+            folder=str(root / "images"),
+            label_folder=str(root / "labels"),
+            num_labels=16,
+            pairs_per_sentence=1,
+        )
+        _, ref = source.sentence(0, 0, 0).images
+        np.testing.assert_array_equal(palette.decode(spec.load(ref, 8), 16), numbers)
 
 
 @pytest.mark.parametrize("extension", ["gif", "bmp", "tga", "png", "tif", "pcx"])
