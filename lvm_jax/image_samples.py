@@ -32,7 +32,7 @@ _PLAIN_YCBCR = {
 
 @dataclasses.dataclass(frozen=True)
 class Gray:
-    """Numbers of a gray picture: uint8, int64 or float32 [H, W], of which `white` is white."""
+    """Numbers of a gray picture, whole or float32 [H, W], of which 0 and `white` are the ends."""
 
     numbers: np.ndarray
     white: int
@@ -138,28 +138,28 @@ def stored_gray(image: PIL.Image.Image) -> Gray:
         return Gray(values_HW.view(np.int8) if signed else values_HW, 2**bits - 1)
     if image.mode == "I":
         if bits == 32 and not signed and image.format == "TIFF":
-            return Gray(values_HW.view(np.uint32).astype(np.int64), 2**32 - 1)
-        return Gray(values_HW.astype(np.int64), 2**16 - 1)
-    values_HW = values_HW.astype(np.int64)
+            return Gray(values_HW.view(np.uint32), 2**32 - 1)
+        return Gray(values_HW, 2**16 - 1)
     if image.format == "JPEG2000":
-        values_HW >>= 16 - bits
+        values_HW = values_HW >> (16 - bits)
     return Gray(values_HW, 2**bits - 1)
 
 
 def _eight_bits(gray: Gray, white_is_zero: bool) -> np.ndarray:
     numbers_HW, white = gray.numbers, gray.white
-    if numbers_HW.dtype == np.uint8 and white == 255:
-        return 255 - numbers_HW if white_is_zero else numbers_HW
+    if numbers_HW.dtype == np.uint8 and white == 255 and not white_is_zero:
+        return numbers_HW
     if numbers_HW.dtype.kind == "f":
         if not np.all((numbers_HW >= 0) & (numbers_HW <= 1)):
             raise ValueError("float values are not within [0, 1]")
         return np.rint((1 - numbers_HW if white_is_zero else numbers_HW) * 255).astype(np.uint8)
-    numbers_HW = numbers_HW.astype(np.int64)
     if numbers_HW.size and not 0 <= numbers_HW.min() <= numbers_HW.max() <= white:
         raise ValueError(
             f"values {numbers_HW.min()}..{numbers_HW.max()} do not lie in 0..{white}, which is "
             "what is known as black and white"
         )
+    # As narrow as 255 times white allows: pictures may be large.
+    numbers_HW = numbers_HW.astype(np.uint32 if white < 2**16 else np.uint64)
     if white_is_zero:
         numbers_HW = white - numbers_HW
     return ((numbers_HW * 255 + white // 2) // white).astype(np.uint8)
