@@ -8,6 +8,7 @@ spellings of one name here. The only sign with a meaning in patterns is `*`.
 import os
 import pathlib
 import unicodedata
+from collections.abc import Iterable
 
 
 def to_bytes(text: str) -> bytes:
@@ -50,6 +51,23 @@ def matches(name: str, pattern: str) -> bool:
             return False
         place += len(part)
     return True
+
+
+class Patterns:
+    """Several patterns, as `matches` reads them; `name in patterns` if any matches.
+
+    Those without a `*` are looked up, however many there are.
+    """
+
+    def __init__(self, patterns: Iterable[str]):
+        patterns = list(patterns)
+        self._names = {canonical(pattern) for pattern in patterns if "*" not in pattern}
+        self._others = [pattern for pattern in patterns if "*" in pattern]
+
+    def __contains__(self, name: str) -> bool:
+        return canonical(name) in self._names or any(
+            matches(name, pattern) for pattern in self._others
+        )
 
 
 def expand(pattern: str | os.PathLike) -> list[str]:

@@ -38,6 +38,10 @@ def test_patterns_match_as_if_every_way_was_tried():
     patterns = ["".join(p) for size in range(5) for p in itertools.product("ab*", repeat=size)]
     found = [file_names.matches(name, pattern) for name in names for pattern in patterns]
     assert found == [slow(name, pattern) for name in names for pattern in patterns]
+    some = file_names.Patterns(["ab", "b*a", APART, "*aab"])
+    expected = [slow(name, "ab") or slow(name, "b*a") or slow(name, "*aab") for name in names]
+    assert [name in some for name in names] == expected
+    assert COMPOSED in some and APART in some and "x" not in some
     assert not file_names.matches("a" * 5000 + "c", "*a" * 40 + "b")  # and at once
 
 

@@ -57,7 +57,7 @@ def roots(folder: str | os.PathLike) -> list[tuple[str, pathlib.Path]]:
         raise ValueError(f"image folder {folder}: no folder matches; check the path and its *")
     if not places:
         # Where there is none, whoever lists it says so.
-        return [("", *(matches or [pathlib.Path(folder)]))]
+        return [("", (matches or [pathlib.Path(folder)])[0])]
     return [("/".join(path.parts[i] for i in places) + "/", path) for path in matches]
 
 
@@ -135,27 +135,24 @@ def select(
         ValueError: a pattern that matches nothing, or nothing left; `name` is the source's.
     """
     keys = sorted(keys)
+    known = {file_names.canonical(key) for key in keys}
     for field, patterns in {"include": include, "exclude": exclude}.items():
         for pattern in patterns:
-            if not any(file_names.matches(key, pattern) for key in keys):
+            is_used = file_names.canonical(pattern) in known or (
+                "*" in pattern and any(file_names.matches(key, pattern) for key in keys)
+            )
+            if not is_used:
                 raise ValueError(
                     f"{name}.{field}: pattern {pattern!r} matches no image in {folder}; patterns "
                     f"(only * is special) match names without extension, such as {keys[0]!r}"
                 )
-    kept = [
-        key
-        for key in keys
-        if (not include or _matches(key, include)) and not _matches(key, exclude)
-    ]
+    included, excluded = file_names.Patterns(include), file_names.Patterns(exclude)
+    kept = [key for key in keys if (not include or key in included) and key not in excluded]
     if not kept:
         raise ValueError(
             f"{name}: include and exclude leave no image of the {len(keys)} in {folder}"
         )
     return kept
-
-
-def _matches(key: str, patterns: Sequence[str]) -> bool:
-    return any(file_names.matches(key, pattern) for pattern in patterns)
 
 
 def named(texts: Sequence[str]) -> str:
