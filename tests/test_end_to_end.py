@@ -128,8 +128,11 @@ def test_shards_are_inspected(run):
 def test_a_prompt_is_answered(run):
     pictures = sorted((run.root / "pictures" / "held_out" / "color").iterdir())
     where = (f"--model={run.model}", f"--tokenizer={run.tokenizer}", f"--out={run.root / 'a.png'}")
-    run.tool("generate", *where, "--prompt=analogy", "--images", *pictures[:1] * 2, pictures[1])
+    prompt = ("--prompt=analogy", "--images", *pictures[:1] * 2, pictures[1])
+    run.tool("generate", *where, "--nosheet", *prompt)
     assert Image.open(run.root / "a.png").size == (16, 16)
+    run.tool("generate", *where, *prompt)
+    assert min(Image.open(run.root / "a.png").size) > 2 * 144, "labelled, large enough to see"
 
 
 def test_the_report_is_written(run):
