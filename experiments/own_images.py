@@ -12,7 +12,7 @@
         --tokenizer=runs/own/tokenizer/tokenizer --out=runs/own/report
 
 Annotations are optional: a folder of pictures with the same names, such as depth maps. Tasks are
-colorization, inpainting and, with annotations, their drawing. An eighth of the pictures, at least 4
+colorization, inpainting and, with annotations, drawing them. An eighth of the pictures, at least 4
 and at most 100, chosen by a hash of their names, is held out of all training and asked about in the
 end. How many sentences and steps there are follows from the number of the others, so that no row is
 seen more than four times.

@@ -121,8 +121,8 @@ def held_out(found: Losses) -> str:
         )
     step, lowest = found.lowest
     text = (
-        f"The held-out loss ends at {found.last:.2f} nats per id, {found.training:.2f} is that of "
-        f"training; its lowest was {lowest:.2f}, at step {step:,}."
+        f"The held-out loss ends at {found.last:.2f} nats per id, the training loss at "
+        f"{found.training:.2f}; the lowest held-out loss was {lowest:.2f}, at step {step:,}."
     )
     limits = (
         f"more than {losses_lib.MOST_ABOVE_TRAINING:g} above training or "

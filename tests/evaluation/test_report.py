@@ -99,7 +99,7 @@ def test_memorising_is_said_where_it_cannot_be_missed(full):
     page = Structure(report.render(full))
     words = " ".join(page.words)
     assert "It has memorised its training data." in words[: words.index("Prompts and answers")]
-    assert "The held-out loss ends at 9.65 nats per id, 0.02 is that of training" in words
+    assert "The held-out loss ends at 9.65 nats per id, the training loss at 0.02" in words
     for tile in ("0.02", "9.65"):
         assert tile in page.words
     silent = dataclasses.replace(full, losses=Losses(training=0.02))
