@@ -17,9 +17,8 @@ and at most 100, chosen by a hash of their names, is held out of all training an
 end. How many sentences and steps there are follows from the number of the others, so that no row is
 seen more than four times.
 
-Hardware: two CPU cores, 1 GB of memory. Duration: about 7 minutes for a dozen pictures, 15 for a
-hundred or more. On an accelerator name a larger model, --config.model.preset=100m, and a larger
-tokenizer in the first stage.
+Hardware: two CPU cores, memory as for the quick-start. Duration: not measured at full length; by the
+quick-start's speed 7 minutes for a dozen pictures and 15 for a hundred or more.
 Expected result: depends on the pictures; the report says which tasks were learned, and whether the
 model memorised. The fewer pictures, the sooner it does.
 Arguments: stage=tokenizer|sentences|model|evaluation, photos=DIR, annotations=DIR, root=runs/own,
