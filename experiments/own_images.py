@@ -17,8 +17,8 @@ and at most 100, chosen by a hash of their names, is held out of all training an
 end. How many sentences and steps there are follows from the number of the others, so that no row is
 seen more than four times.
 
-Hardware: two CPU cores, memory as for the quick-start. Duration: not measured at full length; by the
-quick-start's speed 7 minutes for a dozen pictures and 15 for a hundred or more.
+Hardware: two CPU cores, memory as for the quick-start. Duration: not measured at full length; by
+the quick-start's speed 7 minutes for a dozen pictures and 15 for a hundred or more.
 Expected result: depends on the pictures; the report says which tasks were learned, and whether the
 model memorised. The fewer pictures, the sooner it does.
 Arguments: stage=tokenizer|sentences|model|evaluation, photos=DIR, annotations=DIR, root=runs/own,

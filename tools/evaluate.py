@@ -6,8 +6,9 @@ r"""Measures a model: perplexity of target images, or whole tasks with a report.
 
 A line of the input file is {"input": ["a.png", ...], "target": ["b.png", ...]}: the images of a
 prompt, and the images that should follow. Analogies write report.html, analogies.json and
-answers.png into OUT. Pictures are read as those were that the model learned from: its workdir says how. --fit,
---background and --max_pixels read them otherwise; for analogies config.images does the same.
+answers.png into OUT. Pictures are read as those were that the model learned from: its workdir says
+how. --fit, --background and --max_pixels read them otherwise; for analogies config.images does the
+same.
 """
 
 import pathlib
