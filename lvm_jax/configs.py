@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -163,3 +163,31 @@ def with_preset(presets: Mapping[str, T], values: Mapping[str, Any], name: str) 
         raise ValueError(f"{name}.preset={preset!r} is unknown; use one of {', '.join(presets)}")
     base = presets[preset]
     return build(type(base), merged(base, values), name)
+
+
+def differences(
+    one: Any, other: Any, name: str, free: Sequence[str] = ()
+) -> Iterator[tuple[str, Any, Any]]:
+    """Where two JSON values differ.
+
+    Args:
+        one, other: nested mappings of anything; a missing key counts as None.
+        name: of the whole, the beginning of every path.
+        free: paths that are not compared.
+
+    Yields:
+        (path such as "model.num_layers", the one's value, the other's value).
+    """
+    if name in free:
+        return
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for key in sorted(one.keys() | other.keys()):
+            yield from differences(one.get(key), other.get(key), f"{name}.{key}", free)
+    elif one != other:
+        yield name, one, other
+
+
+def shorten(value: Any) -> str:
+    """A value for a message; a fingerprint says enough with its first digits."""
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:16]}..."

@@ -1,4 +1,4 @@
-"""The device mesh, axes data x fsdp x tensor, and the start of a distributed run.
+"""The device mesh, axes data x fsdp x tensor.
 
 data repeats the parameters and splits the batch; fsdp splits both; tensor splits matrices.
 """
@@ -6,7 +6,6 @@ data repeats the parameters and splits the batch; fsdp splits both; tensor split
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import jax
 from jax.sharding import AxisType, Mesh
@@ -123,46 +122,3 @@ def make_mesh(
 def summary(mesh: Mesh) -> str:
     """A line for the log: "mesh: data 2 x fsdp 2 x tensor 1"."""
     return "mesh: " + " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DistributedConfig:
-    """How the processes of a run find each other.
-
-    Attributes:
-        mode: "single" is one process; "auto" lets JAX ask the cluster (TPU pod, Slurm, Open MPI,
-            GKE); "explicit" uses the three fields below.
-        coordinator_address: host:port of process 0.
-        num_processes: processes of the run.
-        process_id: this process, 0..num_processes-1.
-    """
-
-    mode: Literal["single", "auto", "explicit"] = "single"
-    coordinator_address: str = ""
-    num_processes: int = 1
-    process_id: int = 0
-
-    def __post_init__(self):
-        if self.mode != "explicit":
-            return
-        if ":" not in self.coordinator_address:
-            raise ValueError(
-                f"distributed.coordinator_address={self.coordinator_address!r} must be host:port"
-            )
-        if not 0 <= self.process_id < self.num_processes:
-            raise ValueError(
-                f"distributed.process_id={self.process_id} must lie in "
-                f"0..{self.num_processes - 1} (distributed.num_processes={self.num_processes})"
-            )
-
-
-def initialize_distributed(config: DistributedConfig) -> None:
-    """Joins the run; call once, before anything touches a device."""
-    if config.mode == "auto":
-        jax.distributed.initialize()
-    elif config.mode == "explicit":
-        jax.distributed.initialize(
-            coordinator_address=config.coordinator_address,
-            num_processes=config.num_processes,
-            process_id=config.process_id,
-        )

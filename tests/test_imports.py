@@ -24,6 +24,7 @@ ORDER = (
     "sheets",
     "trees",
     "mesh",
+    "distributed",
     "partition",
     "flops",
     "tokenizer",

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import AxisType
 
 from lvm_jax import mesh as mesh_lib
-from lvm_jax.mesh import DistributedConfig, MeshConfig, make_mesh
+from lvm_jax.mesh import MeshConfig, make_mesh
 
 
 @pytest.mark.parametrize("sizes", [(2, 2, 2), (1, -1, 1), (-1, 2, 1), (8, 1, 1), (2, 1, -1)])
@@ -58,18 +58,3 @@ def test_factorizations_are_all_and_distinct(num_devices):
         if math.prod((a, b, c)) == num_devices
     ]
     assert sorted(found) == sorted(brute)
-
-
-@pytest.mark.parametrize(
-    "values, key",
-    [
-        ({"coordinator_address": "nowhere"}, "distributed.coordinator_address"),
-        (
-            {"coordinator_address": "host:1", "num_processes": 2, "process_id": 2},
-            "distributed.process_id=2",
-        ),
-    ],
-)
-def test_explicit_distribution_is_checked(values, key):
-    with pytest.raises(ValueError, match=key):
-        DistributedConfig(mode="explicit", **values)

@@ -141,9 +141,10 @@ def _pictures(values: dict[str, Any]) -> dict[str, Any]:
 
 def _experiment(values: dict[str, Any]) -> dict[str, Any]:
     """All sections."""
-    from lvm_jax import configs, mesh
+    from lvm_jax import configs
+    from lvm_jax.distributed.config import DistributedConfig
 
-    run = configs.build(mesh.DistributedConfig, values.get("distributed", {}), "config.distributed")
+    run = configs.build(DistributedConfig, values.get("distributed", {}), "config.distributed")
     return {**_pictures(values), "distributed": run}
 
 
@@ -193,9 +194,10 @@ def build_shards(values: dict[str, Any]) -> None:
     """Pictures -> shards."""
     # Imported after the flags are known to be good, and jax after the corpus is: a typo should not
     # wait for it.
-    from lvm_jax import mesh, reading
+    from lvm_jax import reading
     from lvm_jax.data import build
     from lvm_jax.data.slices import Slice
+    from lvm_jax.distributed import supervisor
     from lvm_jax.sentences import compose
 
     part = Slice.parse(SLICE.value) if SLICE.value is not None else None
@@ -206,7 +208,7 @@ def build_shards(values: dict[str, Any]) -> None:
 
     from lvm_jax.tokenizer import codec
 
-    mesh.initialize_distributed(run)
+    supervisor.start_unsupervised(run)
     part = part or Slice(index=jax.process_index(), count=jax.process_count())
     tokenizer = codec.load_tokenizer(TOKENIZER.value)
     if tokenizer.images is not None:

@@ -204,8 +204,14 @@ def run(main: Callable[..., None], arguments: Sequence[str] = ()) -> None:
 
 def fail(message: str, code: int) -> None:
     """Ends the program with one line on stderr."""
-    print(f"{pathlib.Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
+    say(message)
     sys.exit(code)
+
+
+def say(message: str) -> None:
+    """Writes the line that a program ends with; a line break in front begins a new one."""
+    begin, text = ("\n", message[1:]) if message.startswith("\n") else ("", message)
+    print(f"{begin}{pathlib.Path(sys.argv[0]).name}: {text}", file=sys.stderr, flush=True)
 
 
 def _parse(argv: list[str], arguments: Sequence[str]) -> list[str]:
@@ -314,19 +320,24 @@ def _run_main(main: Callable[..., None], arguments: list[str]) -> None:
     _log_plainly()
     try:
         main(*arguments)
-    except ValueError as error:
-        _explain(error, 2)
-    except (RuntimeError, OSError, MemoryError) as error:
-        _explain(error, getattr(error, "exit_code", 1))
-    except KeyboardInterrupt:
-        fail("interrupted", 130)
+    except EXPLAINED as error:
+        fail(*explanation(error))
 
 
-def _explain(error: BaseException, code: int) -> None:
-    if logging.get_verbosity() > logging.INFO:
+EXPLAINED = (ValueError, RuntimeError, OSError, MemoryError, KeyboardInterrupt)
+"""Errors that a line explains; any other one is a bug, whose traceback matters."""
+
+
+def explanation(error: BaseException) -> tuple[str, int]:
+    """What a tool says in its last line about an error, and its exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    bug = not isinstance(error, EXPLAINED)
+    if bug or logging.get_verbosity() > logging.INFO:
         traceback.print_exception(error)
+    code = 2 if isinstance(error, ValueError) else getattr(error, "exit_code", 1)
     kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
-    fail(kind + " ".join(str(error).split()), code)
+    return kind + " ".join(str(error).split()), code
 
 
 class _LineHandler(python_logging.Handler):

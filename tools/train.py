@@ -11,6 +11,7 @@ Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
 import pathlib
 
 import cli
+import training
 from absl import flags
 
 cli.define_config()
@@ -22,12 +23,12 @@ WORKDIR = flags.DEFINE_string(
 def main() -> None:
     values = cli.load_config()
     # Imported after the flags are known to be good: a typo should not wait for jax.
-    from lvm_jax import mesh
     from lvm_jax.training import transformer_job
 
     experiment = cli.build_config(transformer_job.build_experiment, values)
-    mesh.initialize_distributed(experiment.distributed)
-    transformer_job.train(experiment, pathlib.Path(WORKDIR.value))
+    workdir = pathlib.Path(WORKDIR.value)
+    with training.one_run(experiment.distributed, workdir):
+        transformer_job.train(experiment, workdir)
 
 
 if __name__ == "__main__":

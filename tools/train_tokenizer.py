@@ -10,6 +10,7 @@ saves and stops; the same command goes on from there.
 import pathlib
 
 import cli
+import training
 from absl import flags
 
 cli.define_config()
@@ -24,12 +25,12 @@ WORKDIR = flags.DEFINE_string(
 def main() -> None:
     values = cli.load_config()
     # Imported after the flags are known to be good: a typo should not wait for jax.
-    from lvm_jax import mesh
     from lvm_jax.training import tokenizer_job
 
     experiment = cli.build_config(tokenizer_job.build_experiment, values)
-    mesh.initialize_distributed(experiment.distributed)
-    tokenizer_job.train(experiment, pathlib.Path(WORKDIR.value))
+    workdir = pathlib.Path(WORKDIR.value)
+    with training.one_run(experiment.distributed, workdir):
+        tokenizer_job.train(experiment, workdir)
 
 
 if __name__ == "__main__":

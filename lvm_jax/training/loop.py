@@ -17,8 +17,9 @@ import jax
 from absl import logging
 
 from lvm_jax import trees
+from lvm_jax.distributed import member
 from lvm_jax.training import checkpoints as checkpoints_lib
-from lvm_jax.training import durations, finite, processes, recovery, stopping
+from lvm_jax.training import durations, finite, in_use, one_run, processes, recovery, stopping
 from lvm_jax.training import metrics as metrics_lib
 from lvm_jax.training import speed as speed_lib
 from lvm_jax.training import workdir as workdir_lib
@@ -123,29 +124,43 @@ def run(
     assert isinstance(config.num_steps, int), "LoopConfig.resolve first"
     if config.tensorboard:
         metrics_lib.require_tensorboard()
-    workdir_lib.prepare_workdir(
-        workdir,
-        resolved,
-        fixed=fixed,
-        data=data,
-        free=free,
-        accept_changed_data=config.accept_changed_data,
-        accept_key=accept_key,
-    )
-    found = recovery.newest_whole(workdir, together=True)
-    recovery.warn(workdir, found, "going on from")
-    if found.step is not None and found.step >= config.num_steps:
-        _log(
-            "finished before: %s is at step %d; raise loop.num_steps to go on", workdir, found.step
+    one_run.require_one_config(resolved)
+    with in_use.claim(workdir) as owner:
+        workdir_lib.prepare_workdir(
+            workdir,
+            resolved,
+            fixed=fixed,
+            data=data,
+            free=free,
+            accept_changed_data=config.accept_changed_data,
+            accept_key=accept_key,
         )
-        return None
-    recovery.set_aside(workdir, found)
-    with stopping.explained(workdir), stopping.StopSignal() as stop:
-        trained = _Run(
-            config, workdir, resolved, train_step, work, evaluators or {}, after_save, stop
-        )
-        trained.data_metrics = data_metrics or trained.data_metrics
-        return trained.train(init_state, batches, summary)
+        one_run.require_one_list(workdir)
+        found = recovery.newest_whole(workdir, together=True)
+        recovery.warn(workdir, found, "going on from")
+        if found.step is not None and found.step >= config.num_steps:
+            _log(
+                "finished before: %s is at step %d; raise loop.num_steps to go on", workdir, found.step
+            )
+            return None
+        recovery.set_aside(workdir, found)
+        with stopping.explained(workdir), stopping.StopSignal() as stop:
+            trained = _Run(
+                config, workdir, resolved, train_step, work, evaluators or {}, after_save, stop
+            )
+            done = workdir_lib.latest_step(workdir)
+            one_run.require_one_step(done, "newest", workdir)
+            if done is not None and done >= config.num_steps:
+                _log("finished before: %s is at step %d; raise loop.num_steps to go on", workdir, done)
+                return None
+            with _explained(workdir), StopSignal() as stop:
+                trained = _Run(
+                    config, workdir, resolved, train_step, work, evaluators or {}, after_save, stop
+                )
+                trained.owner = owner
+                trained.owner = owner
+            trained.data_metrics = data_metrics or trained.data_metrics
+                return trained.train(init_state, batches, summary)
 
 
 class _Run:
@@ -267,6 +282,8 @@ class _Run:
                 f"step {step}: its update left NaN or infinity in {bad}, although its loss was "
                 "finite; this state was not saved; lower optimizer.peak_lr"
             )
+        in_use.require(self.workdir, self.owner)
+        member.share(f"the save of step {step}")
         self.checkpoints.save(step, state, self.totals)
         if self.after_save is not None:
             self.after_save(step, state)

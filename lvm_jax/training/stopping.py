@@ -10,6 +10,7 @@ from typing import Any
 import jax
 from absl import logging
 
+from lvm_jax.distributed import member
 from lvm_jax.training import recovery, workdir
 
 
@@ -28,23 +29,30 @@ class RunStoppedError(RunError):
 
 
 class StopSignal:
-    """Turns the first SIGTERM or SIGINT into a request; a second one acts as usual."""
+    """Turns the first SIGTERM or SIGINT into a request; a second one acts as usual.
+
+    Of several processes, whichever gets the signal, all stop before the same step.
+    """
 
     _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self):
         self._received: signal.Signals | None = None
         self._previous: dict[signal.Signals, Any] = {}
+        self._boundaries = member.Boundaries() if member.attached() else None
 
     def __enter__(self) -> "StopSignal":
-        # Several processes must agree on a step, which jax's preemption service arranges; its own
-        # SIGTERM handler stays.
-        if jax.process_count() == 1:
+        if self._boundaries is not None:
+            self._boundaries.__enter__()
+        # Processes without supervisors would stop at different steps.
+        elif jax.process_count() == 1:
             with contextlib.suppress(ValueError):  # not in the main thread: no handlers
                 self._previous = {s: signal.signal(s, self._receive) for s in self._SIGNALS}
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *error) -> None:
+        if self._boundaries is not None:
+            self._boundaries.__exit__(*error)
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -55,12 +63,8 @@ class StopSignal:
         self.__exit__()
 
     def requested(self, step: int) -> signal.Signals | None:
-        """The signal to stop for before `step`, agreed on by all processes."""
-        if jax.process_count() > 1:
-            from jax.experimental import multihost_utils
-
-            return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else None
-        return self._received
+        """The signal to stop for before `step`, the same for all processes."""
+        return self._received if self._boundaries is None else self._boundaries.stop_at(step)
 
 
 class Closing:
@@ -146,7 +150,7 @@ def _whole_steps(directory: pathlib.Path) -> list[int]:
     """The newest first."""
     folder = pathlib.Path(directory) / workdir.FOLDER
     # Several processes should end soon, and would all read the same.
-    sizes_only = jax.process_count() > 1
+    sizes_only = member.count() > 1
     return [
         step
         for step in sorted(workdir.steps(directory), reverse=True)

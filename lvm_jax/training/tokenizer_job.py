@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from lvm_jax import configs, partition, trees
 from lvm_jax import images as images_lib
 from lvm_jax import mesh as mesh_lib
+from lvm_jax.distributed.config import DistributedConfig
 from lvm_jax.sentences import compose
 from lvm_jax.tokenizer import codec
 from lvm_jax.tokenizer.config import PRESETS, VQGANConfig
@@ -81,9 +82,7 @@ class TokenizerExperiment:
         default_factory=lambda: mesh_lib.MeshConfig(data=-1, fsdp=1)
     )
     loop: loop.LoopConfig
-    distributed: mesh_lib.DistributedConfig = dataclasses.field(
-        default_factory=mesh_lib.DistributedConfig
-    )
+    distributed: DistributedConfig = dataclasses.field(default_factory=DistributedConfig)
 
     def __post_init__(self):
         for name in ("batch_size", "accumulation", "eval_images", "num_threads"):

@@ -18,6 +18,7 @@ from lvm_jax import configs, flops, partition, reading
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.data.config import DataConfig, named_mixture
 from lvm_jax.data.pipeline import Pipeline
+from lvm_jax.distributed.config import DistributedConfig
 from lvm_jax.model import transformer
 from lvm_jax.model.config import PRESETS, TransformerConfig
 from lvm_jax.training import device_rows, durations, loop, next_token, repeats, speed
@@ -52,9 +53,7 @@ class TransformerExperiment:
     mesh: mesh_lib.MeshConfig = dataclasses.field(default_factory=mesh_lib.MeshConfig)
     rules: partition.Rules = dataclasses.field(default_factory=partition.Rules)
     loop: loop.LoopConfig
-    distributed: mesh_lib.DistributedConfig = dataclasses.field(
-        default_factory=mesh_lib.DistributedConfig
-    )
+    distributed: DistributedConfig = dataclasses.field(default_factory=DistributedConfig)
 
     def __post_init__(self):
         for name in ("batch_size", "accumulation", "loss_chunks", "eval_batches"):

@@ -1,6 +1,7 @@
 """A run's directory: which run it is.
 
 workdir/config.json          the resolved config and the fingerprints of the data
+workdir/in_use.json          whose it is while a run goes on, see `in_use`
 workdir/metrics.jsonl        see `metrics`
 workdir/checkpoints/<step>/  see `checkpoints`
 """
@@ -14,7 +15,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from lvm_jax import atomic
+from lvm_jax import atomic, configs
 
 CONFIG = "config.json"
 FOLDER = "checkpoints"
@@ -56,7 +57,7 @@ def prepare_workdir(
     if has_checkpoints:
         previous = read_config(workdir)
         for key in fixed:
-            difference = next(_differences(previous.get(key), resolved.get(key), key, free), None)
+            difference = next(_changes(previous.get(key), resolved.get(key), key, free), None)
             if difference:
                 raise ValueError(
                     f"workdir {workdir} holds another run: its {difference} now; "
@@ -70,7 +71,7 @@ def prepare_workdir(
 
 def _check_data(workdir, previous, resolved, keys, accept_changed_data, accept_key) -> None:
     changes = [
-        change for key in keys for change in _differences(previous.get(key), resolved.get(key), key)
+        change for key in keys for change in _changes(previous.get(key), resolved.get(key), key)
     ]
     if changes and not accept_changed_data:
         raise ValueError(
@@ -83,24 +84,14 @@ def _check_data(workdir, previous, resolved, keys, accept_changed_data, accept_k
 
 def _log_changes(previous, resolved, checked) -> None:
     for key in sorted((resolved.keys() | previous.keys()) - set(checked)):
-        for change in _differences(previous.get(key), resolved.get(key), key):
+        for change in _changes(previous.get(key), resolved.get(key), key):
             logging.warning("the config changed since the last start: %s now", change)
 
 
-def _differences(old: Any, new: Any, name: str, free: Sequence[str] = ()) -> Iterator[str]:
+def _changes(old: Any, new: Any, name: str, free: Sequence[str] = ()) -> Iterator[str]:
     """How two JSON values differ, such as "model.num_layers was 2 and is 3"."""
-    if name in free:
-        return
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        for key in sorted(old.keys() | new.keys()):
-            yield from _differences(old.get(key), new.get(key), f"{name}.{key}", free)
-    elif old != new:
-        yield f"{name} was {_shorten(old)} and is {_shorten(new)}"
-
-
-def _shorten(value: Any) -> str:
-    text = str(value)  # a fingerprint says enough with its first digits
-    return text if len(text) <= 60 else f"{text[:16]}..."
+    for path, before, now in configs.differences(old, new, name, free):
+        yield f"{path} was {configs.shorten(before)} and is {configs.shorten(now)}"
 
 
 def _write_config(workdir: pathlib.Path, resolved: Mapping[str, Any]) -> None:
@@ -110,10 +101,15 @@ def _write_config(workdir: pathlib.Path, resolved: Mapping[str, Any]) -> None:
         if not os.access(workdir / FOLDER, os.W_OK):
             raise PermissionError(f"{workdir / FOLDER} is not writable")
     except OSError as error:
-        raise ValueError(
-            f"workdir {workdir} cannot be written ({error.strerror or error}); "
-            "choose one on a disk with room that you may write to"
-        ) from error
+        raise cannot_write(workdir, error) from error
+
+
+def cannot_write(workdir: pathlib.Path, error: OSError) -> ValueError:
+    """What to raise when a run's directory refuses its first files."""
+    return ValueError(
+        f"workdir {workdir} cannot be written ({error.strerror or error}); "
+        "choose one on a disk with room that you may write to"
+    )
 
 
 def is_gone(workdir: pathlib.Path) -> bool:

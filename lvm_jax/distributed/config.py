@@ -1,0 +1,135 @@
+"""Where the processes of a run are."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DistributedConfig:
+    """How the processes of a run find each other.
+
+    Attributes:
+        mode: "single" is one process; "auto" lets JAX ask the cluster (TPU pod, Slurm, Open MPI,
+            GKE); "explicit" uses the three fields below.
+        coordinator_address: host:port of process 0.
+        num_processes: processes of the run.
+        process_id: this process, 0..num_processes-1.
+        timeout: seconds that processes wait for each other, at the start and wherever they meet
+            later, before the run ends; every half minute they say for whom.
+    """
+
+    mode: Literal["single", "auto", "explicit"] = "single"
+    coordinator_address: str = ""
+    num_processes: int = 1
+    process_id: int = 0
+    timeout: float = 300.0
+
+    def __post_init__(self):
+        if not self.timeout > 0:
+            raise ValueError(f"distributed.timeout={self.timeout:g} must be positive, in seconds")
+        if self.mode != "explicit":
+            return
+        host, _, port = self.coordinator_address.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(
+                f"distributed.coordinator_address={self.coordinator_address!r} must be host:port"
+            )
+        if not 0 <= self.process_id < self.num_processes:
+            raise ValueError(
+                f"distributed.process_id={self.process_id} must lie in "
+                f"0..{self.num_processes - 1} (distributed.num_processes={self.num_processes})"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Place:
+    """One process among those of a run.
+
+    Attributes:
+        address: host:port of process 0.
+        count: processes of the run.
+        index: this one, 0..count-1.
+        local_device_ids: the devices of this host that are this process's; None: all.
+        timeout: seconds to wait for others.
+    """
+
+    address: str
+    count: int
+    index: int
+    local_device_ids: Sequence[int] | None = None
+    timeout: float = 300.0
+
+    @property
+    def host_and_port(self) -> tuple[str, int]:
+        host, _, port = self.address.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def name(self, index: int) -> str:
+        """Process `index`, as messages call it."""
+        return f"process {index} of {self.count}"
+
+    def names(self, indices: Sequence[int]) -> str:
+        """Several processes, as messages call them."""
+        if len(indices) == 1:
+            return self.name(indices[0])
+        shown = ", ".join(map(str, indices[:20])) + (", ..." if len(indices) > 20 else "")
+        return f"processes {shown} of {self.count}"
+
+
+def find_place(config: DistributedConfig) -> Place | None:
+    """This process's place in its run; None for a run of one process.
+
+    Raises:
+        ValueError: mode="auto" where JAX knows no cluster.
+    """
+    if config.mode == "single":
+        return None
+    if config.mode == "explicit":
+        found = (config.coordinator_address, config.num_processes, config.process_id, None)
+    else:
+        found = _ask_cluster(config)
+    address, count, index, devices = found
+    return Place(
+        address=address,
+        count=count,
+        index=index,
+        local_device_ids=devices,
+        timeout=config.timeout,
+    )
+
+
+def _ask_cluster(config: DistributedConfig) -> tuple[str, int, int, Sequence[int] | None]:
+    # What jax.distributed.initialize() does first; JAX has no public name for it.
+    from jax._src.clusters import ClusterEnv
+
+    try:
+        found = ClusterEnv.auto_detect_unset_distributed_params(
+            None, None, None, None, None, int(config.timeout)
+        )
+    # A half-set environment: KeyError of a variable, ValueError of its value, OSError of a lookup.
+    except (KeyError, ValueError, OSError, RuntimeError) as error:
+        reason = f"the cluster's environment cannot be read ({type(error).__name__}: {error})"
+    else:
+        if None not in found[:3]:
+            return found
+        reason = "JAX finds no cluster here (TPU pod, Slurm, Open MPI or GKE)"
+    raise ValueError(
+        f"config.distributed.mode='auto': {reason}; use --config.distributed.mode=single for one "
+        "process, or explicit with coordinator_address, num_processes and process_id"
+    )
+
+
+def initialize_jax(place: Place) -> None:
+    """Starts JAX's runtime over all processes, before anything touches a device."""
+    # Its service would take SIGTERM for itself; a run stops as its supervisors agree.
+    jax.config.update("jax_enable_preemption_service", False)
+    jax.distributed.initialize(
+        coordinator_address=place.address,
+        num_processes=place.count,
+        process_id=place.index,
+        local_device_ids=place.local_device_ids,
+        initialization_timeout=max(int(place.timeout), 1),
+    )

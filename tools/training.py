@@ -1,0 +1,44 @@
+"""What the training tools share: a run of several processes starts, stops and fails as one."""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import cli
+
+if TYPE_CHECKING:
+    from lvm_jax.distributed.config import DistributedConfig
+
+
+@contextlib.contextmanager
+def one_run(config: "DistributedConfig", workdir: pathlib.Path) -> Iterator[None]:
+    """A block that all processes of a run go through together.
+
+    Args:
+        config: how they find each other.
+        workdir: the run's directory.
+    """
+    # Imported after the flags are known to be good: a typo should not wait for jax.
+    from lvm_jax.distributed import member, supervisor
+    from lvm_jax.training import in_use, stopping
+
+    supervisor.start(
+        config,
+        say=cli.say,
+        hint=lambda: stopping.resume_hint(workdir),
+        clean_up=lambda trainer: in_use.release(workdir, trainer),
+    )
+    if not member.attached():
+        yield
+        return
+    try:
+        yield
+        member.finish()
+    except stopping.RunStoppedError as stopped:
+        member.finish(*cli.explanation(stopped))
+    except BaseException as error:  # whatever it is, SystemExit too: the others must not wait
+        line, code = cli.explanation(error)
+        if not isinstance(error, cli.EXPLAINED):
+            line = f"{line}; {stopping.resume_hint(workdir)}"
+        member.fail(line, code)
