@@ -139,28 +139,17 @@ def run(
         found = recovery.newest_whole(workdir, together=True)
         recovery.warn(workdir, found, "going on from")
         if found.step is not None and found.step >= config.num_steps:
-            _log(
-                "finished before: %s is at step %d; raise loop.num_steps to go on", workdir, found.step
-            )
+            again = "raise loop.num_steps to go on"
+            _log("finished before: %s is at step %d; %s", workdir, found.step, again)
             return None
         recovery.set_aside(workdir, found)
         with stopping.explained(workdir), stopping.StopSignal() as stop:
             trained = _Run(
                 config, workdir, resolved, train_step, work, evaluators or {}, after_save, stop
             )
-            done = workdir_lib.latest_step(workdir)
-            one_run.require_one_step(done, "newest", workdir)
-            if done is not None and done >= config.num_steps:
-                _log("finished before: %s is at step %d; raise loop.num_steps to go on", workdir, done)
-                return None
-            with _explained(workdir), StopSignal() as stop:
-                trained = _Run(
-                    config, workdir, resolved, train_step, work, evaluators or {}, after_save, stop
-                )
-                trained.owner = owner
-                trained.owner = owner
+            trained.owner = owner
             trained.data_metrics = data_metrics or trained.data_metrics
-                return trained.train(init_state, batches, summary)
+            return trained.train(init_state, batches, summary)
 
 
 class _Run:

@@ -22,6 +22,7 @@ from lvm_jax.training import (
     checkpoints,
     durations,
     held_out,
+    in_use,
     loop,
     perceptual,
     perceptual_weights,
@@ -173,10 +174,13 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
     )
     if state is None and not _has_tokenizer(workdir):
         # The run was killed after its last checkpoint and before its tokenizer was written.
-        store = checkpoints.Checkpoints(workdir, resolved, keep=experiment.loop.keep_checkpoints)
-        abstract = jax.eval_shape(init_state)
-        export(store.latest_step(), store.restore(abstract))
-        store.close()
+        with in_use.claim(workdir):
+            store = checkpoints.Checkpoints(
+                workdir, resolved, keep=experiment.loop.keep_checkpoints
+            )
+            abstract = jax.eval_shape(init_state)
+            export(store.latest_step(), store.restore(abstract))
+            store.close()
     return state
 
 
