@@ -69,9 +69,8 @@ def orientation(exif: bytes | None, xmp: bytes | None) -> int:
     found = None
     if exif:
         try:
-            while exif.startswith(_EXIF):
-                exif = exif.removeprefix(_EXIF)
-            found = tiff_directory.read(io.BytesIO(exif)).orientation
+            block = exif.removeprefix(_EXIF).removeprefix(_EXIF)  # some write it twice
+            found = tiff_directory.read(io.BytesIO(block)).orientation
         except (ValueError, struct.error):
             pass  # no directory: it says nothing
     if found is None and xmp and (match := _XMP_ORIENTATION.search(xmp)):
@@ -94,7 +93,8 @@ def _bare_jpeg(file: BinaryIO) -> BareFile:
             continue
         edits.append(Edit(start, end))
         if marker == 0xE1 and data.startswith(_EXIF):
-            exif += data[len(_EXIF) :] if exif else data  # long blocks go on in the next segment
+            if len(exif) < _MOST_BYTES:  # long blocks go on in the next segment
+                exif += data[len(_EXIF) :]
         elif marker == 0xE1 and data.startswith(_XMP):
             xmp = data[len(_XMP) :]
     return BareFile(file=edited_file.edited(file, edits), orientation=orientation(exif, xmp))
@@ -138,19 +138,17 @@ def _bare_png(file: BinaryIO, animated: bool) -> BareFile:
         if name not in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
             continue
         data = _read(file, payload, end - 4)
+        key = b"" if name == b"eXIf" else data.partition(b"\0")[0]
         if name == b"eXIf":
             exif = data
-            continue
-        key, text = _png_text(name, data)
-        if key == b"XML:com.adobe.xmp":
-            xmp = text
-        elif key == b"Raw profile type exif":  # what ImageMagick writes
-            profile = _hexadecimal(text)
         elif key == b"exif":
-            exif = exif or text
-    return BareFile(
-        file=edited_file.edited(file, edits), orientation=orientation(exif or profile, xmp)
-    )
+            exif = exif or _png_text(name, data)
+        elif key == b"Raw profile type exif":  # what ImageMagick writes
+            profile = profile or _hexadecimal(_png_text(name, data))
+        elif key == b"XML:com.adobe.xmp":
+            xmp = xmp or _png_text(name, data)
+    view = edited_file.edited(file, edits)
+    return BareFile(file=view, orientation=orientation(exif or profile, xmp))
 
 
 def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
@@ -166,21 +164,24 @@ def png_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int, int]]:
         yield name, start, start + 8, min(position, size)
 
 
-def _png_text(name: bytes, data: bytes) -> tuple[bytes, bytes]:
-    """Key and text of a chunk, unpacked; nothing where it is damaged."""
-    key, _, text = data.partition(b"\0")
-    packed = name == b"zTXt"
-    if packed:
+def _png_text(name: bytes, data: bytes) -> bytes:
+    """The text of a chunk behind its key, unpacked; nothing where it is damaged."""
+    text = data.partition(b"\0")[2]
+    is_packed = name == b"zTXt"
+    if name == b"zTXt":
         text = text[1:]
     elif name == b"iTXt":
-        packed, (_, _, text) = text[:1] == b"\1", text[2:].partition(b"\0")
-        text = text.partition(b"\0")[2]
-    if packed:
-        try:
-            text = zlib.decompressobj().decompress(text, _MOST_BYTES)
-        except zlib.error:
-            text = b""
-    return key, text
+        is_packed, text = text[:1] == b"\1", text[2:]
+        for _ in ("language", "translated key"):
+            text = text.partition(b"\0")[2]
+    return _unpacked(text) if is_packed else text
+
+
+def _unpacked(data: bytes) -> bytes:
+    try:
+        return zlib.decompressobj().decompress(data, _MOST_BYTES)
+    except zlib.error:
+        return b""
 
 
 def _hexadecimal(text: bytes) -> bytes:
@@ -221,10 +222,10 @@ def _riff_chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int, i
 
 
 def _bare_tiff(file: BinaryIO) -> BareFile:
+    size = _size(file)
     file.seek(0)
     directory = tiff_directory.read(file)
-    header, pixels, white_is_zero = tiff_directory.pixels_only(directory, _size(file))
-    size = _size(file)
+    header, pixels, white_is_zero = tiff_directory.pixels_only(directory, size)
     edits = [Edit(0, len(header), header), Edit(size, size, pixels)]
     found = directory.orientation
     if found is None:
@@ -277,7 +278,7 @@ def _boxes(file: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, i
 
 def _read(file: BinaryIO, start: int, end: int) -> bytes:
     file.seek(start)
-    return file.read(min(end - start, _MOST_BYTES))
+    return file.read(min(max(end - start, 0), _MOST_BYTES))
 
 
 def _size(file: BinaryIO) -> int:
