@@ -1,4 +1,11 @@
-"""Numbers of a run: JSON lines, TensorBoard, a progress bar."""
+"""Numbers of a run: JSON lines, TensorBoard, a progress bar.
+
+train/loss, train/...            of the step itself, as the train step gives them
+train/<unit>_seen                in all steps so far: tokens with padding, or images
+train/tokens_with_loss_seen      in all steps so far: targets that carry loss, no padding
+eval/<evaluator>/...             of the state after the step
+perf/..., data/...               since the line before; tokens with padding
+"""
 
 import io
 import json

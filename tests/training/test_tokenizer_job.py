@@ -128,6 +128,30 @@ def test_a_resumed_run_is_an_uninterrupted_one(finished, pictures, network, tmp_
     assert losses(workdir) == losses(finished[0])
 
 
+def test_a_damaged_checkpoint_is_passed_over(finished, pictures, network, tmp_path, caplog):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    (workdir / "checkpoints" / "4" / "state" / "manifest.ocdbt").unlink()
+    state = tokenizer_job.train(everything(pictures, network), workdir)
+    assert "step 4 (state/manifest.ocdbt is missing); going on from step 2" in caplog.text
+    assert trees.fingerprint(state["ema"]) == trees.fingerprint(finished[1]["ema"])
+    tokenizer = lvm_jax.load_tokenizer(workdir / "tokenizer")
+    assert trees.fingerprint(tokenizer.params) == trees.fingerprint(state["ema"])
+    evaluated = [x["step"] for x in metrics.read_metrics(workdir) if "eval/held_out/psnr" in x]
+    assert evaluated == [4]
+
+
+def test_every_held_out_image_counts_once_for_any_batch_size(finished, pictures, network, tmp_path):
+    found = []
+    for batch_size in (4, 8, 12):  # six images
+        experiment = everything(pictures, network, batch_size=batch_size)
+        setup = tokenizer_job._setup(experiment, mesh_lib.make_mesh(experiment.mesh))
+        params = tokenizer_job._perceptual_params(experiment)
+        (evaluator,) = tokenizer_job._evaluators(experiment, setup, tmp_path, params).values()
+        found.append(dict(evaluator(finished[1])))
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], rel=1e-4)
+
+
 def test_a_finished_run_writes_a_lost_tokenizer_again(finished, pictures, network, tmp_path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     (workdir / "tokenizer" / "weights.safetensors").unlink()
