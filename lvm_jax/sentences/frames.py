@@ -27,14 +27,18 @@ def holds_frames(path: str | os.PathLike) -> bool:
     return is_video(path) or animations.is_animation(path)
 
 
-def count_frames(path: str | os.PathLike) -> int:
+def count_frames(path: str | os.PathLike, max_pixels: int = images.MOST_PIXELS) -> int:
     """Frames of a video or animation that can be read, found out by decoding all of them.
 
     A file that is damaged holds the frames in front of the damage, or around it where a player
     would go on; the log says so.
 
+    Args:
+        path: the file.
+        max_pixels: files with larger frames are refused.
+
     Raises:
-        images.ImageError: the file cannot be opened, or no frame of it decodes.
+        images.ImageError: the file cannot be opened or is too large, or no frame of it decodes.
         ValueError: PyAV is not installed.
     """
     path = os.fspath(path)
@@ -44,13 +48,13 @@ def count_frames(path: str | os.PathLike) -> int:
         state = os.stat(path)
     except OSError as error:
         raise _open_error(path, error) from error
-    return _count(path, state.st_size, state.st_mtime_ns)
+    return _count(path, max_pixels, state.st_size, state.st_mtime_ns)
 
 
 @functools.lru_cache(_MOST_COUNTED)
-def _count(path: str, size: int, changed: int) -> int:
+def _count(path: str, max_pixels: int, size: int, changed: int) -> int:
     del size, changed
-    frames, number = _open(path, images.MOST_PIXELS, images.WHITE), 0
+    frames, number = _open(path, max_pixels, images.WHITE), 0
     try:
         for _ in frames:
             number += 1

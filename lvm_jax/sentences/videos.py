@@ -15,7 +15,7 @@ import numpy as np
 import PIL.Image
 from absl import logging
 
-from lvm_jax import image_samples, images
+from lvm_jax import file_names, image_samples, images
 
 # FFmpeg's own decoders leave the transparency of these out.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -113,12 +113,17 @@ class _Video:
         first = next(frames, None)
         if first is None:
             return
-        if first.key_frame or self._decoder.name in _WAITING_DECODERS or not _has_key(self.path):
+        if first.key_frame or self._decoder.name in _WAITING_DECODERS or not self._has_key():
             yield first
         else:
-            # These were made with references that were made up.
+            # The references of those in front were made up by the decoder.
             frames = itertools.dropwhile(lambda frame: not frame.key_frame, frames)
         yield from frames
+
+    def _has_key(self) -> bool:
+        other = _Video(self.path)
+        with other.container:
+            return any(frame.key_frame for frame in other._decoded_frames())
 
     def _decoded_frames(self) -> Iterator[Any]:
         packets = damaged = 0
@@ -145,23 +150,20 @@ class _Video:
         yield None
 
 
-def _has_key(path: str) -> bool:
-    video = _Video(path)
-    with video.container:
-        return any(frame.key_frame for frame in video._decoded_frames())
-
-
 @functools.cache
 def _say_damaged(path: str, damaged: int, packets: int) -> None:
     """Once, however often the file is read."""
     logging.warning(
-        "video %s: %d of %d packets do not decode and are passed over", path, damaged, packets
+        "video %s: %d of %d packets do not decode and are passed over",
+        file_names.shown(path),
+        damaged,
+        packets,
     )
 
 
 @functools.cache
 def _say_cut(path: str, reason: str) -> None:
-    logging.warning("video %s is read as far as it goes: %s", path, reason)
+    logging.warning("video %s is read as far as it goes: %s", file_names.shown(path), reason)
 
 
 def _picture(video: _Video, frame, max_pixels: int, background: tuple[int, int, int]) -> np.ndarray:

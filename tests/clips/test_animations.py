@@ -239,9 +239,9 @@ def test_a_cut_animation_holds_the_frames_in_front_of_the_cut(tmp_path, extensio
         counts.append(len(found))
         if len(found) < 3 and extension in (".png", ".avif"):  # which say how many there are
             assert f"{path} ends after {len(found)} frames" in caplog.text
-    assert counts == sorted(counts) and counts[0] == 0
+    assert counts[0] == 0
     if extension in (".gif", ".png"):
-        assert set(counts) >= {0, 1, 2}
+        assert counts == sorted(counts) and set(counts) >= {0, 1, 2}
 
 
 def test_a_png_frame_with_a_flipped_bit_is_not_shown(tmp_path, caplog):
