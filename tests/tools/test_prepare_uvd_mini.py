@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from lvm_jax.sentences import compose, palette
+from tests import toys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "tools"))  # as when the tool is run
@@ -534,25 +535,7 @@ def test_attribution_names_what_was_used_and_no_more(tmp_path):
 
 @pytest.fixture
 def tiny_corpus(tmp_path):
-    """A corpus of UVD-mini's layout with a few pictures in every folder."""
-    picture = np.zeros((4, 4, 3), np.uint8)
-    names = {split: [] for split in ("train", "held_out")}
-    for split, found in names.items():
-        for folder in ("line", "color", "flat", "3d", "mask", "noto", "noto_source"):
-            found += [f"emoji_{folder}/{key}" for key in ("a", "b", "1f1e9-1f1ea")]
-        found += [f"emoji_anim/a/{frame:05d}" for frame in range(20)]
-        found += [f"emoji_groups/animals/{key}" for key in ("a", "b")]
-        found += [f"edges/emoji_3d/{key}" for key in ("a", "b", "1f1e9-1f1ea")]
-        kinds = ("satellite", "relief", "shading", "land")
-        found += [f"earth/{kind}/x0000_y0000" for kind in kinds]
-        found += ["edges/earth/satellite/x0000_y0000"]
-        for view in range(0, 360, 45):
-            kinds = ("color", "depth", "normal", "mask", "segment")
-            found += [f"models/m/{kind}/{view:03d}" for kind in kinds]
-        found += [f"edges/models/m/color/{view:03d}" for view in (45, 135, 225, 315)]
-        for name in found:
-            files.write_png(tmp_path, f"{split}/{name}.png", picture)
-    return tmp_path
+    return toys.write_uvd_mini(tmp_path)
 
 
 @pytest.mark.parametrize("split", ["train", "held_out"])

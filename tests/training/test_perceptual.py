@@ -10,6 +10,7 @@ import pytest
 from lvm_jax import trees
 from lvm_jax.training import perceptual, perceptual_weights
 from lvm_jax.training.perceptual import PerceptualConfig
+from tests import toys
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 LPIPS = PerceptualConfig(network="lpips_vgg16")
@@ -109,17 +110,8 @@ def test_a_distance_is_zero_for_equal_images_and_has_a_finite_gradient_for_black
 
 
 def test_the_converted_detector_is_read_and_its_stages_may_be_cut(tmp_path):
-    h5py = pytest.importorskip("h5py")
-    whole = perceptual.abstract_params(PerceptualConfig(network="vgg16_hed"))
     source, target = tmp_path / "hed.h5", tmp_path / "hed.safetensors"
-    with h5py.File(source, "w") as file:
-        for name, layer in whole.items():
-            stage, index = name.removeprefix("conv").split("_")
-            number = "" if index == "1" else f"_{int(index) - 1}"
-            for place, part in enumerate(("kernel", "bias")):
-                value = np.full(layer[part].shape, float(f"{stage}.{index}"), np.float32)
-                file[f"block{stage}/layers/conv2d{number}/vars/{place}"] = value
-        file["fuse/vars/0"] = np.zeros(5)
+    toys.write_hed(source)
     for bad, reason in ((tmp_path / "none.h5", "no such file"), (tmp_path / "text.h5", "file sig")):
         with pytest.raises(ValueError, match=rf"cannot read .*: {reason}.*; give hed_bsds500"):
             (tmp_path / "text.h5").write_text("text")
