@@ -222,16 +222,17 @@ def _riff_chunks(file: BinaryIO, size: int) -> Iterator[tuple[bytes, int, int, i
 
 
 def _bare_tiff(file: BinaryIO) -> BareFile:
-    size = _size(file)
     file.seek(0)
     directory = tiff_directory.read(file)
-    header, pixels, white_is_zero = tiff_directory.pixels_only(directory, size)
-    edits = [Edit(0, len(header), header), Edit(size, size, pixels)]
+    pixels, white_is_zero = tiff_directory.pixels_only(directory)
+    end = directory.start + len(pixels)
+    if end > _size(file):
+        raise ValueError("its directory is cut short")
     found = directory.orientation
     if found is None:
         found = orientation(None, directory.xmp(file, _MOST_BYTES))
     return BareFile(
-        file=edited_file.edited(file, edits),
+        file=edited_file.edited(file, [Edit(directory.start, end, pixels)]),
         orientation=found,
         white_is_zero=white_is_zero,
         facts=directory.facts(),

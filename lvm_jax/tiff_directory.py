@@ -42,13 +42,13 @@ class Directory:
     Attributes:
         order: "<" or ">".
         big: offsets have 64 bits.
-        header: of the file, without the offset of the directory.
+        start: where it lies in the file.
         entries: by tag.
     """
 
     order: str
     big: bool
-    header: bytes
+    start: int
     entries: dict[int, Entry]
 
     def number(self, tag: int) -> int | None:
@@ -101,10 +101,10 @@ def read(file: BinaryIO) -> Directory:
     order, big = "<" if header[:2] == b"II" else ">", b"+" in header[2:4]
     if big:
         header += file.read(8)
-    offset = int.from_bytes(header[8:] if big else header[4:], "little" if order == "<" else "big")
-    if offset >= 2**63:
-        raise ValueError(f"its directory is said to lie at {offset}")
-    file.seek(offset)
+    start = int.from_bytes(header[8:] if big else header[4:], "little" if order == "<" else "big")
+    if start >= 2**63:
+        raise ValueError(f"its directory is said to lie at {start}")
+    file.seek(start)
     (count,) = _unpack(order + ("Q" if big else "H"), file)
     if count >= 2**16:
         raise ValueError(f"its directory is said to have {count} entries")
@@ -115,37 +115,32 @@ def read(file: BinaryIO) -> Directory:
         except struct.error:
             break
         entries.setdefault(entry.tag, entry)
-    return Directory(order, big, header[: 8 if big else 4], entries)
+    return Directory(order, big, start, entries)
 
 
-def pixels_only(directory: Directory, end: int) -> tuple[bytes, bytes, bool]:
+def pixels_only(directory: Directory) -> tuple[bytes, bool]:
     """A directory with nothing but what pixels depend on, and with black as zero.
 
-    Args:
-        directory: of a file.
-        end: of the file, where the new directory will lie.
-
     Returns:
-        The header of the file that points to the new directory; bytes to add to the file; and
-        whether white is zero, which readers apply at some depths only, so that it is left to the
-        caller.
+        Bytes to stand where the directory begins, not more than it has; and whether white is zero,
+        which readers apply at some depths only, so that it is left to the caller.
+
+    Raises:
+        ValueError: it does not say what black and white are.
     """
     order, big = directory.order, directory.big
-    offset, count = ("Q", "Q") if big else ("L", "H")
-    kept = {tag: entry for tag, entry in directory.entries.items() if tag in _PIXEL_TAGS}
-    # Without an entry white is zero, as Pillow has it.
-    white_is_zero = directory.number(_COMPRESSION) != _OLD_JPEG and (
-        _PHOTOMETRIC not in kept or directory.number(_PHOTOMETRIC) == 0
-    )
+    kept = [entry for tag, entry in directory.entries.items() if tag in _PIXEL_TAGS]
+    is_old = directory.number(_COMPRESSION) == _OLD_JPEG
+    if _PHOTOMETRIC not in directory.entries and not is_old:
+        raise ValueError("it has no PhotometricInterpretation: black may be white")
+    white_is_zero = directory.number(_PHOTOMETRIC) == 0 and not is_old
     if white_is_zero:
         field = struct.pack(order + "H", 1).ljust(8 if big else 4, b"\0")
-        kept[_PHOTOMETRIC] = Entry(_PHOTOMETRIC, _SHORT, 1, field)
-    padding = bytes(-end % 8)
-    pack = struct.Struct(order + ("HHQ8s" if big else "HHL4s")).pack
-    body = b"".join(pack(*entry) for _, entry in sorted(kept.items()))
-    added = padding + struct.pack(order + count, len(kept)) + body + bytes(8 if big else 4)
-    header = directory.header + struct.pack(order + offset, end + len(padding))
-    return header, added, white_is_zero
+        black_is_zero = Entry(_PHOTOMETRIC, _SHORT, 1, field)
+        kept = [black_is_zero if entry.tag == _PHOTOMETRIC else entry for entry in kept]
+    body = b"".join(struct.pack(order + ("HHQ8s" if big else "HHL4s"), *entry) for entry in kept)
+    count = struct.pack(order + ("Q" if big else "H"), len(kept))
+    return count + body + bytes(8 if big else 4), white_is_zero
 
 
 def _unpack(code: str, file: BinaryIO) -> tuple:

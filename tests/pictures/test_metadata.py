@@ -466,12 +466,32 @@ def test_the_library_says_nothing_on_its_own(tmp_path, caplog, capfd):
     assert not caplog.records and capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("extension", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "GIF"])
-def test_a_folder_and_a_file_without_pixels_are_named(extension, tmp_path):
+def test_a_folder_is_no_picture(tmp_path):
     with pytest.raises(images.ImageError, match="cannot read image"):
         images.read_image(tmp_path)
-    data = saved(extension)
-    for keep in (0, 3, 11, 12, 20, len(data) // 2):
+
+
+@pytest.mark.parametrize(
+    "kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "GIF", "BMP", "PPM", "TGA"]
+)
+def test_what_is_cut_anywhere_in_front_of_its_last_pixels_is_named(kind, tmp_path):
+    data = saved(kind)
+    # Behind the last pixels: checksums, what fills up, marks of the end.
+    behind = {"PNG": 20, "JPEG": 2, "JPEG2000": 2, "GIF": 2, "WEBP": 1, "BMP": 3, "TGA": 26}
+    end = len(data) - behind.get(kind, 0)
+    for keep in (0, 3, 11, 12, 20, end // 2, end * 9 // 10, end - 1):
         (tmp_path / "x").write_bytes(data[:keep])
         with pytest.raises(images.ImageError, match=rf"{tmp_path}/x: .*remove or replace"):
+            images.read_image(tmp_path / "x")
+
+
+@pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "jpeg"])
+def test_a_tiff_of_many_strips_that_is_cut_is_named(compression, tmp_path):
+    """Its directory, which is shown anew, is never taken for pixels."""
+    pixels = np.random.default_rng(1).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "x", "TIFF", compression=compression)
+    data = (tmp_path / "x").read_bytes()
+    for missing in (1, 10, 200, 30_000):
+        (tmp_path / "x").write_bytes(data[:-missing])
+        with pytest.raises(images.ImageError, match=r"cannot read image .*/x: "):
             images.read_image(tmp_path / "x")

@@ -280,6 +280,11 @@ def test_one_bit_as_pillow_compresses_it(compression, big, tmp_path):
     np.testing.assert_array_equal(images.read_image(tmp_path / "x.tif"), expected)
 
 
+def test_a_tiff_that_does_not_say_what_is_black_is_refused(read):
+    with pytest.raises(images.ImageError, match="no PhotometricInterpretation: black may be white"):
+        read(tiff(ramp(8), 8, None))
+
+
 def test_a_tiff_of_unknown_samples_says_what_it_holds(read):
     data = tiff(np.zeros((2, 2), np.float64), 64, 1)
     with pytest.raises(images.ImageError, match=r"supported \(BitsPerSample 64, .*SampleFormat 3"):
