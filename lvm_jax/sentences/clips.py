@@ -22,7 +22,7 @@ from lvm_jax.sentences.draws import Draws
 from lvm_jax.sentences.sources import Source
 from lvm_jax.sentences.spec import Crop, ImageRef
 
-_COUNTING_THREADS = min(32, os.cpu_count() or 1)
+_COUNTING_THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ def find_clips(folder: str) -> dict[str, Callable[[], Clip]]:
 
     A folder that holds images directly is a clip of them in natural order (frame_2 before
     frame_10); every video or animation is a clip. The frames of a file are counted when its clip
-    is made.
+    is made, which decodes it.
 
     Raises:
         ValueError: no such folder, no clip in it, or two clips of one key.
@@ -110,9 +110,15 @@ def _frame_names(clip: Clip) -> list[str]:
 
 
 def _make(makers: Mapping[str, Callable[[], Clip]], keys: Iterable[str]) -> list[Clip]:
+    keys, made = list(keys), []
     # Counting decodes, for which Python's lock is released.
     with futures.ThreadPoolExecutor(_COUNTING_THREADS) as pool:
-        return list(pool.map(lambda key: makers[key](), keys))
+        for clip in pool.map(lambda key: makers[key](), keys):
+            made.append(clip)
+            logging.log_every_n_seconds(
+                logging.INFO, "%d of %d clips have their frames counted", 30, len(made), len(keys)
+            )
+    return made
 
 
 def _check_strides(name: str, strides: Sequence[int]) -> None:

@@ -9,27 +9,18 @@ import numpy as np
 import PIL.Image
 import pytest
 from animation_files import Frame, chunk, composed, gif, laid_over, png, webp
+from reading import BACKGROUND, read_all
 
 from lvm_jax import images
 from lvm_jax.sentences import frames
 
 SIZE = 14, 10
-BACKGROUND = (200, 100, 50)
 COLORS = np.random.default_rng(1).integers(0, 256, (256, 3), dtype=np.uint8)
 
 
-def read_all(path, data):
-    """Every frame, forwards by one reader; the count is exact, and frames alone are the same."""
+def read_data(path, data):
     path.write_bytes(data)
-    count = frames.count_frames(path)
-    readers = frames.FrameReaders(background=BACKGROUND)
-    shown = [readers.read(str(path), number) for number in range(count)]
-    for number in np.random.default_rng(0).permutation(count)[:3]:
-        alone = frames.read_frame(path, number, background=BACKGROUND)
-        np.testing.assert_array_equal(alone, shown[number])
-    with pytest.raises(images.ImageError, match=rf"past frame {count - 1} .*frame {count} is"):
-        readers.read(str(path), count)
-    return shown
+    return read_all(path)
 
 
 def require_shown(found, expected, tolerance=0):
@@ -67,7 +58,7 @@ def test_gif_frames_are_kept_cleared_and_restored(tmp_path, seed):
         sequence.append(
             Frame(pixels=numbers, left=left, top=top, disposal=disposal, transparent=transparent)
         )
-    found = read_all(tmp_path / "a.gif", gif(SIZE, COLORS, sequence))
+    found = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, sequence))
     require_shown(found, gif_expected(SIZE, sequence))
 
 
@@ -78,7 +69,7 @@ def test_a_gif_frame_without_disposal_after_one_that_cleared_is_kept(tmp_path):
         Frame(pixels=dot, disposal=0),
         Frame(pixels=dot, left=8, disposal=0),
     ]
-    found = read_all(tmp_path / "a.gif", gif(SIZE, COLORS, sequence))
+    found = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, sequence))
     assert (found[1][9, 13] == BACKGROUND).all(), "the first frame was cleared"
     assert (found[2][0, 0] == COLORS[2]).all(), "the second one stays"
     assert (found[2][0, 8] == COLORS[2]).all()
@@ -89,13 +80,13 @@ def test_a_gif_is_as_large_as_its_screen_or_its_first_frame(tmp_path):
         Frame(pixels=np.full((12, 16), 1, np.uint8)),
         Frame(pixels=np.full((30, 30), 2, np.uint8), left=3, top=2),
     ]
-    found = read_all(tmp_path / "a.gif", gif(SIZE, COLORS, large))
+    found = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, large))
     require_shown(found, gif_expected((16, 12), large))
 
 
 def test_a_gif_without_its_end_is_whole(tmp_path):
     sequence = [Frame(pixels=np.full((10, 14), number, np.uint8)) for number in range(3)]
-    found = read_all(tmp_path / "a.gif", gif(SIZE, COLORS, sequence, end=b""))
+    found = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, sequence, end=b""))
     require_shown(found, gif_expected(SIZE, sequence))
 
 
@@ -162,7 +153,7 @@ def test_png_frames_replace_and_blend(tmp_path, kind, has_default):
             drawn.append((frame, pixels))
         hidden = np.ones((SIZE[1], SIZE[0], channels), np.int64) if has_default else None
         data = png(SIZE, bits, color, sequence, default=hidden, front=front)
-        found = read_all(tmp_path / f"{seed}.png", data)
+        found = read_data(tmp_path / f"{seed}.png", data)
         # Half transparent pixels are rounded to 8 bits in every frame that is laid over.
         soft = kind in ("palette, some transparent", "gray and alpha", "colors and alpha")
         # What there is before the first frame is clear, so restoring it is clearing.
@@ -187,7 +178,7 @@ def test_webp_frames_replace_and_blend(tmp_path, has_alpha):
                 blending=int(number % 2),
             )
             sequence.append(frame)
-        found = read_all(tmp_path / f"{seed}.webp", webp(SIZE, sequence, has_alpha=has_alpha))
+        found = read_data(tmp_path / f"{seed}.webp", webp(SIZE, sequence, has_alpha=has_alpha))
         # WebP counts the other way: 1 replaces.
         drawn = [(dataclasses.replace(f, blending=1 - f.blending), f.pixels) for f in sequence]
         require_shown(found, composed(SIZE, drawn, clear=1, restore=-1), 3)
@@ -207,7 +198,7 @@ def three_colors(path):
 def test_what_moves_is_told_by_content(tmp_path, extension):
     path = tmp_path / f"a{extension}"
     data = three_colors(path)
-    found = read_all(path, data)
+    found = read_data(path, data)
     assert [round(float(picture[..., 0].mean()), -1) for picture in found] == [0, 100, 200]
     assert frames.holds_frames(path)
     (tmp_path / "unnamed").write_bytes(data)
@@ -223,13 +214,13 @@ def test_what_moves_is_told_by_content(tmp_path, extension):
 def test_a_cut_animation_holds_the_frames_in_front_of_the_cut(tmp_path, extension, caplog):
     whole_path = tmp_path / f"whole{extension}"
     data = three_colors(whole_path)
-    whole = read_all(whole_path, data)
+    whole = read_data(whole_path, data)
     counts = []
     for length in range(8, len(data), 5):
         path = tmp_path / f"{length}{extension}"
         caplog.clear()
         try:
-            found = read_all(path, data[:length])
+            found = read_data(path, data[:length])
         except images.ImageError as error:
             assert str(path) in str(error)
             counts.append(0)
@@ -248,7 +239,7 @@ def test_a_png_frame_with_a_flipped_bit_is_not_shown(tmp_path, caplog):
     data = bytearray(three_colors(tmp_path / "a.png"))
     data[data.rindex(b"fdAT") + 12] ^= 4
     with caplog.at_level(logging.WARNING, logger="absl"):
-        assert len(read_all(tmp_path / "a.png", bytes(data))) == 2
+        assert len(read_data(tmp_path / "a.png", bytes(data))) == 2
     assert "a.png ends after 2 frames: its fdAT chunk is damaged" in caplog.text
 
 
@@ -257,7 +248,7 @@ def test_orientation_turns_every_frame(tmp_path):
     sequence = [Frame(pixels=rng.integers(0, 256, (10, 14, 3))) for _ in range(3)]
     exif = b"MM\0*" + struct.pack(">LHHHLHHL", 8, 1, 0x0112, 3, 1, 6, 0, 0)
     data = png(SIZE, 8, 2, sequence, front=chunk(b"eXIf", exif))
-    for picture, frame in zip(read_all(tmp_path / "a.png", data), sequence, strict=True):
+    for picture, frame in zip(read_data(tmp_path / "a.png", data), sequence, strict=True):
         np.testing.assert_array_equal(picture, np.rot90(frame.pixels, -1))
 
 

@@ -28,7 +28,7 @@ def write_video(
     *,
     pixels: str = "yuv420p",
     options: dict[str, str] | None = None,
-    container: str | None = None,
+    muxing: dict[str, str] | None = None,
     prepare: Callable = lambda stream: None,
     times: list[int] | None = None,
 ) -> None:
@@ -37,12 +37,13 @@ def write_video(
     Args:
         path: where to.
         shown: the pictures.
-        codec, pixels, options, container: FFmpeg's names.
+        codec, pixels, options: FFmpeg's names.
+        muxing: FFmpeg's options of the container.
         prepare: gets the stream before anything is encoded.
         times: when each picture is shown, in milliseconds.
     """
     av = pytest.importorskip("av")
-    with av.open(str(path), "w", format=container) as output:
+    with av.open(str(path), "w", options=muxing) as output:
         stream = output.add_stream(codec, rate=25 if times is None else 1000, options=options or {})
         height, width, channels = shown[0].shape
         stream.width, stream.height, stream.pix_fmt = width, height, pixels
