@@ -65,24 +65,27 @@ def compose(
     canvas = PIL.Image.new("RGBA", size, _NOTHING)
     for part in parts:
         images.require_small(path, part.width, part.height, max_pixels)
-        with PIL.Image.open(io.BytesIO(part.still)) as still:
-            pixels = image_samples.to_colors(still).convert("RGBA")
         before = canvas.copy() if part.disposal is Disposal.RESTORE else None
-        if part.is_over:
-            _lay_over(canvas, pixels, part)
-        else:
-            canvas.paste(pixels, (part.left, part.top))
+        if part.width and part.height:
+            _draw(canvas, part)
         yield functools.partial(_flat, canvas, background)
-        if before:
+        if before is not None:
             canvas = before
         elif part.disposal is Disposal.CLEAR:
             right, bottom = part.left + part.width, part.top + part.height
             canvas.paste(_NOTHING, (part.left, part.top, right, bottom))
 
 
-def _lay_over(canvas: PIL.Image.Image, pixels: PIL.Image.Image, part: Part) -> None:
+def _draw(canvas: PIL.Image.Image, part: Part) -> None:
+    try:
+        with PIL.Image.open(io.BytesIO(part.still)) as still:
+            pixels = image_samples.to_colors(still).convert("RGBA")
+    except PIL.UnidentifiedImageError as error:
+        raise ValueError("a frame is no picture") from error
     width, height = canvas.width - part.left, canvas.height - part.top
-    if width > 0 and height > 0:
+    if not part.is_over:
+        canvas.paste(pixels, (part.left, part.top))
+    elif width > 0 and height > 0:
         seen = pixels.crop((0, 0, min(part.width, width), min(part.height, height)))
         canvas.alpha_composite(seen, (part.left, part.top))
 

@@ -62,28 +62,27 @@ def read_parts(file: BinaryIO) -> Iterator[Part]:
     header, shared = b"", b""
     control, data = None, []
     for name, chunk in _chunks(file):
+        if name in (b"fcTL", b"fdAT"):
+            if chunk[:4] != sequence.to_bytes(4, "big"):
+                raise ValueError("its frames are not in order")
+            sequence += 1
         if name == b"IHDR":
             header = chunk
         elif name in (b"PLTE", b"tRNS"):
             shared += _packed(name, chunk)
         elif name == b"IDAT" and control:
             data.append(chunk)
-        elif name in (b"fcTL", b"fdAT"):
-            if chunk[:4] != sequence.to_bytes(4, "big"):
-                raise ValueError("its frames are not in order")
-            sequence += 1
-            if name == b"fdAT":
-                data.append(chunk[4:])
-                continue
-        if control and name in (b"fcTL", b"IEND"):
-            yield _part(header, shared, control, b"".join(data))
-            number += 1
-            control, data = None, []
-        if number == promised:
-            return
-        if name == b"fcTL":
-            control = _Control(*struct.unpack(">5I2H2B", chunk))
-    raise ValueError(f"it promises {promised} frames")
+        elif name == b"fdAT":
+            data.append(chunk[4:])
+        elif name in (b"fcTL", b"IEND"):
+            if control:
+                yield _part(header, shared, control, b"".join(data))
+                number += 1
+            if number == promised or name == b"IEND":
+                break
+            control, data = _Control(*struct.unpack(">5I2H2B", chunk)), []
+    if number < promised:
+        raise ValueError(f"it promises {promised} frames")
 
 
 def _part(header: bytes, shared: bytes, control: _Control, data: bytes) -> Part:

@@ -84,6 +84,16 @@ def test_a_gif_is_as_large_as_its_screen_or_its_first_frame(tmp_path):
     require_shown(found, gif_expected((16, 12), large))
 
 
+def test_a_gif_frame_without_pixels_draws_nothing(tmp_path):
+    sequence = [
+        Frame(pixels=np.full((10, 14), 1, np.uint8)),
+        Frame(pixels=np.zeros((0, 0), np.uint8)),
+    ]
+    for order in (sequence, sequence[::-1]):
+        found = read_data(tmp_path / f"{order[0].pixels.size}.gif", gif(SIZE, COLORS, order))
+        require_shown(found, gif_expected(SIZE, order))
+
+
 def test_a_gif_without_its_end_is_whole(tmp_path):
     sequence = [Frame(pixels=np.full((10, 14), number, np.uint8)) for number in range(3)]
     found = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, sequence, end=b""))
@@ -192,6 +202,30 @@ def three_colors(path):
     kind = PIL.Image.registered_extensions()[path.suffix]
     pictures[0].save(buffer, kind, save_all=True, append_images=pictures[1:], **options)
     return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "RGBA"])
+@pytest.mark.parametrize("extension", [".gif", ".webp", ".png"])
+def test_what_pillow_writes_is_read_as_it_reads_it(tmp_path, extension, mode):
+    """Palettes of a frame's own, interlacing, frames that are cut to what changes."""
+    rng = np.random.default_rng(0)
+    pictures = []
+    for number in range(6):
+        pixels = np.full((24, 32, 4), 255, np.uint8)
+        pixels[..., :3] = rng.integers(0, 256, 3)
+        pixels[4:12, 3 * number : 3 * number + 8, :3] = rng.integers(0, 256, (8, 8, 3))
+        pixels[:, 5 * number :, 3] = 0
+        pictures.append(PIL.Image.fromarray(pixels).convert(mode))
+    path = tmp_path / f"a{extension}"
+    options = {"lossless": True} if extension == ".webp" else {}
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=40, **options)
+    with PIL.Image.open(path) as image:
+        for number, shown in enumerate(read_all(path)):
+            image.seek(number)
+            below = PIL.Image.new("RGBA", image.size, (*BACKGROUND, 255))
+            expected = PIL.Image.alpha_composite(below, image.convert("RGBA")).convert("RGB")
+            np.testing.assert_array_equal(shown, expected)
+        assert image.n_frames == number + 1 > 1
 
 
 @pytest.mark.parametrize("extension", [".gif", ".webp", ".png", ".apng", ".avif"])
