@@ -257,8 +257,8 @@ class _Run:
         bad = [f"{key} is {value}" for key, value in values.items() if not math.isfinite(value)]
         if bad:
             raise FloatingPointError(
-                f"step {step}: {', '.join(bad)}; this state was not saved; lower "
-                "optimizer.peak_lr or look at the held-out data"
+                f"step {step}: {', '.join(bad)}; lower optimizer.peak_lr or look at the held-out "
+                "data"
             )
         if values:
             self.writer.write(step, values)

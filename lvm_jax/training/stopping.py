@@ -1,6 +1,7 @@
 """How a run ends before its last step: by a failure, or by a signal."""
 
 import contextlib
+import itertools
 import os
 import pathlib
 import signal
@@ -131,7 +132,10 @@ def resume_hint(
             f"{directory} is gone: it was removed, moved or unmounted while the run was on; bring "
             "it back and the same command resumes, else it starts over"
         )
-    whole = [just_saved] if just_saved is not None else _whole_steps(directory)
+    if just_saved is not None:
+        whole = [just_saved]
+    else:
+        whole = list(itertools.islice(_whole_steps(directory), 2 if if_repeated else 1))
     if not whole:
         return f"no whole checkpoint is in {folder}; the same command starts over"
     hint = f"the last good checkpoint is {folder / str(whole[0])}; the same command resumes from it"
@@ -146,16 +150,14 @@ def resume_hint(
     return hint
 
 
-def _whole_steps(directory: pathlib.Path) -> list[int]:
-    """The newest first."""
+def _whole_steps(directory: pathlib.Path) -> Iterator[int]:
+    """The newest first; reads no more than is asked for."""
     folder = pathlib.Path(directory) / workdir.FOLDER
     # Several processes should end soon, and would all read the same.
     sizes_only = member.count() > 1
-    return [
-        step
-        for step in sorted(workdir.steps(directory), reverse=True)
-        if recovery.find_damage(folder / str(step), sizes_only=sizes_only) is None
-    ]
+    for step in sorted(workdir.steps(directory), reverse=True):
+        if recovery.find_damage(folder / str(step), sizes_only=sizes_only) is None:
+            yield step
 
 
 def _one_line(error: BaseException) -> str:
