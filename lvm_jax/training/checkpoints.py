@@ -219,6 +219,7 @@ def load_params(
         item_handlers={
             "state": ocp.PyTreeCheckpointHandler(),
             "config": ocp.JsonCheckpointHandler(),
+            "totals": ocp.JsonCheckpointHandler(),
         },
     )
     try:

@@ -138,6 +138,8 @@ def test_checkpoints_from_before_checksums_are_read(workdir, finished, caplog):
         marked = f'"{recovery.HAS_CHECKSUMS}": true'
         assert marked in metadata.read_text()
         metadata.write_text(metadata.read_text().replace(marked, ""))
+    expected, _ = checkpoints.load_params(finished)
+    jax.tree.map(np.testing.assert_array_equal, checkpoints.load_params(workdir)[0], expected)
     caplog.set_level("INFO")
     run(workdir, 14)
     assert "12 has no checksums" in caplog.text
