@@ -23,10 +23,14 @@ def one_run(config: "DistributedConfig", workdir: pathlib.Path) -> Iterator[None
     from lvm_jax.distributed import member, supervisor
     from lvm_jax.training import in_use, stopping
 
+    def hint() -> str:
+        begun = workdir.exists()
+        return stopping.resume_hint(workdir) if begun else "the same command starts over"
+
     supervisor.start(
         config,
         say=cli.say,
-        hint=lambda: stopping.resume_hint(workdir),
+        hint=hint,
         clean_up=lambda trainer: in_use.release(workdir, trainer),
     )
     if not member.attached():
@@ -40,5 +44,5 @@ def one_run(config: "DistributedConfig", workdir: pathlib.Path) -> Iterator[None
     except BaseException as error:  # whatever it is, SystemExit too: the others must not wait
         line, code = cli.explanation(error)
         if not isinstance(error, cli.EXPLAINED):
-            line = f"{line}; {stopping.resume_hint(workdir)}"
+            line = f"{line}; {hint()}"
         member.fail(line, code)

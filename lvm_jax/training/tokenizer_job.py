@@ -150,7 +150,8 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
     )
     setup = _setup(experiment, mesh)
     init_state = adversarial.make_init(setup)
-    resolved = resolved_config(experiment, source, perceptual_params)
+    eval_source = _open_held_out(experiment)
+    resolved = resolved_config(experiment, source, perceptual_params, eval_source)
     export = functools.partial(_export, experiment, workdir, mesh)
     state = loop.run(
         experiment.loop,
@@ -168,7 +169,7 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
         ),
         work=speed.Work(unit="images", units_per_step=experiment.batch_size),
         fixed=("kind", "tokenizer", "training", "seed", "perceptual_fingerprint"),
-        evaluators=_evaluators(experiment, setup, workdir, perceptual_params),
+        evaluators=_evaluators(experiment, setup, eval_source, workdir, perceptual_params),
         after_save=export,
         summary=_summary(experiment, source, setup),
     )
@@ -239,6 +240,12 @@ def open_images(
     return CorpusImages(corpus, size, memory_megabytes, experiment.images)
 
 
+def _open_held_out(experiment: TokenizerExperiment) -> CorpusImages | None:
+    if experiment.eval_corpus is None:
+        return None
+    return open_images(experiment, experiment.eval_corpus)
+
+
 def _resolve(experiment: TokenizerExperiment, source: CorpusImages) -> TokenizerExperiment:
     """Every duration in steps."""
     rates = durations.Rates(examples_per_step=experiment.batch_size, examples_per_epoch=len(source))
@@ -250,6 +257,7 @@ def resolved_config(
     experiment: TokenizerExperiment,
     source: CorpusImages,
     perceptual_params: perceptual.Params | None = None,
+    eval_source: CorpusImages | None = None,
 ) -> dict[str, Any]:
     """What workdir/config.json holds."""
     weights = None if perceptual_params is None else trees.fingerprint(perceptual_params)
@@ -257,6 +265,7 @@ def resolved_config(
         "kind": "tokenizer",
         **configs.to_dict(experiment),
         "data_fingerprint": source.fingerprint,
+        "eval_data_fingerprint": None if eval_source is None else eval_source.fingerprint,
         "perceptual_fingerprint": weights,
     }
 
@@ -264,14 +273,15 @@ def resolved_config(
 def _evaluators(
     experiment: TokenizerExperiment,
     setup: adversarial.Setup,
+    source: CorpusImages | None,
     workdir: pathlib.Path,
     perceptual_params: perceptual.Params | None,
 ) -> dict[str, loop.Evaluator]:
-    if experiment.eval_corpus is None:
+    if source is None:
         return {}
     evaluator = held_out.make_evaluator(
         setup,
-        open_images(experiment, experiment.eval_corpus),
+        source,
         num_images=experiment.eval_images,
         batch_size=experiment.batch_size,
         workdir=workdir,

@@ -128,6 +128,7 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
         accumulation=experiment.accumulation,
     )
     source = _open_data(experiment.data, experiment, "data")
+    held_out = _open_held_out(experiment)
     experiment = _resolve(experiment, source)
     epochs = source.epochs(experiment.loop.num_steps)
     repeats.warn_if_unwatched(
@@ -141,7 +142,7 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
     return loop.run(
         dataclasses.replace(experiment.loop, accept_changed_data=accept_changed),
         workdir=workdir,
-        resolved=resolved_config(experiment, source),
+        resolved=resolved_config(experiment, source, held_out),
         init_state=next_token.make_init(*arguments, experiment.seed),
         train_step=next_token.make_step(
             *arguments, accumulation=experiment.accumulation, loss_chunks=chunks
@@ -156,7 +157,7 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
         data_metrics=lambda step: {
             f"data/epochs/{name}": epochs for name, epochs in source.epochs(step).items()
         },
-        evaluators=_evaluators(experiment, mesh),
+        evaluators=_evaluators(experiment, mesh, held_out),
         summary=_summary(experiment, mesh),
     )
 
@@ -180,6 +181,12 @@ def _open_data(config: DataConfig, experiment: TransformerExperiment, key: str) 
     return source
 
 
+def _open_held_out(experiment: TransformerExperiment) -> Pipeline | None:
+    if experiment.eval_data is None:
+        return None
+    return _open_data(experiment.eval_data, experiment, "eval_data")
+
+
 def _resolve(experiment: TransformerExperiment, source: Pipeline) -> TransformerExperiment:
     """Every duration in steps."""
     rates = durations.Rates(
@@ -190,7 +197,9 @@ def _resolve(experiment: TransformerExperiment, source: Pipeline) -> Transformer
     return durations.resolve_experiment(experiment, rates, ["optimizer"])
 
 
-def resolved_config(experiment: TransformerExperiment, source: Pipeline) -> dict[str, Any]:
+def resolved_config(
+    experiment: TransformerExperiment, source: Pipeline, held_out: Pipeline | None = None
+) -> dict[str, Any]:
     """What workdir/config.json holds."""
     images = reading.agreed(
         {part.name: part.shards.images for part in source.parts}, "config.data.mixture"
@@ -200,6 +209,7 @@ def resolved_config(experiment: TransformerExperiment, source: Pipeline) -> dict
         **configs.to_dict(experiment),
         "data_dependencies": source.dependencies(),
         "data_fingerprint": source.fingerprint,
+        "eval_data_fingerprint": None if held_out is None else held_out.fingerprint,
         "tokenizer_fingerprint": source.tokenizer_fingerprint,
         reading.RECORD: None if images is None else configs.to_dict(images),
     }
@@ -231,10 +241,11 @@ def _work(experiment: TransformerExperiment) -> speed.Work:
     )
 
 
-def _evaluators(experiment: TransformerExperiment, mesh: Mesh) -> dict[str, loop.Evaluator]:
-    if experiment.eval_data is None:
+def _evaluators(
+    experiment: TransformerExperiment, mesh: Mesh, source: Pipeline | None
+) -> dict[str, loop.Evaluator]:
+    if source is None:
         return {}
-    source = _open_data(experiment.eval_data, experiment, "eval_data")
     sums = next_token.make_eval(
         experiment.model, mesh, experiment.rules, loss_chunks=experiment.loss_chunks
     )

@@ -95,7 +95,8 @@ def evaluated(place, batch_size, mesh, eval_batches=100):
         }
     )
     params = transformer.init_params(experiment.model, 0)
-    (evaluator,) = transformer_job._evaluators(experiment, mesh).values()
+    source = transformer_job._open_held_out(experiment)
+    (evaluator,) = transformer_job._evaluators(experiment, mesh, source).values()
     return dict(evaluator({"params": params}))
 
 
