@@ -5,7 +5,9 @@
   python tools/train.py --config=experiments/lvm_3b.py --workdir=/data/runs/3b \
       --config.data.shards=/data/shards --config.mesh.fsdp=256
 
-Ctrl-C or SIGTERM saves and stops; the same command goes on from there.
+Ctrl-C or SIGTERM saves and stops; the same command goes on from there. Of several processes
+(config.distributed), whichever gets the signal, all stop at the same step, and when one fails all
+end, with its reason in the last line of each.
 """
 
 import pathlib

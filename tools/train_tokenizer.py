@@ -4,7 +4,7 @@
 
 --workdir then holds config.json, metrics.jsonl, checkpoints, and tokenizer/, the directory that
 the other tools take as --tokenizer; it is written anew with every checkpoint. Ctrl-C or SIGTERM
-saves and stops; the same command goes on from there.
+saves and stops, on all processes of a run; the same command goes on from there.
 """
 
 import pathlib

@@ -62,6 +62,14 @@ def test_what_is_found_before_training_ends_all_with_code_2(toy_run):
     assert ended[1].last == "toy_tool.py: no such shards"
 
 
+def test_a_full_disk_under_the_metrics_ends_all(toy_run):
+    run = faulty(toy_run, "full", 0)
+    ended = run.end()
+    assert [one.code for one in ended] == [1, 1]
+    for one in ended:
+        assert f"training failed: cannot write {run.workdir}/metrics.jsonl: File" in one.last
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """The losses of 40 undisturbed steps."""

@@ -1,4 +1,4 @@
-"""Runs of the toy tool in several real processes."""
+"""Runs in several real processes."""
 
 import dataclasses
 import json
@@ -11,6 +11,7 @@ import time
 
 from lvm_jax.training import metrics
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOL = pathlib.Path(__file__).with_name("toy_tool.py")
 FOREVER = 100_000
 PATIENCE = 300  # seconds; what is waited for takes some of them, on a busy machine tens
@@ -28,26 +29,30 @@ class Ended:
         return self.stderr.rstrip("\n").splitlines()[-1]
 
 
-class ToyRun:
+def free_address() -> str:
+    """host:port that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+class Run:
     """The processes of one run, with PATIENCE for what they should do."""
 
-    def __init__(self, workdir, count, num_steps=FOREVER, only=None, each=None, **toy):
+    def __init__(self, workdir, commands, environments=None):
         self.workdir = pathlib.Path(workdir)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        toy = {"workdir": str(workdir), "address": address, "num_steps": num_steps, **toy}
-        self.processes = {}
-        for index in range(count) if only is None else only:
-            values = {**toy, "count": count, "index": index, **(each or {}).get(index, {})}
-            self.processes[index] = subprocess.Popen(
-                [sys.executable, str(TOOL)],
-                env={**os.environ, "TOY": json.dumps(values)},
+        self.processes = {
+            index: subprocess.Popen(
+                list(map(str, command)),
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT), **(environments or {}).get(index, {})},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
             )
+            for index, command in commands.items()
+        }
 
     def wait_for_step(self, step: int) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -70,6 +75,19 @@ class ToyRun:
     def kill(self) -> None:
         for process in self.processes.values():
             process.kill()
+
+
+class ToyRun(Run):
+    """A run of the toy tool."""
+
+    def __init__(self, workdir, count, num_steps=FOREVER, only=None, each=None, **toy):
+        toy = {"workdir": str(workdir), "address": free_address(), "num_steps": num_steps, **toy}
+        commands, environments = {}, {}
+        for index in range(count) if only is None else only:
+            values = {**toy, "count": count, "index": index, **(each or {}).get(index, {})}
+            commands[index] = [sys.executable, TOOL]
+            environments[index] = {"TOY": json.dumps(values)}
+        super().__init__(workdir, commands, environments)
 
 
 def losses(workdir) -> list[tuple[int, float]]:

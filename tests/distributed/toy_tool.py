@@ -7,6 +7,7 @@ fault, with process, step, where ("batch", "evaluate" or "begin") and kind.
 import json
 import os
 import pathlib
+import resource
 import signal
 import sys
 import time
@@ -38,6 +39,10 @@ def fault(where: str, step: int) -> None:
         os._exit(7)
     if kind == "stuck":
         time.sleep(1000)
+    if kind == "full":
+        size = (pathlib.Path(TOY["workdir"]) / "metrics.jsonl").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        return
     # A signal's name, to the process that was started or, with a minus, to the trainer.
     to = os.getpid() if kind.startswith("-") else os.getppid()
     os.kill(to, signal.Signals[kind.removeprefix("-")])
