@@ -70,8 +70,8 @@ def read_parts(file: BinaryIO) -> Iterator[Part]:
             header = chunk
         elif name in (b"PLTE", b"tRNS"):
             shared += _packed(name, chunk)
-        elif name == b"IDAT" and control:
-            data.append(chunk)
+        elif name == b"IDAT":
+            data.append(chunk)  # left alone again if it is not of the animation
         elif name == b"fdAT":
             data.append(chunk[4:])
         elif name in (b"fcTL", b"IEND"):

@@ -1,8 +1,8 @@
 """Frames of videos as a player shows them, by PyAV.
 
 That is: of the stream that a player chooses; without what edit lists hide, what cannot be decoded
-and what the decoder says is damaged; with square pixels, turned and mirrored as the file says, and
-laid over a background where they are transparent.
+and what is cut short; with square pixels, turned and mirrored as the file says, and laid over a
+background where they are transparent.
 """
 
 import functools
@@ -133,20 +133,28 @@ class _Video:
                 frames = self._decoder.decode(packet)
             except self._av.FFmpegError:
                 damaged += 1
-                continue
-            damaged += sum(frame.is_corrupt for frame in frames)
-            yield from (frame for frame in frames if not frame.is_corrupt)
+            else:
+                yield from frames
         if damaged:
             _say_damaged(self.path, damaged, packets - 1)
 
     def _packets(self) -> Iterator[Any]:
         """Packets of the stream, and None that has the decoder give what it kept back."""
+        last = None
         try:
             for packet in self.container.demux(self.stream):
-                if packet.size:  # an empty one would end the decoding
-                    yield packet
+                if not packet.size:
+                    continue  # it would end the decoding
+                if last is not None:
+                    yield last
+                last = packet
         except self._av.FFmpegError as error:
             _say_cut(self.path, str(error))
+        if last is not None:
+            if last.is_corrupt:
+                _say_cut(self.path, "its last packet is cut short")
+            else:
+                yield last
         yield None
 
 

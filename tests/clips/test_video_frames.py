@@ -130,11 +130,15 @@ def test_the_end_of_a_video_may_be_missing(tmp_path, whole):
                 read(cut)
 
 
-@pytest.mark.parametrize("extension", ["mp4", "mkv"])
-def test_frames_in_front_of_a_cut_are_whole(tmp_path, extension):
+@pytest.mark.parametrize(
+    "extension,codec,pixels",
+    [("mp4", "libx264", "yuv420p"), ("mkv", "libx264", "yuv420p"), ("mov", "mjpeg", "yuvj420p")],
+)
+def test_frames_in_front_of_a_cut_are_whole(tmp_path, extension, codec, pixels):
     path = tmp_path / f"a.{extension}"
-    muxing = {"movflags": "faststart"} if extension == "mp4" else {}  # its index at the start
-    write_video(path, pictures(60), options={"g": "12", "bf": "0"}, muxing=muxing)
+    muxing = {} if extension == "mkv" else {"movflags": "faststart"}  # its index at the start
+    options = {"g": "12", "bf": "0"} if codec == "libx264" else {}
+    write_video(path, pictures(60), codec, pixels=pixels, options=options, muxing=muxing)
     data, shown, counts = path.read_bytes(), read_all(path), []
     for share in (0.6, 0.7, 0.8, 0.9):
         cut = tmp_path / f"{share}.{extension}"
@@ -143,6 +147,14 @@ def test_frames_in_front_of_a_cut_are_whole(tmp_path, extension):
         require_frames(found, shown, range(len(found)))
         counts.append(len(found))
     assert counts == sorted(counts) and 0 < counts[0] < counts[-1] < 60
+
+
+def test_streams_may_be_joined(tmp_path):
+    path = tmp_path / "a.ts"
+    write_video(path, pictures(30), options={"g": "12"})
+    shown = read_all(path)
+    (tmp_path / "joined.ts").write_bytes(2 * path.read_bytes())
+    require_frames(read_all(tmp_path / "joined.ts"), shown, [*range(30), *range(30)])
 
 
 @pytest.mark.parametrize(
