@@ -17,9 +17,12 @@ def first_not_finite(tree: Any) -> str | None:
 
 @jax.jit
 def _flags(tree: Any) -> Any:
-    return jax.tree.map(
-        lambda leaf: (
-            jnp.all(jnp.isfinite(leaf)) if jnp.issubdtype(leaf.dtype, jnp.inexact) else True
-        ),
-        tree,
-    )
+    return jax.tree.map(_is_finite, tree)
+
+
+def _is_finite(leaf: jax.Array) -> jax.Array | bool:
+    if not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return True
+    # Zero times a NaN or an infinity is a NaN, which a sum keeps (a maximum does not, on every
+    # backend). Twice as fast on a CPU as to ask each number.
+    return jnp.sum(leaf * 0) == 0
