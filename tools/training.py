@@ -1,6 +1,7 @@
 """What the training tools share: a run of several processes starts, stops and fails as one."""
 
 import contextlib
+import os
 import pathlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -21,22 +22,25 @@ def one_run(config: "DistributedConfig", workdir: pathlib.Path) -> Iterator[None
     """
     # Imported after the flags are known to be good: a typo should not wait for jax.
     from lvm_jax.distributed import member, supervisor
+    from lvm_jax.distributed.config import initialize_jax
     from lvm_jax.training import in_use, stopping
 
     def hint() -> str:
         begun = workdir.exists()
         return stopping.resume_hint(workdir) if begun else "the same command starts over"
 
-    supervisor.start(
+    place = supervisor.start(
         config,
         say=cli.say,
         hint=hint,
-        clean_up=lambda trainer: in_use.release(workdir, trainer),
+        clean_up=lambda: in_use.release(workdir, os.getpid()),
     )
     if not member.attached():
+        initialize_jax(place)
         yield
         return
     try:
+        initialize_jax(place)
         yield
         member.finish()
     except stopping.RunStoppedError as stopped:

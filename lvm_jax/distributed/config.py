@@ -122,8 +122,10 @@ def _ask_cluster(config: DistributedConfig) -> tuple[str, int, int, Sequence[int
     )
 
 
-def initialize_jax(place: Place) -> None:
+def initialize_jax(place: Place | None) -> None:
     """Starts JAX's runtime over all processes, before anything touches a device."""
+    if place is None:
+        return
     # Its service would take SIGTERM for itself; a run stops as its supervisors agree.
     jax.config.update("jax_enable_preemption_service", False)
     jax.distributed.initialize(

@@ -42,6 +42,11 @@ def attached() -> bool:
     return _member is not None
 
 
+def started_pid() -> int:
+    """The process that was started and takes signals: this one, or its supervisor."""
+    return os.getppid() if attached() else os.getpid()
+
+
 def index() -> int:
     """Which process of its run this is."""
     return 0 if _member is None else _member.place.index

@@ -18,6 +18,7 @@ from lvm_jax.distributed.config import Place
 
 REMIND_EVERY = 30.0
 """Seconds between two lines about who is missing."""
+_REFUSING_SECONDS = 10.0  # that a refusal is told to those who come a little later
 _BIND_SECONDS = 10.0  # an earlier run may be about to let go of the port
 
 
@@ -45,36 +46,47 @@ class _Gathering:
         self._place = place
         self._joined: dict[int, lines.Line] = {}
         self._who: dict[int, str] = {0: _who()}
+        self._refusal: ValueError | None = None
+        self._refused_at = 0.0
         self._selector = selectors.DefaultSelector()
 
     def join(self) -> dict[int, lines.Line]:
-        place, listener = self._place, _listen(self._place)
+        listener, waiting = _listen(self._place), Waiting(self._place.timeout)
         with contextlib.closing(listener), contextlib.closing(self._selector):
             self._selector.register(listener, selectors.EVENT_READ)
-            waiting = Waiting(place.timeout)
-            while missing := [i for i in range(1, place.count) if i not in self._joined]:
-                if waiting.too_long():
-                    self._refuse(
-                        RuntimeError(
-                            f"{place.names(missing)} did not join at {place.address} within "
-                            f"{place.timeout:g} s (config.distributed.timeout); look at why they "
-                            "did not start, then start all processes again"
-                        )
-                    )
-                if waiting.reminds():
-                    text = (
-                        f"waiting for {place.names(missing)} to join at {place.address} "
-                        f"({waiting.seconds:.0f} s)"
-                    )
-                    logging.info("%s", text)
-                    self._tell_all({"waiting": text})
-                for key, _ in self._selector.select(waiting.pause()):
+            while missing := self._missing():
+                self._look_at_the_clock(waiting, missing)
+                for key, _ in self._selector.select(min(waiting.pause(), 1.0)):
                     if key.fileobj is listener:
                         self._accept(listener)
                     else:
                         self._hear(key.fileobj)
+        if self._refusal:
+            raise self._refusal
         self._tell_all({"joined": True})
         return self._joined
+
+    def _missing(self) -> list[int]:
+        """Whom to wait for: after a refusal those that do not know of it, for a while."""
+        if self._refusal and time.monotonic() - self._refused_at > _REFUSING_SECONDS:
+            return []
+        known = self._who if self._refusal else self._joined
+        return [index for index in range(1, self._place.count) if index not in known]
+
+    def _look_at_the_clock(self, waiting: "Waiting", missing: list[int]) -> None:
+        who, address = self._place.names(missing), self._place.address
+        if waiting.too_long():
+            error = RuntimeError(
+                f"{who} did not join at {address} within {self._place.timeout:g} s "
+                "(config.distributed.timeout); look at why they did not start, then start all "
+                "processes again"
+            )
+            self._tell_all({"refused": str(error), "code": 1})
+            raise error
+        if waiting.reminds():
+            text = f"waiting for {who} to join at {address} ({waiting.seconds:.0f} s)"
+            logging.info("%s", text)
+            self._tell_all({"waiting": text})
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -92,31 +104,31 @@ class _Gathering:
                 self._welcome(line, message)
 
     def _welcome(self, line: lines.Line, hello: lines.Message) -> None:
-        place, index = self._place, hello["hello"]
         line.send({"welcome": True})
-        if hello.get("count") != place.count:
-            self._joined[-1] = line
-            self._refuse(
-                ValueError(
-                    f"config.distributed.num_processes is {place.count} on process 0 and "
-                    f"{hello.get('count')} on process {index}; start all processes with the "
-                    "same config"
-                )
+        misfit = self._misfit(hello)
+        self._who[hello["hello"]] = hello["who"]
+        if misfit and not self._refusal:
+            self._refusal, self._refused_at = ValueError(misfit), time.monotonic()
+            self._tell_all({"refused": misfit, "code": 2})
+        if self._refusal:
+            line.send({"refused": str(self._refusal), "code": 2})
+        else:
+            self._joined[hello["hello"]] = line
+
+    def _misfit(self, hello: lines.Message) -> str | None:
+        """Why a process cannot be one of this run."""
+        count, index = self._place.count, hello["hello"]
+        if hello["count"] != count:
+            return (
+                f"config.distributed.num_processes is {count} on process 0 and {hello['count']} on "
+                f"process {index}; start all processes with the same config"
             )
         if index == 0 or index in self._joined:
-            self._joined[-1] = line
-            self._refuse(
-                ValueError(
-                    f"config.distributed.process_id={index} is that of {self._who[index]} and of "
-                    f"{hello['who']}; give each process its own"
-                )
+            return (
+                f"config.distributed.process_id={index} is that of {self._who[index]} and of "
+                f"{hello['who']}; give each process its own"
             )
-        self._joined[index], self._who[index] = line, hello["who"]
-
-    def _refuse(self, error: Exception) -> None:
-        """Ends the run of everyone that has come."""
-        self._tell_all({"refused": str(error), "code": 2 if isinstance(error, ValueError) else 1})
-        raise error
+        return None
 
     def _tell_all(self, message: lines.Message) -> None:
         for line in self._joined.values():

@@ -32,9 +32,9 @@ def start(
     *,
     say: Callable[[str], None],
     hint: Callable[[], str] = str,
-    clean_up: Callable[[int], None] = lambda pid: None,
-) -> None:
-    """Joins the run; call once, before anything touches a device.
+    clean_up: Callable[[], None] = lambda: None,
+) -> config_lib.Place | None:
+    """Joins the run; call once, before anything touches a device and `config.initialize_jax`.
 
     With several processes the caller forks: the child returns from here as the trainer, and the
     parent ends the program when the run has ended.
@@ -43,17 +43,18 @@ def start(
         config: how the processes find each other.
         say: writes the last line of a program; a line break in front begins a new one.
         hint: what to do after a failure, such as where the last checkpoint is.
-        clean_up: called with the trainer's process id when it is gone, whatever the reason.
+        clean_up: called when the trainer is gone, whatever the reason.
+
+    Returns:
+        This process's place; None for a run of one process.
 
     Raises:
         ValueError: the config cannot be used or differs between processes in what matters here.
         RuntimeError: someone did not come within `config.timeout`.
     """
     place = config_lib.find_place(config)
-    if place is None:
-        return
-    member.set_count(place.count)
-    if place.count > 1:
+    if place is not None and place.count > 1:
+        member.set_count(place.count)
         hub_line, line_of = rendezvous.join(place)
         ours, theirs = lines.pair()
         for stream in (sys.stdout, sys.stderr):
@@ -67,15 +68,13 @@ def start(
             line.close()
         _become_trainer()
         member.attach(theirs, place)
-    config_lib.initialize_jax(place)
+    return place
 
 
 def start_unsupervised(config: config_lib.DistributedConfig) -> None:
-    """Joins the run, whose processes then work and fail each for itself."""
+    """Joins the run and starts JAX's runtime; the processes then fail each for itself."""
     place = config_lib.find_place(config)
-    if place is None:
-        return
-    if place.count > 1:
+    if place is not None and place.count > 1:
         hub_line, line_of = rendezvous.join(place)
         for line in (hub_line, *line_of.values()):
             line.close()
@@ -107,7 +106,7 @@ class _Supervisor:
         self._told_at = 0.0
         self._outcome: tuple[str, int] | None = None  # the last words and the exit code
 
-    def watch(self, line_of: dict[int, lines.Line], clean_up: Callable[[int], None]) -> NoReturn:
+    def watch(self, line_of: dict[int, lines.Line], clean_up: Callable[[], None]) -> NoReturn:
         """Until the run has ended; then ends the program."""
         for number in _SIGNALS:
             signal.signal(number, lambda received, _: self._signals.append(received))
@@ -118,7 +117,7 @@ class _Supervisor:
         if self._status is None:
             os.kill(self._trainer, signal.SIGKILL)
             os.waitpid(self._trainer, 0)
-        clean_up(self._trainer)
+        clean_up()
         if line:
             # Without last words of its own it leaves its progress bar without an end.
             self._say(line if self._told and self._told["whole"] else f"\n{line}")
@@ -160,7 +159,12 @@ class _Supervisor:
         if who is not None and (who != self._place.index or not whole):
             verb = "failed: " if whole else ""
             reason = f"{self._place.name(who)} {verb}{reason}"
-        return reason if whole else f"{reason}; {self._hint()}"
+        if whole:
+            return reason
+        try:
+            return f"{reason}; {self._hint()}"
+        except OSError as error:  # a disk that is gone is no reason to say nothing
+            return f"{reason}; {error}"
 
     def _hear_trainer(self, message: lines.Message) -> None:
         if message["say"] in ("failed", "ended"):

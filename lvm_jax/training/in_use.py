@@ -32,7 +32,7 @@ _LOOK_SECONDS = 5.0  # that a network's file system may take to show a new file 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Owner:
-    """A process that has, or had, a workdir.
+    """A process that has, or had, a workdir: the one that was started.
 
     Attributes:
         host, pid: which process.
@@ -51,11 +51,12 @@ class Owner:
 
     @classmethod
     def this_process(cls) -> "Owner":
+        pid = member.started_pid()
         return cls(
             host=socket.gethostname(),
-            pid=os.getpid(),
+            pid=pid,
             machine=_machine(),
-            begun=_begun(os.getpid()) or "",
+            begun=_begun(pid) or "",
             since=datetime.datetime.now().astimezone().isoformat(" ", "seconds"),
             token=secrets.token_hex(8),
         )

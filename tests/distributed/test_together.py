@@ -152,6 +152,7 @@ def test_a_workdir_in_use_is_refused_until_its_run_is_killed(toy_run):
     run = toy_run(2)
     run.wait_for_step(5)
     owner = in_use.read(run.workdir)
+    assert owner.pid == run.processes[0].pid  # a signal to it stops the run
     (alone,) = toy_run(1).end()
     assert alone.code == 2
     assert f"in use by process {owner.pid} on {owner.host} since {owner.since}" in alone.last
