@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 from lvm_jax.training import workdir as workdir_lib
 from tests.campaign.toy_training import (
+    JOIN_SECONDS,
     NUM_STEPS,
     DifferenceError,
     ToyTraining,
@@ -51,10 +52,23 @@ def kill(training: ToyTraining, draw: random.Random) -> str:
     hit = _some(running, draw)
     for number in hit:
         running[number].kill()
-    wait_for_all(training, running, MOST_SECONDS)
+    # Those that never saw the one that is gone wait for it to come.
+    wait_for_all(training, running, MOST_SECONDS + JOIN_SECONDS * ("after" in when))
     # Those that had ended by themselves before are finished.
     require_codes(training, running, {_FAILED, _FINISHED}, killed=set(hit))
     return f"killed {hit} {when}"
+
+
+def kill_child(training: ToyTraining, draw: random.Random) -> str:
+    """kill -9 of something that a process has started: its trainer, or a loader's process."""
+    running = training.start()
+    when = _wait_for_moment(training, running, draw)
+    children = training.children(running)
+    if children:
+        os.kill(draw.choice(children), signal.SIGKILL)
+    wait_for_all(training, running, MOST_SECONDS if children else 200)
+    require_codes(training, running, {_FAILED, _FINISHED} if children else {_FINISHED})
+    return f"killed one of {len(children)} children {when}"
 
 
 def interrupt(training: ToyTraining, draw: random.Random) -> str:
@@ -162,6 +176,7 @@ def damage_metrics(training: ToyTraining, draw: random.Random) -> str:
 
 FAULTS: dict[str, Callable[[ToyTraining, random.Random], str]] = {
     "kill": kill,
+    "child": kill_child,
     "signal": interrupt,
     "disk": fill_disk,
     "twice": start_twice,
@@ -170,7 +185,7 @@ FAULTS: dict[str, Callable[[ToyTraining, random.Random], str]] = {
     "metrics": damage_metrics,
 }
 # Kills and signals meet the moments that matter by chance alone: they come more often.
-WEIGHTS = {"kill": 4, "signal": 4, "checkpoint": 3, "metrics": 2}
+WEIGHTS = {"kill": 4, "child": 2, "signal": 4, "checkpoint": 3, "metrics": 2}
 
 
 def _some(running: Sequence[subprocess.Popen], draw: random.Random) -> list[int]:

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOLS = {"transformer": "train.py", "tokenizer": "train_tokenizer.py"}
 MARK = "TOY_TRAINING_FOLDER"
 NUM_STEPS = 60
+JOIN_SECONDS = 40  # that the processes of a run wait for each other
 _LOOP = {
     "num_steps": NUM_STEPS,
     "log_every": 1,
@@ -114,7 +115,7 @@ class ToyTraining:
             section = "--config.distributed"
             command += [f"{section}.mode=explicit", f"{section}.num_processes={self.processes}"]
             command += [f"{section}.coordinator_address=127.0.0.1:{port}"]
-            command += [f"{section}.process_id={process}"]
+            command += [f"{section}.process_id={process}", f"{section}.timeout={JOIN_SECONDS}"]
 
         with open(self.log(process), "wb") as log:
             started = subprocess.Popen(
@@ -131,6 +132,19 @@ class ToyTraining:
         environment.pop("XLA_FLAGS", None)
         environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
         return {**environment, MARK: str(self.folder)}
+
+    def children(self, running: Sequence[subprocess.Popen]) -> list[int]:
+        """Ids of the processes that the processes of a run have started, in the order of age."""
+        started = {process.pid for process in running}
+        found: list[int] = []
+        for path in sorted(pathlib.Path("/proc").glob("[0-9]*/stat"), key=_process_id):
+            try:
+                parent = int(path.read_text().rsplit(")", 1)[1].split()[1])
+            except OSError:
+                continue  # ended meanwhile
+            if parent in started or parent in found:
+                found.append(_process_id(path))
+        return found
 
     def log(self, process: int) -> pathlib.Path:
         """Where a process of the last start writes."""
@@ -155,6 +169,10 @@ class ToyTraining:
                 except ValueError:
                     continue
         return max(steps)
+
+
+def _process_id(path: pathlib.Path) -> int:
+    return int(path.parent.name)
 
 
 def wait_for_all(
