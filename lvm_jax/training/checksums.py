@@ -2,7 +2,8 @@
 
 FOLDER/checksums.json holds {"files": {"state/d/0a1b": [size, digest, ...]}, "checksum": crc}: one
 digest for each piece of a file, so that several threads read a large one, and the CRC-32 of these
-notes themselves.
+notes themselves. FOLDER/checksums_rest.json holds those of files that became final later, which
+nobody looks after until it is written.
 """
 
 import concurrent.futures
@@ -18,6 +19,7 @@ import numpy as np
 from lvm_jax import atomic
 
 FILE = "checksums.json"
+_REST = "checksums_rest.json"
 # Part of the format: another number gives other digests.
 _PIECE_BYTES = 1 << 26
 _BLOCK_WORDS = 1 << 13
@@ -38,15 +40,14 @@ def note(folder: pathlib.Path, *, leave_out: Collection[str] = ()) -> None:
         OSError: a file cannot be read, or the checksums cannot be written; names it.
     """
     names = sorted(set(_names(folder)) - set(leave_out))
-    _write(folder, _measure(folder, names))
+    _write(folder / FILE, _measure(folder, names))
 
 
 def note_rest(folder: pathlib.Path) -> None:
     """Adds the files that `note` left out; raises as it does."""
-    files = _read(folder)
-    rest = [name for name in _names(folder) if name not in files]
-    if rest:
-        _write(folder, files | _measure(folder, rest))
+    files = _read(folder / FILE)
+    # Into a file of its own: some file systems write all to disk before one replaces another.
+    _write(folder / _REST, _measure(folder, [n for n in _names(folder) if n not in files]))
 
 
 def find_damage(
@@ -63,7 +64,9 @@ def find_damage(
         None when nothing is wrong.
     """
     try:
-        files = _read(folder)
+        files = _read(folder / FILE)
+        if (folder / _REST).exists():
+            files |= _read(folder / _REST)
         names = sorted(files)[share[0] :: share[1]]
         for name in names:
             if not (folder / name).is_file():
@@ -74,8 +77,8 @@ def find_damage(
         if sizes_only:
             return None
         found = _measure(folder, names)
-    except (ValueError, KeyError, TypeError):
-        return f"{FILE} is not what was written"
+    except ValueError as error:
+        return str(error)
     except OSError as error:
         return f"{error.filename or folder} cannot be read ({error.strerror or error})"
     different = next((name for name in names if found[name] != files[name]), None)
@@ -85,20 +88,24 @@ def find_damage(
 def _names(folder: pathlib.Path) -> list[str]:
     files = (path for path in folder.rglob("*") if path.is_file())
     names = (path.relative_to(folder).as_posix() for path in files)
-    return sorted(name for name in names if name not in (FILE, FILE + ".partial"))
+    return sorted(name for name in names if not name.startswith((FILE, _REST)))
 
 
-def _write(folder: pathlib.Path, files: dict[str, _Noted]) -> None:
+def _write(path: pathlib.Path, files: dict[str, _Noted]) -> None:
     noted = {"files": files, "checksum": _crc_of(files)}
     # Without a line end, so that no byte of it can be lost unnoticed.
-    atomic.write_text(folder / FILE, json.dumps(noted))
+    atomic.write_text(path, json.dumps(noted))
 
 
-def _read(folder: pathlib.Path) -> dict[str, _Noted]:
-    noted = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    if noted["checksum"] != _crc_of(noted["files"]):
-        raise ValueError(f"{folder / FILE} is not what was written")
-    return noted["files"]
+def _read(path: pathlib.Path) -> dict[str, _Noted]:
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        checksum, files = noted["checksum"], noted["files"]
+    except (ValueError, KeyError, TypeError):
+        checksum, files = None, {}
+    if checksum != _crc_of(files):
+        raise ValueError(f"{path.name} is not what was written")
+    return files
 
 
 def _crc_of(files: Mapping[str, _Noted]) -> int:

@@ -5,6 +5,8 @@ import pytest
 
 from lvm_jax.training import checksums
 
+NAMES = ["state/d/large", "state/small", "late"]
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -32,7 +34,7 @@ def test_nothing_is_wrong_with_what_was_written(folder):
     assert checksums.find_damage(folder) is None
 
 
-@pytest.mark.parametrize("name", ["state/d/large", "state/small", "late", checksums.FILE])
+@pytest.mark.parametrize("name", [*NAMES, checksums.FILE, "checksums_rest.json"])
 def test_every_flipped_bit_is_found(folder, name):
     path = folder / name
     good = path.read_bytes()

@@ -124,7 +124,10 @@ def test_every_file_of_a_checkpoint_is_looked_after(workdir):
         path.write_bytes(data)
         assert path.relative_to(folder).as_posix() in recovery.find_damage(folder)
         path.unlink()
-        assert recovery.find_damage(folder).endswith("is missing")
+        # A run that is killed between two saves has not noted the last files yet.
+        missing = f"{path.relative_to(folder).as_posix()} is missing"
+        expected = None if path.name == "checksums_rest.json" else missing
+        assert recovery.find_damage(folder) == expected
         path.write_bytes(good)
     assert recovery.find_damage(folder) is None
 
