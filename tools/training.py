@@ -25,6 +25,12 @@ def one_run(config: "DistributedConfig", workdir: pathlib.Path) -> Iterator[None
     from lvm_jax.distributed.config import initialize_jax
     from lvm_jax.training import in_use, stopping
 
+    # A process of Python's removes what a killed trainer leaves; its complaint about that would
+    # come after the last line.
+    known = os.environ.get("PYTHONWARNINGS", "")
+    quiet = "ignore:resource_tracker:UserWarning"
+    os.environ["PYTHONWARNINGS"] = f"{known},{quiet}" if known else quiet
+
     def hint() -> str:
         begun = workdir.exists()
         return stopping.resume_hint(workdir) if begun else "the same command starts over"

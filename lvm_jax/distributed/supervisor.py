@@ -154,8 +154,8 @@ class _Supervisor:
             case _:
                 self._trainer_line.send(message)
 
-    def _last_words(self, failure: lines.Message) -> str:
-        who, reason, whole = failure["process"], failure["reason"], failure["whole"]
+    def _last_words(self, message: lines.Message) -> str:
+        who, reason, whole = message["process"], message["reason"], message["whole"]
         if who is not None and (who != self._place.index or not whole):
             verb = "failed: " if whole else ""
             reason = f"{self._place.name(who)} {verb}{reason}"

@@ -146,7 +146,10 @@ def test_every_held_out_image_counts_once_for_any_batch_size(finished, pictures,
         experiment = everything(pictures, network, batch_size=batch_size)
         setup = tokenizer_job._setup(experiment, mesh_lib.make_mesh(experiment.mesh))
         params = tokenizer_job._perceptual_params(experiment)
-        (evaluator,) = tokenizer_job._evaluators(experiment, setup, tmp_path, params).values()
+        source = tokenizer_job._open_held_out(experiment)
+        (evaluator,) = tokenizer_job._evaluators(
+            experiment, setup, source, tmp_path, params
+        ).values()
         found.append(dict(evaluator(finished[1])))
     for other in found[1:]:
         assert other == pytest.approx(found[0], rel=1e-4)
