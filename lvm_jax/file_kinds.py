@@ -24,16 +24,20 @@ _NO_PICTURES = (*image_samples.REFUSED_FORMATS, "MPEG")
 _SHARED_EXTENSIONS = frozenset(
     [".bw", ".fit", ".fits", ".iim", ".im", ".ras", ".rgb", ".rgba", ".vst"]
 )
-# There may be one beside every picture, of which they are a text, a raw or a lesser copy, or they
-# are not finished: none is opened to look at.
+# There may be one beside every picture or clip, of which they are a text, the sound, a mask, a raw,
+# an earlier or a lesser copy, or they are not finished: none is opened to look at.
 _OTHER_EXTENSIONS = frozenset(
     [".aae", ".cfg", ".csv", ".db", ".eps", ".flac", ".gz", ".h5", ".hdf", ".hdf5", ".html"]
     + [".ini", ".json", ".jsonl", ".log", ".mat", ".md", ".md5", ".mp3", ".npy", ".npz", ".pdf"]
     + [".pickle", ".pkl", ".ps", ".pt", ".pth", ".py", ".safetensors", ".sha256", ".srt", ".svg"]
     + [".tar", ".toml", ".tsv", ".txt", ".vtt", ".wav", ".wmf", ".xml", ".xmp", ".yaml", ".yml"]
     + [".zip", ".arw", ".cr2", ".cr3", ".dng", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2"]
-    + [".srw", ".bak", ".crdownload", ".lrv", ".orig", ".part", ".partial", ".thm", ".tmp"]
+    + [".srw", ".3fr", ".dcr", ".erf", ".fff", ".gpr", ".iiq", ".kdc", ".mef", ".mos", ".rwl"]
+    + [".sr2", ".srf", ".bak", ".crdownload", ".lrv", ".orig", ".part", ".partial", ".thm", ".tmp"]
+    + [".msk", ".ovr", ".m4a", ".m4b", ".mka", ".weba", ".wma"]
 )
+# What editors add to the extension of the copy that they keep of what a file was before.
+_BEFORE = ("~", "_original")
 _LOOK_BYTES = 512
 _MOST_LOOKS = 2**18
 
@@ -93,7 +97,9 @@ def is_video(path: str | os.PathLike) -> bool:
 
 
 def _is_unknown(known: str) -> bool:
-    return known in _SHARED_EXTENSIONS or known not in _known_extensions()
+    if known in _SHARED_EXTENSIONS:
+        return True
+    return known not in _known_extensions() and not known.endswith(_BEFORE)
 
 
 @functools.cache

@@ -20,10 +20,11 @@ UPRIGHT = 1
 _MOST_BYTES = 1 << 20
 _EXIF = b"Exif\0\0"
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
-_XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
+_XMP_ORIENTATION = re.compile(rb"tiff:Orientation\s*(?:=\s*[\"']|>)\s*([1-8])")
 _PNG_FRAMES = frozenset([b"acTL", b"fcTL", b"fdAT"])
 _WEBP_METADATA = frozenset([b"EXIF", b"XMP ", b"ICCP"])
 _WEBP_FLAGS = 0b101100  # of its header, that say that there are such
+_WEBP_ALPHA, _WEBP_ANIMATION = 0b10000, 0b10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,9 @@ def bare(file: BinaryIO, *, animated: bool = False) -> BareFile:
         return _bare_tiff(file)
     if start[:4] == b"RIFF" and start[8:] == b"WEBP":
         return _bare_webp(file)
+    if start[:4] == b"8BPS":
+        # A picture of bits has 1 for black, which Pillow takes for white.
+        return BareFile(file=file, white_is_zero=_read(file, 24, 26) == b"\0\0")
     if start[4:8] in (b"ftyp", b"jP  "):
         return BareFile(file=edited_file.edited(file, list(_box_edits(file, 0, _size(file)))))
     return BareFile(file=file)
@@ -198,8 +202,10 @@ def _bare_webp(file: BinaryIO) -> BareFile:
     edits, exif, xmp = [], b"", b""
     for name, start, payload, end in _riff_chunks(file, length + 8):
         if name == b"VP8X":
-            flags = _read(file, payload, payload + 1)
-            edits.append(Edit(payload, payload + 1, bytes(flag & ~_WEBP_FLAGS for flag in flags)))
+            flags = int.from_bytes(_read(file, payload, payload + 1)) & ~_WEBP_FLAGS
+            if flags & _WEBP_ANIMATION:
+                flags |= _WEBP_ALPHA  # what no frame covers is transparent, whatever it says
+            edits.append(Edit(payload, payload + 1, bytes([flags])))
         elif name in _WEBP_METADATA:
             edits.append(Edit(start, end))
             length -= end - start

@@ -72,6 +72,16 @@ def over(image: PIL.Image.Image, background: tuple[int, int, int]) -> PIL.Image.
 
 def to_colors(image: PIL.Image.Image, *, white_is_zero: bool = False) -> PIL.Image.Image:
     """As `to_rgb`, but of a picture with transparency RGBA, its colors not multiplied by alpha."""
+    frame = _gif_frame(image)
+    colors = _to_colors(image, white_is_zero)
+    if frame is None:
+        return colors
+    screen = PIL.Image.new("RGBA", image.size)
+    screen.paste(colors.crop(frame), frame)
+    return screen
+
+
+def _to_colors(image: PIL.Image.Image, white_is_zero: bool) -> PIL.Image.Image:
     _require_known(image)
     key = image.info.get("transparency")
     if image.mode in _GRAY_MODES:
@@ -95,6 +105,14 @@ def to_colors(image: PIL.Image.Image, *, white_is_zero: bool = False) -> PIL.Ima
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
+def _gif_frame(image: PIL.Image.Image) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of the first frame of a GIF, if it does not fill the screen."""
+    if image.format != "GIF" or not image.tile:
+        return None
+    frame = image.tile[0].extents
+    return None if frame == (0, 0, *image.size) else frame
+
+
 def stored_labels(image: PIL.Image.Image) -> np.ndarray:
     """The numbers of a gray or palette picture exactly as its file holds them.
 
@@ -111,8 +129,12 @@ def stored_labels(image: PIL.Image.Image) -> np.ndarray:
         ValueError: samples that are not supported.
     """
     _require_known(image)
+    if _gif_frame(image) is not None:
+        raise ValueError("its frame does not fill the screen, and what is beside it has no label")
     if image.mode == "P":
         return np.asarray(image)
+    if image.format == "SGI" and _is_wide_sgi(image):
+        raise ValueError("SGI with 16 bits is not supported for labels; convert it to PNG")
     if image.format == "PPM":
         _take_unscaled(image)
     numbers_HW = stored_gray(image).numbers
@@ -126,6 +148,8 @@ def stored_gray(image: PIL.Image.Image) -> Gray:
     Raises:
         ValueError: samples that are not supported.
     """
+    if image.format in ("BMP", "DIB") and (gray := _gray_bmp(image)):
+        return gray
     bits, signed = _bits(image), _is_signed(image)
     values_HW = np.asarray(image)
     if image.mode == "F":
@@ -207,6 +231,34 @@ def _require_known_tiff(image: PIL.Image.Image) -> None:
     if not raw and image.mode in ("I", "F"):
         # What was unpacked is in the machine's order; Pillow would swap it as the file is swapped.
         _take_as(image, lambda rawmode: rawmode.replace("B", "N"))
+
+
+def _gray_bmp(image: PIL.Image.Image) -> Gray | None:
+    """Palette numbers of a BMP whose colors are gray; None if Pillow reads them right.
+
+    It takes such numbers for gray samples of 1 or 8 bits, however many bits they have.
+    """
+    (tile,) = image.tile
+    start = 14 if image.format == "BMP" else 0
+    image.fp.seek(start)
+    header = image.fp.read(16)
+    # The older header is shorter.
+    place = 10 if header[0] == 12 else 14
+    bits = int.from_bytes(header[place : place + 2], "little")
+    if tile.codec_name != "raw" or bits == (1 if image.mode == "1" else 8):
+        return None
+    _, stride, direction = tile.args
+    image.fp.seek(tile.offset)
+    data = image.fp.read(stride * image.height)
+    rawmode = "P" if bits == 8 else f"P;{bits}"
+    numbers = PIL.Image.frombytes("P", image.size, data, "raw", rawmode, stride, direction)
+    return Gray(np.asarray(numbers), 1 if image.mode == "1" else 255)
+
+
+def _is_wide_sgi(image: PIL.Image.Image) -> bool:
+    """Whether it has 16 bits, of which Pillow keeps the upper half."""
+    (tile,) = image.tile
+    return tile.codec_name == "SGI16" or (tile.codec_name == "sgi_rle" and tile.args[-1] == 2)
 
 
 def _take_as(image: PIL.Image.Image, change: Callable[[str], str]) -> None:

@@ -28,6 +28,9 @@ SIDECARS = {
     "numbers": np.arange(20, dtype="<i2").tobytes(),  # begins like a TGA, but ends too early
     "numbers.bin": np.arange(99, dtype="<i4").tobytes(),
     "a.png.partial": b"\x89PNG\r\n\x1a\n",
+    "a.jpg_original": b"P5 1 1 255 \0",  # what exiftool keeps
+    "a.pgm~": b"P5 1 1 255 \0",
+    "a.tif.ovr": b"P5 1 1 255 \0",  # a smaller copy, as maps have
     "nothing": b"",
 }
 
@@ -91,7 +94,7 @@ def test_what_pillow_reads_is_read_and_the_rest_counted(tmp_path, caplog):
         image_folders.list_images(tmp_path)
     (line,) = [record.message for record in caplog.records]
     assert line.startswith(f"{tmp_path}: passed over 7 without extension, 2 .txt, 1 .bin, 1 .eps,")
-    assert "1 .partial" in line and "1 .rgb" in line
+    assert "1 .partial" in line and line.endswith("1 .pdf, 3 others")
 
 
 def test_files_of_known_extensions_are_not_opened(tmp_path, monkeypatch):
@@ -122,6 +125,8 @@ VIDEOS = {
 NO_VIDEOS = {
     "heic": b"\0\0\0\x20ftypheic",
     "m4a": b"\0\0\0\x20ftypM4A ",
+    "b.m4a": b"\0\0\0\x20ftypisom",
+    "c.mka": b"\x1a\x45\xdf\xa3\x01",
     "wav": b"RIFF\0\1\0\0WAVEfmt ",
     "text": b"The wide world" + b"G" * 600,
 }

@@ -6,15 +6,13 @@ cleared, restored or half transparent is not what their standards say.
 
 import contextlib
 import functools
-import io
 import os
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
 
 import numpy as np
 import PIL.Image
 
-from lvm_jax import file_kinds, image_metadata, image_samples, images
+from lvm_jax import file_kinds, image_samples, images
 from lvm_jax.sentences import composition, gif_parts, png_parts
 
 _FORMATS = ("GIF", "PNG", "WEBP", "AVIF", "FLI")
@@ -68,7 +66,7 @@ def open_frames(
         if parts:
             made = composition.compose(path, image.size, parts, max_pixels, background)
         else:
-            made = _pillow_frames(_with_alpha(file, image), background)
+            made = _pillow_frames(image, background)
         return _upright(stack.pop_all(), made, picture.orientation)
 
 
@@ -93,16 +91,3 @@ def _pillow_frames(
         image.seek(number)
         image.load()
         yield lambda: np.asarray(image_samples.to_rgb(image, background))
-
-
-def _with_alpha(file: BinaryIO, image: PIL.Image.Image) -> PIL.Image.Image:
-    """An animated WebP that shows what no frame covers as transparent, whatever its header says."""
-    if image.format != "WEBP" or not image.is_animated:
-        return image
-    file.seek(0)
-    bare = image_metadata.bare(file).file
-    bare.seek(0)
-    data = bytearray(bare.read())
-    if data[12:16] == b"VP8X":
-        data[20] |= 0x10  # there is an alpha channel
-    return PIL.Image.open(io.BytesIO(data))

@@ -12,7 +12,7 @@ from animation_files import Frame, chunk, composed, gif, laid_over, png, webp
 from reading import BACKGROUND, read_all
 
 from lvm_jax import images
-from lvm_jax.sentences import frames
+from lvm_jax.sentences import frames, palette
 
 SIZE = 14, 10
 COLORS = np.random.default_rng(1).integers(0, 256, (256, 3), dtype=np.uint8)
@@ -82,6 +82,25 @@ def test_a_gif_is_as_large_as_its_screen_or_its_first_frame(tmp_path):
     ]
     found = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, large))
     require_shown(found, gif_expected((16, 12), large))
+
+
+@pytest.mark.parametrize("transparent", [None, 2])
+def test_a_still_of_an_animation_shows_its_first_frame(tmp_path, transparent):
+    pixels = np.arange(70, dtype=np.uint8).reshape(7, 10) % 4
+    first = Frame(pixels=pixels, left=4, top=2, transparent=transparent)
+    (tmp_path / "a.gif").write_bytes(gif(SIZE, COLORS, [first, first]))
+    (tmp_path / "one.gif").write_bytes(gif(SIZE, COLORS, [first]))
+    colors = np.concatenate([COLORS[pixels], np.full((7, 10, 1), 255)], -1).astype(np.uint8)
+    lossless = dataclasses.replace(first, pixels=colors)
+    for has_alpha in (False, True):
+        data = webp(SIZE, [lossless, lossless], has_alpha=has_alpha)
+        (tmp_path / f"{has_alpha}.webp").write_bytes(data)
+    for path in tmp_path.iterdir():
+        still = images.read_image(path, background=BACKGROUND)
+        np.testing.assert_array_equal(still, read_all(path)[0])
+        assert (still[0, 0] == BACKGROUND).all() and (still[2, 5] == COLORS[1]).all(), path
+    with pytest.raises(images.ImageError, match=r"one\.gif: its frame does not fill the screen"):
+        palette.read_labels(tmp_path / "one.gif", 4)
 
 
 def test_a_gif_frame_without_pixels_draws_nothing(tmp_path):

@@ -145,6 +145,12 @@ def test_orientation_in_xmp(name, read):
         np.testing.assert_array_equal(read(data), upright(stored(name)))
 
 
+@pytest.mark.parametrize("spelled", [b"='6'", b' = "6"', b">6<", b">\n 6 <"])
+def test_orientation_in_xmp_may_be_spelled_in_any_way(spelled, read):
+    data = XMP_CARRIERS["png"](b"<rdf:Description tiff:Orientation" + spelled)
+    np.testing.assert_array_equal(read(data), np.rot90(STORED, -1))
+
+
 def test_orientation_of_a_tiff(read):
     for orientation, upright in UPRIGHT.items():
         data = tiff_with(_0x112=(SHORT, [orientation]))
