@@ -23,6 +23,7 @@ ORDER = (
     "reading",
     "sheets",
     "trees",
+    "progress_bar",
     "distributed",
     "mesh",
     "partition",
@@ -34,7 +35,6 @@ ORDER = (
     "training",
     "generate",
     "evaluation",
-    "planning",
 )
 FORBIDDEN = ("ml_collections", "experiments", "tools", "torch", "transformers", "diffusers")
 

@@ -42,8 +42,9 @@ import time
 from typing import Any
 
 import cli
-import tqdm
 from absl import flags, logging
+
+from lvm_jax import progress_bar
 
 cli.define_config(required=False)
 TOKENIZER = flags.DEFINE_string(
@@ -115,7 +116,7 @@ def import_jsonl(files: list[str]) -> None:
     config = jsonl.ImportConfig(
         max_bad_lines=MAX_BAD_LINES.value, num_workers=NUM_WORKERS.value, **made_by
     )
-    with tqdm.tqdm(unit="B", unit_scale=True, desc="importing", dynamic_ncols=True) as bar:
+    with progress_bar.Bar(unit="B", unit_scale=True, desc="importing") as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -171,7 +172,7 @@ def read_all(corpus, config) -> None:
     from lvm_jax.data import read_all as reading
     from lvm_jax.data import rejects
 
-    with tqdm.tqdm(unit=" files", desc="reading", dynamic_ncols=True) as bar:
+    with progress_bar.Bar(unit=" files", desc="reading") as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -240,7 +241,7 @@ class _Bar:
 
     def __init__(self, tokens_per_image: int):
         self._tokens_per_image = tokens_per_image
-        self._bar: tqdm.tqdm | None = None
+        self._bar: progress_bar.Bar | None = None
         self._begun = time.monotonic()
 
     def __enter__(self) -> "_Bar":
@@ -256,10 +257,9 @@ class _Bar:
             return  # nothing to do, as the log says
         if self._bar is None:
             # What an earlier run did says nothing about the time left.
-            self._bar = tqdm.tqdm(
+            self._bar = progress_bar.Bar(
                 unit=" sentences",
                 desc="shards",
-                dynamic_ncols=True,
                 initial=progress.before,
                 total=progress.total,
             )

@@ -59,17 +59,15 @@ def analogies() -> None:
     values = cli.load_config()
     changes = {"images": changed} if (changed := picture_flags.changes()) else {}
     # Imported after the flags are known to be good: a typo should not wait for jax.
-    import tqdm
-
     import lvm_jax
-    from lvm_jax import configs
+    from lvm_jax import configs, progress_bar
     from lvm_jax.evaluation import analogy_job, wording
 
     experiment = cli.build_config(analogy_job.build_experiment, configs.merged(values, changes))
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     model = lvm_jax.load_model(MODEL.value)
     out = pathlib.Path(OUT.value)
-    with tqdm.tqdm(total=analogy_job.num_parts(experiment), unit="part") as bar:
+    with progress_bar.Bar(total=analogy_job.num_parts(experiment), unit="part") as bar:
 
         def progress(what: str) -> None:
             # Told what begins, which ends what began before.
@@ -99,10 +97,8 @@ def perplexity() -> None:
         (json_lines.paths(values, "input", where), json_lines.paths(values, "target", where))
         for where, values in json_lines.read(INPUT_FILE.value)
     ]
-    import tqdm
-
     import lvm_jax
-    from lvm_jax import images, reading
+    from lvm_jax import images, progress_bar, reading
     from lvm_jax.evaluation import perplexity as perplexity_lib
     from lvm_jax.generate import images as generate_images
     from lvm_jax.generate import prompts
@@ -112,7 +108,7 @@ def perplexity() -> None:
     generate_images.check_tokenizer(model, tokenizer)
     config = reading.settings(model.images, MODEL.value, picture_flags.changes())
     prompt_ids, target_ids = [], []
-    for inputs, targets in tqdm.tqdm(lines, unit="line", desc="tokenizing"):
+    for inputs, targets in progress_bar.Bar(lines, unit="line", desc="tokenizing"):
         pictures = [
             images.read_square(path, tokenizer.image_size, config) for path in (*inputs, *targets)
         ]
@@ -127,7 +123,7 @@ def perplexity() -> None:
             )
         )
         target_ids.append(ids[len(inputs) :].ravel())
-    with tqdm.tqdm(total=len(lines), unit="line", desc="scoring") as bar:
+    with progress_bar.Bar(total=len(lines), unit="line", desc="scoring") as bar:
         nll = perplexity_lib.target_nll_of_each(
             model,
             prompt_ids,

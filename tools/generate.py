@@ -64,11 +64,9 @@ def main(*more_images: str) -> None:
     _check(prompts)
 
     # Imported after the flags are known to be good: a typo should not wait for jax.
-    import tqdm
-
     import lvm_jax
     from lvm_jax import images as images_lib
-    from lvm_jax import reading
+    from lvm_jax import progress_bar, reading
     from lvm_jax.generate import images, language_model, sampling
 
     how = sampling.SamplingConfig(
@@ -80,7 +78,9 @@ def main(*more_images: str) -> None:
     read = lambda path: images_lib.read_square(path, tokenizer.image_size, config)
     pictures = [[read(path) for path in prompt.inputs] for prompt in prompts]
     model = lvm_jax.load_model(MODEL.value)
-    with tqdm.tqdm(total=len(prompts) * NUM_CANDIDATES.value, unit="answer", desc="drawing") as bar:
+    with progress_bar.Bar(
+        total=len(prompts) * NUM_CANDIDATES.value, unit="answer", desc="drawing"
+    ) as bar:
         answers = images.generate_many(
             model,
             tokenizer,

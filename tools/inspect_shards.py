@@ -17,8 +17,9 @@ import pathlib
 
 import cli
 import numpy as np
-import tqdm
 from absl import flags
+
+from lvm_jax import progress_bar
 
 VERIFY = flags.DEFINE_bool("verify", False, "Read every file and compare its checksum.")
 SAMPLE = flags.DEFINE_integer(
@@ -109,7 +110,7 @@ def print_codes(shards) -> None:
 def verify(shards) -> None:
     """Reads everything; ValueError names the files whose checksum is another."""
     total = sum(entry["bytes"] for entry in shards.manifest["shards"])
-    with tqdm.tqdm(total=total, unit="B", unit_scale=True, desc="verify") as bar:
+    with progress_bar.Bar(total=total, unit="B", unit_scale=True, desc="verify") as bar:
         shards.verify(bar.update)
     print(f"\nchecksums of {len(shards.manifest['shards'])} shards are right")
 
@@ -118,7 +119,7 @@ def export(shards) -> None:
     """Writes LVM's JSON lines to --export_jsonl."""
     from lvm_jax.data.jsonl import export_jsonl
 
-    with tqdm.tqdm(total=len(shards), unit=" sentences", desc="export") as bar:
+    with progress_bar.Bar(total=len(shards), unit=" sentences", desc="export") as bar:
         export_jsonl(shards, EXPORT.value, bar.update)
     print(f"\n{EXPORT.value}: {len(shards):,} lines")
 

@@ -1,6 +1,6 @@
-r"""Writes the real pictures that come inside the scikit-image wheel into folders.
+"""Writes the real pictures that come inside the scikit-image wheel into folders.
 
-    python tools/prepare_pictures.py --out runs/quickstart/pictures
+  python tools/prepare_pictures.py --out=runs/quickstart/pictures
 
 makes OUT/train/color, OUT/train/gray, OUT/held_out/color and OUT/held_out/gray. Whole pictures are
 held out, not crops, so that nothing of a held-out picture was ever seen in training. Drawings,
@@ -10,8 +10,9 @@ diagrams and silhouettes of the wheel are left out. Existing files are kept.
 import pathlib
 import shutil
 
+import cli
 import skimage
-from absl import app, flags
+from absl import flags
 
 OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
 
@@ -31,7 +32,7 @@ PICTURES = {
 }
 
 
-def main(_):
+def main() -> None:
     source = pathlib.Path(skimage.__file__).parent / "data"
     written = 0
     for folder, names in PICTURES.items():
@@ -46,4 +47,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main)
+    cli.run(main)

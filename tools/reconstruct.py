@@ -46,15 +46,13 @@ def main(*more_images: str) -> None:
     changes = picture_flags.changes()
 
     # Imported after the flags are known to be good: a typo should not wait for jax.
-    import tqdm
-
     import lvm_jax
-    from lvm_jax import configs, reading
+    from lvm_jax import configs, progress_bar, reading
     from lvm_jax.evaluation import reconstruction
 
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     config = reading.settings(tokenizer.images, TOKENIZER.value, changes)
-    with tqdm.tqdm(total=len(paths), unit=" images", desc="reconstructing") as bar:
+    with progress_bar.Bar(total=len(paths), unit=" images", desc="reconstructing") as bar:
         found = reconstruction.reconstruct(
             tokenizer,
             paths,

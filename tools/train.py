@@ -1,4 +1,4 @@
-"""Trains the transformer on shards; started again with the same workdir it resumes.
+r"""Trains the transformer on shards; started again with the same workdir it resumes.
 
   python tools/train.py --config=experiments/debug.py --workdir=runs/debug \
       --config.data.shards=DIR

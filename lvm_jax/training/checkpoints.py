@@ -212,18 +212,10 @@ def load_params(
             f"cannot read {workdir / FOLDER / str(step)}: {damage}; name another of "
             f"{sorted(saved)}, or restore it from a copy"
         )
-    manager = ocp.CheckpointManager(
-        workdir / FOLDER,
-        # What orbax would otherwise warn about is said outright: it saves and makes nothing here.
-        options=ocp.CheckpointManagerOptions(read_only=True, save_interval_steps=0, create=False),
-        item_handlers={
-            "state": ocp.PyTreeCheckpointHandler(),
-            "config": ocp.JsonCheckpointHandler(),
-            "totals": ocp.JsonCheckpointHandler(),
-        },
-    )
+    # Of the arrays alone: orbax's manager of whole checkpoints warns of what nobody reads here.
+    handler, folder = ocp.PyTreeCheckpointHandler(), workdir / FOLDER / str(step) / "state"
     try:
-        stored = manager.item_metadata(step)["state"].tree["params"]
+        stored = handler.metadata(folder).tree["params"]
         abstract = {
             "params": jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), stored
@@ -234,15 +226,15 @@ def load_params(
             restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract),
             partial_restore=True,
         )
-        restored = manager.restore(step, args=ocp.args.Composite(state=arguments))
+        restored = handler.restore(folder, args=arguments)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"cannot read {workdir / FOLDER / str(step)}: {first_line(error)}; it is damaged; "
             "name an earlier step or remove its folder"
         ) from error
     finally:
-        manager.close()
-    return restored["state"]["params"], config
+        handler.close()
+    return restored["params"], config
 
 
 def to_plain(tree: Any) -> dict[str, Any]:

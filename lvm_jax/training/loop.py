@@ -9,7 +9,6 @@ import dataclasses
 import math
 import pathlib
 import platform
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -188,9 +187,8 @@ class _Run:
                 # 1. Evaluate what `step` updates have made; 2. save it, if its loss was finite.
                 self._evaluate_and_save(step, state, resumed=step == start)
                 # 3. Take the batch: a function of the step, so a resumed run takes the same one.
-                waiting = time.monotonic()
-                batch = next(source)
-                self.speed.waited(time.monotonic() - waiting)
+                with self.speed.waiting():
+                    batch = next(source)
                 # 4. Step. The old state is donated; nothing may read it from here on.
                 state, metrics = self.train_step(state, batch)
                 # 5. Log the step before, so that the device never waits for the host.

@@ -11,15 +11,13 @@ import io
 import json
 import os
 import pathlib
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tqdm
 from absl import logging
 
-from lvm_jax import atomic
+from lvm_jax import atomic, progress_bar
 
 FILE = "metrics.jsonl"
 
@@ -202,14 +200,11 @@ class Progress:
             active: False shows nothing.
         """
         self._unit = unit
-        self._bar = tqdm.tqdm(
+        self._bar = progress_bar.Bar(
             total=num_steps,
             initial=start_step,
             unit="step",
             desc="compiling",
-            dynamic_ncols=True,
-            # A log file gets a line now and then instead of a moving bar.
-            mininterval=0.2 if sys.stderr.isatty() else 10.0,
             disable=not active,
         )
 

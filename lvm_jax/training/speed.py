@@ -32,14 +32,19 @@ class Speed:
 
     def __init__(self, work: Work):
         self._work = work
-        self._start = self._last = time.monotonic()
+        self._last = time.monotonic()
         self._first = True
         self._seconds = self._waited = self._recent = 0.0
         self._steps = 0
 
-    def waited(self, seconds: float) -> None:
-        """Of the current step, for its batch."""
-        self._waited += seconds
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """The block takes a step's batch; the first one is where the first step begins."""
+        before = time.monotonic()
+        if self._first:
+            self._last = before
+        yield
+        self._waited += time.monotonic() - before
 
     def step_done(self) -> float | None:
         """Counts a step; for the first one its seconds, which include compilation."""
@@ -48,7 +53,7 @@ class Speed:
         if self._first:
             self._first = False
             self._waited = 0.0
-            return now - self._start
+            return now - before
         self._steps += 1
         self._seconds += now - before
         self._recent = 0.9 * self._recent + 0.1 * (now - before) if self._recent else now - before

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -94,6 +95,21 @@ def test_a_command_line_that_cannot_be_obeyed_is_refused(command, message, tmp_p
     assert refused.returncode == 2, refused.stderr
     assert message in refused.stderr and len(refused.stderr.splitlines()) == 1
     assert sorted(ROOT.iterdir()) == before, "nothing was made, such as a folder called gs:"
+
+
+TOOLS = sorted(
+    path.name for path in ROOT.glob("tools/*.py") if "    cli.run(main" in path.read_text()
+)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_help_shows_commands_as_they_are_typed(tool):
+    shown = run(f"{tool} --help")
+    assert shown.returncode == 0, shown.stderr
+    about, flags = shown.stdout.split("\nflags:\n")
+    assert f"python tools/{tool}" in about and "--v=1" in flags
+    # The line of a command that goes on ends with a backslash; one in no raw text joins two.
+    assert not re.search(r"\S {3,}--", about.replace("--help", "")), about
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def test_restores_on_other_topologies(saved):
 def test_params_alone_on_one_device(saved, caplog):
     workdir, _, state = saved
     params, config = checkpoints.load_params(workdir)
-    assert "totals" not in caplog.text  # orbax warns of what nobody told it how to read
+    assert not caplog.records, "what orbax finds odd about reading alone looks like an error"
     assert config == CONFIG
     assert [*trees.flatten(params)] == ["dense/kernel"]
     assert isinstance(params["dense"]["kernel"], np.ndarray)

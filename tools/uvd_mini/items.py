@@ -5,13 +5,12 @@ import functools
 import multiprocessing
 import os
 import pathlib
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import tqdm
 from absl import logging
 
+from lvm_jax import progress_bar
 from lvm_jax.data import worker_processes
 
 
@@ -70,9 +69,8 @@ def run(
 
 
 def progress(name: str, work: Iterable[Any], unit: str = "item", **options) -> Iterable[Any]:
-    """A bar over the pieces of work; rare lines where the output is a file."""
-    seconds = 0.2 if sys.stderr.isatty() else 10
-    return tqdm.tqdm(work, desc=name, unit=unit, mininterval=seconds, **options)
+    """A bar over the pieces of work."""
+    return progress_bar.Bar(work, desc=name, unit=unit, **options)
 
 
 def _run_in_processes(call: Callable, left: Sequence[Any], workers: int, bar: Callable) -> list:

@@ -1,0 +1,39 @@
+"""A progress bar for terminals and for log files."""
+
+import sys
+import time
+from typing import Any
+
+import tqdm
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Bar(tqdm.tqdm):
+    """tqdm's bar on stderr; where that is no terminal, a whole line now and then.
+
+    A moving bar is one endless line of a log file, which no two messages can share. There, what has
+    been done is written at most every ten seconds and in the end, and never twice.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any):
+        """Takes what `tqdm.tqdm` takes."""
+        self._moves = sys.stderr.isatty()
+        self._written = (options.get("initial", 0), time.monotonic())
+        super().__init__(*arguments, dynamic_ncols=True, leave=self._moves, **options)
+
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Draws the bar; as `leave` is off for a log file, an empty `msg` is its end."""
+        if self._moves:
+            return super().display(msg, pos)
+        done, seconds = self._written
+        due = msg == "" or time.monotonic() - seconds >= _SECONDS_BETWEEN_LINES
+        if due and self.n != done:
+            self._written = (self.n, time.monotonic())
+            print(self, file=self.fp, flush=True)
+        return False
+
+    def clear(self, *arguments: Any, **options: Any) -> None:
+        """Makes room for a log line, for which a log file has room."""
+        if self._moves:
+            super().clear(*arguments, **options)
