@@ -30,7 +30,9 @@ OPENMUSE = VQGANConfig(
 )
 
 
-def write_shards(directory: pathlib.Path, seed: int = 0, num_sentences: int = 40) -> str:
+def write_shards(
+    directory: pathlib.Path, seed: int = 0, num_sentences: int = 40, tokenizer: str = "toy"
+) -> str:
     """Sentences of one to three images of random codes.
 
     Four ids to an image, in the vocabulary of the "debug" transformer; returns the directory.
@@ -42,7 +44,7 @@ def write_shards(directory: pathlib.Path, seed: int = 0, num_sentences: int = 40
         build_key=f"toy {seed}",
         vocabulary=vocabulary,
         tokens_per_image=4,
-        tokenizer_fingerprint="toy",
+        tokenizer_fingerprint=tokenizer,
     )
     sentences = []
     for index in range(num_sentences):

@@ -273,10 +273,15 @@ def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -
         )
     except FileNotFoundError:
         raise ValueError(
-            f"no tokenizer in {directory}: {config_file} is missing; give a directory written by "
-            "train_tokenizer or convert_tokenizer"
+            f"no tokenizer in {directory}: {config_file} is missing; "
+            + _where_a_tokenizer_is(pathlib.Path(directory))
         ) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except KeyError as error:
+        raise ValueError(
+            f"{config_file} is not a tokenizer's configuration, {error} is missing; "
+            + _where_a_tokenizer_is(pathlib.Path(directory))
+        ) from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
         raise ValueError(f"{config_file} is not a tokenizer's configuration: {error!r}") from error
     if version != FORMAT_VERSION:
         raise ValueError(
@@ -293,3 +298,11 @@ def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -
             f"{tokenizer.fingerprint[:12]}, not {str(stored)[:12]}; write the tokenizer again"
         )
     return tokenizer
+
+
+def _where_a_tokenizer_is(directory: pathlib.Path) -> str:
+    """The remedy for a directory without one; a training's own keeps it one folder further."""
+    inner = directory / "tokenizer"
+    if (inner / CONFIG_FILE).is_file():
+        return f"the tokenizer of this training is in {inner}"
+    return "give a directory written by train_tokenizer or convert_tokenizer"

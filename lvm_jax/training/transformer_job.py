@@ -129,6 +129,8 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
     )
     source = _open_data(experiment.data, experiment, "data")
     held_out = _open_held_out(experiment)
+    if held_out is not None:
+        _require_one_tokenizer(source, held_out)
     experiment = _resolve(experiment, source)
     epochs = source.epochs(experiment.loop.num_steps)
     repeats.warn_if_unwatched(
@@ -185,6 +187,18 @@ def _open_held_out(experiment: TransformerExperiment) -> Pipeline | None:
     if experiment.eval_data is None:
         return None
     return _open_data(experiment.eval_data, experiment, "eval_data")
+
+
+def _require_one_tokenizer(source: Pipeline, held_out: Pipeline) -> None:
+    """The same ids of two tokenizers are other pictures: a loss on them would mean nothing."""
+    one, other = source.tokenizer_fingerprint, held_out.tokenizer_fingerprint
+    # Imported lines may not say whose ids they are.
+    if one and other and one != other:
+        raise ValueError(
+            f"config.eval_data: the shards in {held_out.parts[0].shards.directory} are of "
+            f"tokenizer {other[:16]}, those of config.data are of {one[:16]}; build both with one "
+            "tokenizer"
+        )
 
 
 def _resolve(experiment: TransformerExperiment, source: Pipeline) -> TransformerExperiment:

@@ -1,6 +1,7 @@
 """The tokenizer as others use it: batch invariance, the directory, and what it refuses."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -175,6 +176,18 @@ def test_an_altered_configuration_is_refused(directory, change, message):
     file.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=message):
         codec.load_tokenizer(directory)
+
+
+@pytest.mark.parametrize("files", [{"config.json": '{"kind": "tokenizer"}'}, {}])
+def test_the_folder_around_a_tokenizer_names_it(directory, tmp_path, files):
+    (tmp_path / "run").mkdir()
+    for name, text in files.items():
+        (tmp_path / "run" / name).write_text(text)
+    with pytest.raises(ValueError, match="missing; give a directory written by train_tokenizer"):
+        codec.load_tokenizer(tmp_path / "run")
+    shutil.copytree(directory, tmp_path / "run" / "tokenizer")
+    with pytest.raises(ValueError, match=r"the tokenizer of this training is in .*run/tokenizer$"):
+        codec.load_tokenizer(tmp_path / "run")
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path, params):

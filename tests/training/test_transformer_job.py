@@ -117,6 +117,21 @@ def test_what_does_not_fit_is_refused_before_training(shards, tmp_path, changes,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("tokenizer, refused", [("another", True), ("toy", False), ("", False)])
+def test_held_out_ids_of_another_tokenizer_are_refused(
+    shards, tmp_path, write_toy_shards, tokenizer, refused
+):
+    held_out = write_toy_shards(tmp_path / "held_out", seed=1, tokenizer=tokenizer)
+    experiment = make_experiment(shards, eval_data={"shards": held_out, "context": 16})
+    if refused:
+        message = r"config\.eval_data: .*held_out are of tokenizer another, .* are of toy; build"
+        with pytest.raises(ValueError, match=message):
+            transformer_job.train(experiment, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    else:
+        assert transformer_job.train(experiment, tmp_path / "run") is not None
+
+
 def test_other_data_and_other_models_are_refused(finished, shards, tmp_path, write_toy_shards):
     others = {
         r"model\.norm_eps was 1e-06 and is 1e-05": {"model": {"norm_eps": 1e-5}},
