@@ -60,9 +60,6 @@ def bare(file: BinaryIO, *, animated: bool = False) -> BareFile:
         return _bare_tiff(file)
     if start[:4] == b"RIFF" and start[8:] == b"WEBP":
         return _bare_webp(file)
-    if start[:4] == b"8BPS":
-        # A picture of bits has 1 for black, which Pillow takes for white.
-        return BareFile(file=file, white_is_zero=_read(file, 24, 26) == b"\0\0")
     if start[4:8] in (b"ftyp", b"jP  "):
         return BareFile(file=edited_file.edited(file, list(_box_edits(file, 0, _size(file)))))
     return BareFile(file=file)

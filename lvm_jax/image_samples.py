@@ -17,6 +17,8 @@ _GRAY_MODES = ("1", "L", "F", *_LONG_MODES)
 NUMBER_MODES = ("1", "L", "P", *_LONG_MODES)
 # Formats whose readers start other programs, or leave out how the numbers are scaled.
 REFUSED_FORMATS = ("EPS", "FITS", "WMF")
+# Formats whose pictures of bits have 1 for black, which Pillow takes for white.
+_ONE_IS_BLACK = ("PSD", "XBM")
 _START_OF_CODE = b"\xff\x4f\xff\x51"  # of JPEG 2000
 # TIFF's tags and values.
 _BITS, _PHOTOMETRIC, _PLANES, _INKS, _EXTRA, _FORMAT = 258, 262, 284, 332, 338, 339
@@ -83,6 +85,8 @@ def to_colors(image: PIL.Image.Image, *, white_is_zero: bool = False) -> PIL.Ima
 
 def _to_colors(image: PIL.Image.Image, white_is_zero: bool) -> PIL.Image.Image:
     _require_known(image)
+    if image.mode == "1" and image.format in _ONE_IS_BLACK:
+        white_is_zero = True
     key = image.info.get("transparency")
     if image.mode in _GRAY_MODES:
         if white_is_zero and _is_signed(image):

@@ -415,10 +415,16 @@ def test_a_bmp_of_two_colors_that_ends_early_is_refused(read):
         read(data[:-4])  # three bytes fill the last row up
 
 
-def test_bits_of_a_psd_are_one_for_black(read, labels):
+@pytest.mark.parametrize("image_format", ["PSD", "XBM"])
+def test_formats_in_which_a_bit_is_black(image_format, read, labels):
     numbers = np.arange(40).reshape(5, 8) % 3 % 2
-    head = b"8BPS" + struct.pack(">H6xHLLHH", 1, 1, 5, 8, 1, 0) + bytes(14)
-    data = head + b"".join(packed(numbers, 1))
+    if image_format == "PSD":
+        head = b"8BPS" + struct.pack(">H6xHLLHH", 1, 1, 5, 8, 1, 0) + bytes(14)
+        data = head + b"".join(packed(numbers, 1))
+    else:
+        rows = b", ".join(b"0x%02x" % row[0] for row in packed(numbers[:, ::-1], 1))
+        head = b"#define a_width 8\n#define a_height 5\nstatic char a_bits[] = {\n"
+        data = head + rows + b"};\n"
     np.testing.assert_array_equal(read(data), shown(numbers, 1, white_is_zero=True))
     np.testing.assert_array_equal(labels(data), numbers)
 
