@@ -22,7 +22,7 @@ class BoxPairs(CocoPairs):
     kind: Literal["boxes"] = "boxes"
 
     def _part(self, entry: Mapping[str, Any], shape: tuple[int, int]) -> tuple[Any, str]:
-        if entry.get("iscrowd") or entry.get("bbox") is None:
+        if entry.get("iscrowd") or entry.get("bbox") in (None, []):
             return None, ""
         box = entry["bbox"]
         if not _are_numbers(box) or len(box) != 4 or min(box[2:]) < 0:
@@ -168,7 +168,7 @@ class SegmentationPairs(CocoPairs):
                 raise self._bad(entry, error) from error
             return (None if reason else segment), reason
         if not isinstance(segment, list) or not all(
-            _are_numbers(polygon) and len(polygon) >= 6 and len(polygon) % 2 == 0
+            _are_numbers(polygon) and len(polygon) % 2 == 0 and len(polygon) not in (2, 4)
             for polygon in segment
         ):
             raise self._bad(

@@ -14,6 +14,7 @@ from lvm_jax.sentences import coco_masks, drawings, raster
 
 OUTSIDE = "outside of their image"
 NO_AREA = "without area"
+EMPTY = "empty"
 _SIDE = 256
 # Pixels per side of the part of a polygon's box that lies in the picture; what shows in none of
 # them would hardly do so in an image of that size.
@@ -59,11 +60,13 @@ def mask(code: Mapping[str, Any], shape: tuple[int, int]) -> str:
     Raises:
         ValueError: no such code, or one of another shape.
     """
-    return "" if coco_masks.decode(code, shape).any() else "empty"
+    return "" if coco_masks.decode(code, shape).any() else EMPTY
 
 
 def polygon(values: Sequence[float], shape: tuple[int, int]) -> str:
-    """Of the inside of a polygon [x, y, x, y, ...]."""
+    """Of the inside of a polygon [x, y, x, y, ...]; some files have one without corners."""
+    if not values:
+        return EMPTY
     xs, ys = values[::2], values[1::2]
     left, right = max(min(xs), 0), min(max(xs), shape[1])
     top, bottom = max(min(ys), 0), min(max(ys), shape[0])

@@ -151,6 +151,17 @@ def test_a_good_polygon_stays_without_the_others(tmp_path, caplog):
     assert "1 in part, 1 outside of their image" in caplog.text
 
 
+def test_a_polygon_without_corners_is_none(tmp_path, caplog):
+    """Files of boxes have [[]] for segments, and those of segments [] for boxes."""
+    write(tmp_path / "img")
+    entries = [{"segmentation": [[]], "bbox": []}, {"segmentation": [GOOD, []], "bbox": [9] * 4}]
+    (item,) = make("segmentation", tmp_path, entries).items
+    assert json.loads(item.shapes) == [[1, [GOOD]]]
+    assert "left out: 1 empty, 1 in part; the first are of annotations 0, 1" in caplog.text
+    (item,) = make("boxes", tmp_path, entries).items
+    assert json.loads(item.shapes) == [[1, 9, 9, 9, 9]]
+
+
 def test_nothing_to_draw_at_all_is_refused(tmp_path):
     write(tmp_path / "img")
     with pytest.raises(ValueError, match=r"has no boxes for any of the 1 images chosen; check"):
