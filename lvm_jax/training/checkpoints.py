@@ -24,6 +24,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 
 from lvm_jax.training import checksums, recovery
+from lvm_jax.training.background_writes import Watch
 from lvm_jax.training.workdir import FOLDER, is_gone, read_config, steps
 
 _UNFINISHED = ocp.path.atomicity_types.TMP_DIR_SUFFIX
@@ -52,6 +53,7 @@ class Checkpoints:
         self.folder = pathlib.Path(workdir).absolute() / FOLDER
         self._config = json.loads(json.dumps(config))
         self._writing: int | None = None
+        self._watch = Watch()
         if jax.process_index() == 0:
             _remove_unfinished(self.folder)
         self._manager = ocp.CheckpointManager(
@@ -65,6 +67,11 @@ class Checkpoints:
                     create_directories_asynchronously=False,
                     post_finalization_callback=self._note_checksums,
                 ),
+            ),
+            handler_registry=self._watch.handlers(
+                state=ocp.StandardCheckpointHandler,
+                config=ocp.JsonCheckpointHandler,
+                totals=ocp.JsonCheckpointHandler,
             ),
         )
 
@@ -106,13 +113,18 @@ class Checkpoints:
 
         self._explain_failure(step, state, start)
 
+    def check(self, step: int, state: Any) -> None:
+        """Raises as `save` does when a write has failed in the background; waits for nothing."""
+        if self._watch.failure is not None:
+            self.wait(step, state)
+
     def wait(self, step: int, state: Any) -> None:
         """Returns when everything is on disk; raises as `save` does."""
         self._explain_failure(step, state, self._finish_previous)
 
     def _finish_previous(self) -> None:
         try:
-            self._manager.wait_until_finished()
+            self._watch.wait(self._manager.wait_until_finished)
         finally:
             written, self._writing = self._writing, None
         if written is not None and jax.process_index() == 0:
@@ -176,7 +188,9 @@ class Checkpoints:
             if self._writing is not None:
                 self._explain_failure(self._writing, {}, self._finish_previous)
         finally:
-            self._manager.close()
+            # With a write that failed it would wait for other processes, which are about to end.
+            if self._watch.failure is None or jax.process_count() == 1:
+                self._manager.close()
 
 
 def load_params(

@@ -221,6 +221,7 @@ class _Run:
         return step, state
 
     def _evaluate_and_save(self, step: int, state: State, resumed: bool) -> None:
+        self.checkpoints.check(step, state)
         signal = self.stop.requested(step)
         evaluate, save = (
             every > 0 and step % every == 0 and step > 0

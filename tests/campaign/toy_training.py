@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Collection, Sequence
 
@@ -88,6 +89,7 @@ class ToyTraining:
         self.kind, self.processes, self.num_workers = kind, processes, 0
         self.folder, self.workdir = folder, folder / "run"
         self._config, self._starts = root / f"{kind}.py", 0
+        self._copying: list[threading.Thread] = []
         folder.mkdir(parents=True)
 
     def twin(self) -> "ToyTraining":
@@ -117,10 +119,15 @@ class ToyTraining:
             command += [f"{section}.coordinator_address=127.0.0.1:{port}"]
             command += [f"{section}.process_id={process}", f"{section}.timeout={JOIN_SECONDS}"]
 
-        with open(self.log(process), "wb") as log:
-            started = subprocess.Popen(
-                command, cwd=ROOT, stdout=log, stderr=log, env=self._environment()
-            )
+        # Not into a file: it would count as one that must not grow.
+        started = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self._environment(),
+        )
+        self._keep(started, self.log(process))
         if limit is not None and process == 0:
             resource.prlimit(started.pid, resource.RLIMIT_FSIZE, (limit, limit))
         return started
@@ -132,6 +139,19 @@ class ToyTraining:
         environment.pop("XLA_FLAGS", None)
         environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
         return {**environment, MARK: str(self.folder)}
+
+    def _keep(self, started: subprocess.Popen, log: pathlib.Path) -> None:
+        """Copies what a process writes, until nobody can write any more."""
+
+        def copy() -> None:
+            with started.stdout, log.open("wb") as file:
+                while text := started.stdout.read1():
+                    file.write(text)
+                    file.flush()
+
+        self._copying = [thread for thread in self._copying if thread.is_alive()]
+        self._copying.append(threading.Thread(target=copy, daemon=True))
+        self._copying[-1].start()
 
     def children(self, running: Sequence[subprocess.Popen]) -> list[int]:
         """Ids of the processes that the processes of a run have started, in the order of age."""
@@ -151,7 +171,9 @@ class ToyTraining:
         return self.folder / f"start{self._starts}-process{process}.log"
 
     def last_line(self, process: int) -> str:
-        """The last line that a process of the last start wrote."""
+        """The last line that a process of the last start wrote, which has ended."""
+        for thread in self._copying:
+            thread.join(5)
         text = self.log(process).read_bytes().decode(errors="replace").replace("\r", "\n")
         return ([""] + [line for line in text.splitlines() if line.strip()])[-1].strip()
 
