@@ -319,6 +319,7 @@ def _steps_at_once(config: DataConfig, batch_size: int) -> tuple[int, int]:
 
 def _start_worker(_number: int, _num_workers: int) -> None:
     worker_processes.end_with_parent()
+    worker_processes.leave_signals_to_parent()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 
 
@@ -21,3 +22,13 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True, name="end_with_parent").start()
+
+
+def leave_signals_to_parent() -> None:
+    """Ignores Ctrl-C and SIGTERM, which a terminal or a cluster sends to all processes at once.
+
+    For a worker that its parent ends: the parent may want it a little longer, to reach a step after
+    which it saves.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -10,7 +10,7 @@ import time
 import pytest
 
 CHILD = """
-import sys, time
+import sys
 from lvm_jax.data.config import DataConfig
 from lvm_jax.data.pipeline import Pipeline
 
@@ -19,7 +19,11 @@ if __name__ == "__main__":
     batches = Pipeline(config, seed=0, global_batch=8).iterate()
     next(batches)
     print("reading", flush=True)
-    time.sleep(600)
+    sys.stdin.readline()
+    for _ in range(200):
+        next(batches)
+    batches.close()
+    print("done", flush=True)
 """
 
 
@@ -44,13 +48,35 @@ def wait_until(happened, seconds=60):
         time.sleep(0.05)
 
 
-@pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="looks into /proc")
-def test_a_killed_reader_leaves_no_process_and_no_shared_memory(write_toy_shards, tmp_path):
+LINUX = pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="looks into /proc")
+
+
+@pytest.fixture
+def reader(write_toy_shards, tmp_path):
+    """A process that has read a batch that others made, and reads more when told to."""
     script = tmp_path / "read.py"
     script.write_text(CHILD)
-    shards = write_toy_shards(tmp_path / "shards")
-    reader = subprocess.Popen([sys.executable, str(script), shards], stdout=subprocess.PIPE)
-    assert reader.stdout.readline() == b"reading\n"
+    command = [sys.executable, str(script), write_toy_shards(tmp_path / "shards")]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    reader = subprocess.Popen(command, text=True, **pipes)
+    assert reader.stdout.readline() == "reading\n"
+    yield reader
+    reader.kill()
+    reader.wait()
+
+
+@LINUX
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_leave_it_to_their_parent_what_a_signal_means(reader, number):
+    wait_until(lambda: len(children_of(reader.pid)) >= 3)  # two workers, who tracks their memory
+    for pid in children_of(reader.pid):
+        os.kill(pid, number)
+    said, complaints = reader.communicate("go on\n", timeout=100)
+    assert said == "done\n" and complaints == "" and reader.returncode == 0
+
+
+@LINUX
+def test_a_killed_reader_leaves_no_process_and_no_shared_memory(reader):
     wait_until(lambda: shared_memory_of(children_of(reader.pid)))
     workers = children_of(reader.pid)
     shared = shared_memory_of(workers)
