@@ -10,8 +10,11 @@ import difflib
 import importlib.util
 import json
 import logging as python_logging
+import os
 import pathlib
 import re
+import select
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -319,9 +322,24 @@ def _help(arguments: Sequence[str]) -> str:
 def _run_main(main: Callable[..., None], arguments: list[str]) -> None:
     _log_plainly()
     try:
-        main(*arguments)
+        try:
+            main(*arguments)
+        finally:
+            sys.stdout.flush()
     except EXPLAINED as error:
+        if isinstance(error, BrokenPipeError):
+            _end_if_nobody_reads()
         fail(*explanation(error))
+
+
+def _end_if_nobody_reads() -> None:
+    """Ends the program as SIGPIPE would when what reads its output, such as `head`, has left."""
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    if any(event & select.POLLERR for _, event in output.poll(0)):
+        # What is still to be written goes nowhere, or the interpreter would complain in the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 EXPLAINED = (ValueError, RuntimeError, OSError, MemoryError, KeyboardInterrupt)

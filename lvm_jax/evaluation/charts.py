@@ -112,6 +112,7 @@ def line_chart(chart: Chart) -> str:
             for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
                 which(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set(xlabel="step", ylabel=chart.unit)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y", linewidth=0.6)
         if len(chart.curves) + len(chart.levels) > 1:
             axes.legend(frameon=False, fontsize=9)

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 
@@ -131,6 +132,16 @@ def test_print_config_prints_the_whole_config_and_runs_nothing(command, section)
         experiment = transformer_job.build_experiment(values)
         assert configs.to_dict(experiment) == values, "defaults are filled in"
         assert values["mesh"] == {"data": -1, "fsdp": 16, "tensor": 1}
+
+
+@pytest.mark.parametrize("unread", ["print('x')", "print('x' * 10**6)", "print('x'); sys.exit(0)"])
+def test_a_reader_that_leaves_is_no_error(unread):
+    program = f"import cli, sys\ndef main():\n    {unread}\ncli.run(main)"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/tools:{ROOT}"}
+    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+    tool = subprocess.Popen([sys.executable, "-c", program], env=environment, **pipes)
+    tool.stdout.close()
+    assert tool.stderr.read() == b"" and tool.wait() == 128 + signal.SIGPIPE
 
 
 PROGRAM = """
