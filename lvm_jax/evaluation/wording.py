@@ -130,8 +130,9 @@ def held_out(found: Losses) -> str:
     )
     if found.memorised:
         return (
-            f"Memorised: {text} It is {limits}, so the model knows its training rows by heart. "
-            "More pictures, more squares of them or fewer steps help; longer training does not."
+            f"Memorised: {text} It is {limits}: what was learned holds for the training pictures "
+            "more than for others. More pictures, more squares of them or fewer steps help; longer "
+            "training does not."
         )
     return f"{text} Memorised would be {limits}."
 
