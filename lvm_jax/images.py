@@ -180,7 +180,8 @@ def opened(
     except FileNotFoundError as error:
         raise ImageError(f"{what} {os.fspath(path)} does not exist") from error
     except PIL.UnidentifiedImageError as error:
-        reason = f"not an image that is supported ({facts})" if facts else "not an image"
+        others = f"that is supported ({facts})" if facts else "of a kind that is supported"
+        reason = f"not an image {others}"
         raise _unreadable(what, path, reason) from error
     # The boundary of the libraries that decode files: damaged ones make them raise almost anything,
     # down to MemoryError for sizes that are nonsense.

@@ -47,7 +47,7 @@ def main(*more_images: str) -> None:
 
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import lvm_jax
-    from lvm_jax import configs, progress_bar, reading
+    from lvm_jax import configs, file_names, progress_bar, reading
     from lvm_jax.evaluation import reconstruction
 
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
@@ -72,7 +72,7 @@ def main(*more_images: str) -> None:
     numbers = out.with_suffix(".json")
     atomic.write_json(numbers, report, indent=1)
     for row in report["images"][: SHOW.value]:
-        print(f"{_spell(row)}  {row['path']}")
+        print(f"{_spell(row)}  {file_names.shown(row['path'])}")
     codebook = report["codebook"]
     print(
         f"{_spell(report['mean'])}  mean of {len(paths)} images; {codebook['usage']:.1%} of "

@@ -444,6 +444,9 @@ def test_formats_that_are_not_supported_are_refused_by_name(read):
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
     with pytest.raises(images.ImageError, match="EPS files are not supported"):
         read(eps)
+    psd_of_16_bits = b"8BPS" + struct.pack(">H6xHLLHH", 1, 1, 1, 1, 16, 1) + bytes(16)
+    with pytest.raises(images.ImageError, match="not an image of a kind that is supported; remove"):
+        read(psd_of_16_bits)
 
 
 def test_tags_of_pixels_with_wrong_types_are_refused_in_one_line(read):
