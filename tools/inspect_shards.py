@@ -41,6 +41,7 @@ def main(directory: str) -> None:
     from lvm_jax.data.shards import Shards
 
     shards = Shards(directory)
+    tokenizer = load_tokenizer(shards) if DECODE.value else None
     print_summary(shards)
     print_lengths(shards)
     print_codes(shards)
@@ -48,8 +49,17 @@ def main(directory: str) -> None:
         verify(shards)
     if EXPORT.value:
         export(shards)
-    if DECODE.value:
-        draw(shards)
+    if tokenizer is not None:
+        draw(shards, tokenizer)
+
+
+def load_tokenizer(shards):
+    """The tokenizer that --tokenizer names; ValueError if it is not that of the shards."""
+    from lvm_jax.tokenizer import codec
+
+    tokenizer = codec.load_tokenizer(TOKENIZER.value)
+    shards.require_tokenizer(tokenizer.fingerprint)
+    return tokenizer
 
 
 def print_summary(shards) -> None:
@@ -124,13 +134,10 @@ def export(shards) -> None:
     print(f"\n{EXPORT.value}: {len(shards):,} lines")
 
 
-def draw(shards) -> None:
+def draw(shards, tokenizer) -> None:
     """A picture with a few sentences of every source, one a row, what it is written under each."""
     from lvm_jax import file_names, images, sheets
-    from lvm_jax.tokenizer import codec
 
-    tokenizer = codec.load_tokenizer(TOKENIZER.value)
-    shards.require_tokenizer(tokenizer.fingerprint)
     rows, names = [], []
     for number, source in enumerate(shards.sources):
         found = np.flatnonzero(shards.source_ids == number)

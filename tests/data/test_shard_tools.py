@@ -292,7 +292,9 @@ def test_bad_input_to_build(built):
 def test_bad_input_to_inspect(built, tmp_path):
     fails(run("inspect_shards", built / "shards", "--decode=1"), "--decode needs --tokenizer")
     decode = (f"--tokenizer={built / 'another'}", "--decode=1", f"--out={tmp_path / 'x.png'}")
-    fails(run("inspect_shards", built / "shards", *decode), "was made by tokenizer", "not by")
+    refused = run("inspect_shards", built / "shards", *decode)
+    fails(refused, "was made by tokenizer", "not by")
+    assert refused.stdout == "", "before anything is counted"
     copy = shutil.copytree(built / "shards", tmp_path / "copy")
     shard = copy / "shard-00000.array_record"
     data = bytearray(shard.read_bytes())
