@@ -228,9 +228,10 @@ def _bare_tiff(file: BinaryIO) -> BareFile:
     file.seek(0)
     directory = tiff_directory.read(file)
     pixels, white_is_zero = tiff_directory.pixels_only(directory)
-    end = directory.start + len(pixels)
-    if end > _size(file):
+    size = _size(file)
+    if directory.end > size:
         raise ValueError("its directory is cut short")
+    end = min(directory.start + len(pixels), size)  # the place of a next one may be missing
     found = directory.orientation
     if found is None:
         found = orientation(None, directory.xmp(file, _MOST_BYTES))

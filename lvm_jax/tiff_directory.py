@@ -43,12 +43,14 @@ class Directory:
         order: "<" or ">".
         big: offsets have 64 bits.
         start: where it lies in the file.
+        end: where it says that its entries end; the place of the next directory follows.
         entries: by tag.
     """
 
     order: str
     big: bool
     start: int
+    end: int
     entries: dict[int, Entry]
 
     def number(self, tag: int) -> int | None:
@@ -108,6 +110,7 @@ def read(file: BinaryIO) -> Directory:
     (count,) = _unpack(order + ("Q" if big else "H"), file)
     if count >= 2**16:
         raise ValueError(f"its directory is said to have {count} entries")
+    end = file.tell() + count * (20 if big else 12)
     entries: dict[int, Entry] = {}
     for _ in range(count):
         try:
@@ -115,7 +118,7 @@ def read(file: BinaryIO) -> Directory:
         except struct.error:
             break
         entries.setdefault(entry.tag, entry)
-    return Directory(order, big, start, entries)
+    return Directory(order, big, start, end, entries)
 
 
 def pixels_only(directory: Directory) -> tuple[bytes, bool]:

@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import PIL.Image
 import pytest
-from picture_files import BYTE, LONG, RATIONAL, SHORT, chunk, packed, png, tiff
+from picture_files import BYTE, LONG, RATIONAL, SHORT, chunk, directory, packed, png, tiff
 
 from lvm_jax import images
 from lvm_jax.sentences import palette, spec
@@ -278,6 +278,20 @@ def test_one_bit_as_pillow_compresses_it(compression, big, tmp_path):
         expected = np.asarray(plain.convert("RGB"))
     assert (np.asarray(picture.convert("RGB")) == expected).all()
     np.testing.assert_array_equal(images.read_image(tmp_path / "x.tif"), expected)
+
+
+def test_a_tiff_that_ends_within_its_directory_is_refused(read):
+    """The last entry says that numbers are floats; behind it is only that no directory follows."""
+    numbers = (ramp(8) / 255).astype(np.float32)
+    strip = b"".join(packed(numbers, 32, "<"))
+    values = {256: 9, 257: 5, 258: 32, 259: 1, 262: 1, 273: 8, 277: 1, 278: 5, 279: len(strip)}
+    entries = directory({tag: (LONG, [value]) for tag, value in (values | {339: 3}).items()})
+    data = b"II*\0" + struct.pack("<L", 8 + len(strip)) + strip + entries
+    for kept in range(len(data) - 4, len(data) + 1):
+        np.testing.assert_array_equal(read(data[:kept]), shown(ramp(8), 8))
+    for kept in range(len(data) - len(entries), len(data) - 4):
+        with pytest.raises(images.ImageError):
+            read(data[:kept])
 
 
 def test_a_tiff_that_does_not_say_what_is_black_is_refused(read):
