@@ -7,6 +7,7 @@
   python tools/benchmark.py data --against=jsonl   # beside a plain reader of LVM's JSON lines
   python tools/benchmark.py plan --sentences=100000000   # rows for very many sentences
   python tools/benchmark.py images                 # JPEG files in, sentences of known ids in
+  python tools/benchmark.py checkpoints            # a save with and without checksums
   python tools/benchmark.py train --against=hf     # beside transformers' LlamaForCausalLM
   python tools/benchmark.py tokenize --tokenizer=openmuse_f16_8192 --batch=2 --against=torch
   python tools/benchmark.py train --preset=300m --batch=8 --context=4096 --json=train.json
@@ -35,6 +36,7 @@ SUITES = {
     "data": "repeats",
     "plan": "sentences records",
     "images": "warmup repeats",
+    "checkpoints": "megabytes warmup repeats",
 }
 RIVAL_SUITES = {"hf": ("train", "decode"), "torch": ("tokenize",), "jsonl": ("data",)}
 
@@ -69,6 +71,7 @@ SENTENCES = flags.DEFINE_integer("sentences", 10_000_000, "Sentences to plan (pl
 RECORDS = flags.DEFINE_bool(
     "records", False, "Write the sentences too and time the first batch (plan)."
 )
+MEGABYTES = flags.DEFINE_integer("megabytes", 600, "Size of the state (checkpoints).", 1)
 TOKENIZER = flags.DEFINE_string("tokenizer", "quickstart", "Tokenizer preset (tokenize).")
 
 
@@ -95,6 +98,7 @@ def main(suite: str) -> None:
         "data": _data,
         "plan": _plan,
         "images": _images,
+        "checkpoints": _checkpoints,
     }[suite]
     begun = time.time()
     rows = measure()
@@ -186,6 +190,12 @@ def _images() -> list[dict[str, Any]]:
     from benchmark_suites import images
 
     return images.run(warmup=WARMUP.value, repeats=REPEATS.value)
+
+
+def _checkpoints() -> list[dict[str, Any]]:
+    from benchmark_suites import checkpoints
+
+    return checkpoints.run(megabytes=MEGABYTES.value, warmup=WARMUP.value, repeats=REPEATS.value)
 
 
 def _machine() -> dict[str, Any]:

@@ -43,6 +43,15 @@ def test_the_input_side_is_measured(tmp_path):
     ]
 
 
+def test_a_save_is_measured_with_and_without_checksums(tmp_path):
+    flags = ("--megabytes=1", "--repeats=1", "--warmup=0", f"--json={tmp_path / 'out.json'}")
+    found = run("checkpoints", *flags)
+    assert found.returncode == 0, found.stderr
+    first, second, check = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert 0 < first["checksum_share"] < 1 and "checksum_share" not in second
+    assert check["seconds"] > 0
+
+
 @pytest.mark.parametrize(
     "flags, message",
     [
