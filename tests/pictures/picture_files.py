@@ -5,6 +5,7 @@ import zlib
 
 import numpy as np
 
+BLUE = (0, 0, 255)  # what transparent pictures are laid over
 BYTE, TEXT, SHORT, LONG, RATIONAL, FLOAT, DOUBLE = 1, 2, 3, 4, 5, 11, 12
 _CODES = {SHORT: "H", LONG: "L", FLOAT: "f", DOUBLE: "d"}
 
