@@ -3,6 +3,7 @@
 import json
 import pathlib
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -53,17 +54,27 @@ def require_equal(found: Result, expected: Result) -> None:
 def require_nothing_left(training: ToyTraining, before: set[str]) -> None:
     """No process that the training started, and no shared memory of processes that are gone.
 
+    Args:
+        training: nothing of it runs any more.
+        before: what `shared_memory` was before it began.
+
     Raises:
         DifferenceError: there still is something after a while.
     """
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        left = [f"process {text}" for text in _processes_of(training.folder)]
-        left += [f"shared memory {name}" for name in shared_memory() - before if not _is_used(name)]
-        if not left:
-            return
+    _require_none(lambda: _processes_of(training.folder), "processes", seconds=15)
+    # Whose it is cannot be seen. What waits in a queue of somebody else's loader goes sooner.
+    new = shared_memory() - before
+    _require_none(
+        lambda: [n for n in new & shared_memory() if not _is_used(n)], "shared memory", seconds=60
+    )
+
+
+def _require_none(find: Callable[[], list[str]], what: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while left := find():
+        if time.monotonic() > deadline:
+            raise DifferenceError(f"left behind: {what} {left[:3]}")
         time.sleep(0.2)
-    raise DifferenceError(f"left behind: {left[:3]}")
 
 
 def _processes_of(folder: pathlib.Path) -> list[str]:
