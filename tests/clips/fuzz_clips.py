@@ -7,14 +7,8 @@ read and how many refused, and stops with exit code 1 at the first that ends oth
 keeps; so does a crash of the process.
 """
 
-import argparse
-import faulthandler
 import pathlib
-import random
-import resource
 import sys
-import tempfile
-import time
 
 import numpy as np
 
@@ -28,10 +22,9 @@ from video_files import FILES, pictures, write_video
 
 from lvm_jax import images
 from lvm_jax.sentences import frames
+from tests import fuzzing
 
 MOST_PIXELS = 1 << 20
-MOST_SECONDS = 60
-MOST_BYTES = 8 << 30
 MOST_FRAMES = 200  # of a file that is read; a fault may make an index promise billions
 VIDEOS = {
     "mp4": ("libx264", "yuv420p"),
@@ -112,50 +105,5 @@ def outcome(path: pathlib.Path) -> str:
     return "read"
 
 
-def fuzz(extension: str, whole: list[bytes], rounds: int, seed: int, folder: pathlib.Path) -> None:
-    """Reads `rounds` altered files of a format; see the module."""
-    random_ = random.Random(f"{seed} {extension}")
-    counts, slowest = {"read": 0, "refused": 0}, 0.0
-    for number, data in enumerate(whole):
-        path = folder / f"whole_{number}.{extension}"
-        path.write_bytes(data)
-        assert outcome(path) == "read", f"{extension} {number} is not whole"
-        path.unlink()
-    for number in range(rounds):
-        # Counts are remembered by name, size and time.
-        path = folder / f"{number}.{extension}"
-        path.write_bytes(altered(random_.choice(whole), random_))
-        faulthandler.dump_traceback_later(MOST_SECONDS, exit=True, file=sys.__stderr__)
-        start = time.monotonic()
-        try:
-            counts[outcome(path)] += 1
-        except BaseException:
-            print(f"{extension}: round {number} of seed {seed} ended otherwise; kept as {path}")
-            raise
-        slowest = max(slowest, time.monotonic() - start)
-        path.unlink()
-    faulthandler.cancel_dump_traceback_later()
-    print(
-        f"{extension:5} {rounds} altered: {counts['read']} read, {counts['refused']} refused, 0 "
-        f"otherwise; slowest {slowest:.2f} s",
-        flush=True,
-    )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=100, help="altered files of each format")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--formats", nargs="*", help="only these extensions")
-    options = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
-    faulthandler.enable()
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="fuzz_clips."))
-    for extension, whole in valid_files(folder).items():
-        if not options.formats or extension in options.formats:
-            fuzz(extension, whole, options.rounds, options.seed, folder)
-    folder.rmdir()
-
-
 if __name__ == "__main__":
-    main()
+    fuzzing.main(__doc__, valid_files, outcome, altered)

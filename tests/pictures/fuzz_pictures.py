@@ -3,20 +3,14 @@
     python tests/pictures/fuzz_pictures.py --rounds=3000 --seed=0
 
 Rounds are altered files of each format. Prints how many were read and how many refused, and stops
-with exit code 1 at the first that ends otherwise, which it keeps. A crash of the process leaves
-the file that caused it behind as `current`, too.
+with exit code 1 at the first that ends otherwise, which it keeps; so does a crash of the process.
 """
 
-import argparse
-import faulthandler
 import io
 import pathlib
 import random
-import resource
 import struct
 import sys
-import tempfile
-import time
 import warnings
 import zlib
 
@@ -30,10 +24,9 @@ import picture_files as files
 
 from lvm_jax import images
 from lvm_jax.sentences import aspect, frames, palette
+from tests import fuzzing
 
 MOST_PIXELS = 1 << 20
-MOST_SECONDS = 60
-MOST_BYTES = 8 << 30
 ANIMATED = (".gif", ".png", ".webp", ".avif")
 NUMBERS = np.arange(16 * 12).reshape(12, 16)
 COLORS = np.stack([NUMBERS, NUMBERS[::-1], NUMBERS[:, ::-1]], -1).astype(np.uint8)
@@ -281,51 +274,12 @@ def outcome(path: pathlib.Path) -> str:
     return result
 
 
-def fuzz(kind: str, whole: list[bytes], rounds: int, seed: int, folder: pathlib.Path) -> None:
-    """Reads `rounds` altered files of a format; see the module."""
-    random_ = random.Random(f"{seed} {kind}")
-    path = folder / f"current.{kind.lower()}"
-    counts, slowest = {"read": 0, "refused": 0}, 0.0
-    for number, data in enumerate(whole):
-        path.write_bytes(data)
-        assert outcome(path) == "read", f"{kind} {number} is not whole"
-    for number in range(rounds):
-        path.write_bytes(altered(random_.choice(whole), random_))
-        faulthandler.dump_traceback_later(MOST_SECONDS, exit=True, file=sys.__stderr__)
-        start = time.monotonic()
-        try:
-            counts[outcome(path)] += 1
-        except BaseException:
-            print(f"{kind}: round {number} of seed {seed} ended otherwise; it is kept as {path}")
-            raise
-        slowest = max(slowest, time.monotonic() - start)
-    faulthandler.cancel_dump_traceback_later()
-    path.unlink()
-    print(
-        f"{kind:9} {rounds} altered: {counts['read']} read, {counts['refused']} refused, 0 "
-        f"otherwise; slowest {slowest:.2f} s",
-        flush=True,
-    )
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=300, help="altered files of each format")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--formats", nargs="*", help="only these")
-    options = parser.parse_args()
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, MOST_BYTES))
-    faulthandler.enable()
-
     def fail(message, *args):
         raise AssertionError(f"a warning: {message}")
 
     warnings.showwarning = fail
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="fuzz_pictures."))
-    for kind, whole in valid_files().items():
-        if not options.formats or kind in options.formats:
-            fuzz(kind, whole, options.rounds, options.seed, folder)
-    folder.rmdir()
+    fuzzing.main(__doc__, lambda folder: valid_files(), outcome, altered)
 
 
 if __name__ == "__main__":

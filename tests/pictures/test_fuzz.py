@@ -7,6 +7,8 @@ import sys
 import fuzz_pictures
 import pytest
 
+from tests import fuzzing
+
 PROGRAM = pathlib.Path(fuzz_pictures.__file__)
 
 
@@ -23,15 +25,14 @@ def test_altered_files_are_read_or_refused():
         assert altered == read + refused == 150 and min(read, refused) > 0 and otherwise == 0
 
 
-def test_what_ends_otherwise_is_kept(tmp_path, monkeypatch, capsys):
+def test_what_ends_otherwise_is_kept(tmp_path, capsys):
     def outcome(path):
         if path.read_bytes() != b"altered":
             return "read"
         raise KeyError("unforeseen")
 
-    monkeypatch.setattr(fuzz_pictures, "outcome", outcome)
-    monkeypatch.setattr(fuzz_pictures, "altered", lambda data, random_: b"altered")
+    whole, how = fuzz_pictures.valid_files()["BMP"], {"rounds": 3, "seed": 0, "folder": tmp_path}
     with pytest.raises(KeyError, match="unforeseen"):
-        fuzz_pictures.fuzz("BMP", fuzz_pictures.valid_files()["BMP"], 3, 0, tmp_path)
+        fuzzing.fuzz("BMP", whole, outcome, lambda data, random_: b"altered", **how)
     assert "BMP: round 0 of seed 0 ended otherwise; it is kept" in capsys.readouterr().out
-    assert (tmp_path / "current.bmp").read_bytes() == b"altered"
+    assert (tmp_path / "0.bmp").read_bytes() == b"altered"
