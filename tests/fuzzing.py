@@ -1,6 +1,7 @@
 """Altered files, as many as one likes: what the programs that fuzz pictures and clips share."""
 
 import argparse
+import contextlib
 import faulthandler
 import pathlib
 import random
@@ -8,7 +9,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 Outcome = Callable[[pathlib.Path], str]
 """Reads a file in every way: "read" or "refused"; raises for anything else."""
@@ -56,21 +57,30 @@ def fuzz(
     for number in range(rounds):
         path = path_of(number)
         path.write_bytes(alter(random_.choice(whole), random_))
-        faulthandler.dump_traceback_later(_MOST_SECONDS, exit=True, file=sys.__stderr__)
         start = time.monotonic()
         try:
-            counts[outcome(path)] += 1
+            with _watched():
+                counts[outcome(path)] += 1
         except BaseException:
             print(f"{kind}: round {number} of seed {seed} ended otherwise; it is kept as {path}")
             raise
         slowest = max(slowest, time.monotonic() - start)
         path.unlink()
-    faulthandler.cancel_dump_traceback_later()
     print(
         f"{kind:9} {rounds} altered: {counts['read']} read, {counts['refused']} refused, 0 "
         f"otherwise; slowest {slowest:.2f} s",
         flush=True,
     )
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[None]:
+    """Ends the process, with what it was doing, when the block takes too long."""
+    faulthandler.dump_traceback_later(_MOST_SECONDS, exit=True, file=sys.__stderr__)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def main(
