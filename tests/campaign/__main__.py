@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from tests.campaign import outcome
-from tests.campaign.faults import FAULTS, WEIGHTS
+from tests.campaign.faults import DAMAGES, FAULTS, FEWEST_STEPS, WEIGHTS
 from tests.campaign.toy_training import (
     TOOLS,
     DifferenceError,
@@ -62,11 +62,15 @@ def run_round(
     training = ToyTraining(root, root / name, kind, processes)
     done = [f"{kind}, {processes} process(es)"]
     shared_memory = outcome.shared_memory()
-    weights = [WEIGHTS.get(fault, 1) for fault in only]
     try:
         for _ in range(draw.randint(1, 4)):
             training.num_workers = draw.choice([0, 0, 1]) if kind == "transformer" else 0
-            fault = draw.choices(only, weights)[0]
+            # There must be files to damage.
+            written = training.steps_done() >= FEWEST_STEPS
+            usable = [name for name in only if written or name not in DAMAGES]
+            if not usable:
+                break
+            fault = draw.choices(usable, [WEIGHTS.get(name, 1) for name in usable])[0]
             done.append(fault)
             done[-1] += f": {FAULTS[fault](training, draw)}"
             outcome.require_nothing_left(training, shared_memory)

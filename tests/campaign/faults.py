@@ -184,6 +184,9 @@ FAULTS: dict[str, Callable[[ToyTraining, random.Random], str]] = {
     "checkpoint": damage_checkpoint,
     "metrics": damage_metrics,
 }
+DAMAGES = {"checkpoint", "metrics"}
+"""Faults of files, which the steps until `FEWEST_STEPS` must have written."""
+FEWEST_STEPS = 12
 # Kills and signals meet the moments that matter by chance alone: they come more often.
 WEIGHTS = {"kill": 4, "child": 2, "signal": 4, "checkpoint": 3, "metrics": 2}
 
