@@ -31,10 +31,8 @@ _SIGNALLED = {128 + signal.SIGTERM, 128 + signal.SIGINT}
 
 def _wait_for_moment(training: ToyTraining, running, draw: random.Random) -> str:
     """Waits for a random step or, now and then, for a random time from the start."""
-    begun, step = (
-        time.monotonic(),
-        draw.randrange(training.steps_done() + 1, NUM_STEPS + 1),
-    )
+    begun, next_step = time.monotonic(), min(training.steps_done() + 1, NUM_STEPS)
+    step = draw.randint(next_step, NUM_STEPS)
     seconds = draw.uniform(0, 6) if draw.random() < 0.3 else math.inf
     while all(process.poll() is None for process in running):
         if training.steps_done() >= step:
