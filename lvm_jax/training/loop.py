@@ -272,6 +272,8 @@ class _Run:
             )
         in_use.require(self.workdir, self.owner)
         member.share(f"the save of step {step}")
+        # Lines before a checkpoint are never written again.
+        self.writer.sync()
         self.checkpoints.save(step, state, self.totals)
         if self.after_save is not None:
             self.after_save(step, state)

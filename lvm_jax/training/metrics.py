@@ -95,6 +95,15 @@ class MetricsWriter:
             if name not in ("step", "time"):
                 self._board.add_scalar(name, value, line["step"], walltime=line["time"])
 
+    def sync(self) -> None:
+        """Returns when all lines are on disk, where they outlive the machine; raises as `write`."""
+        if self._file is None:
+            return
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise atomic.write_error(self._path, error) from error
+
     def close(self) -> None:
         for output in (self._file, self._board):
             if output is not None:

@@ -71,10 +71,11 @@ def kill_child(training: ToyTraining, draw: random.Random) -> str:
 
 def interrupt(training: ToyTraining, draw: random.Random) -> str:
     """SIGTERM or SIGINT to one process or to all."""
+    finished = training.steps_done() == NUM_STEPS
     running = training.start()
     when = _wait_for_moment(training, running, draw)
     hit, number = _some(running, draw), draw.choice([signal.SIGTERM, signal.SIGINT])
-    starting = training.steps_done() == 0 or "after" in when
+    starting = finished or training.steps_done() == 0 or "after" in when
     for process in hit:
         running[process].send_signal(number)
     wait_for_all(training, running, 2 * MOST_SECONDS)
@@ -161,9 +162,10 @@ def damage_metrics(training: ToyTraining, draw: random.Random) -> str:
     path = training.workdir / "metrics.jsonl"
     if not path.exists() or not path.stat().st_size:
         return "no metrics to damage"
-    how = draw.choice(["cut", b'{"step": 3, "trai', b"\xff\xfe\x00", b"\x00" * 17])
+    # Lines before a checkpoint are on disk.
+    lost = training.steps_done() > max(workdir_lib.steps(training.workdir), default=0)
+    how = draw.choice(["cut"] * lost + [b'{"step": 3, "trai', b"\xff\xfe\x00", b"\x00" * 17])
     if how == "cut":
-        # What a checkpoint was saved after is on disk; only the last line may be half written.
         last = path.read_bytes().splitlines(keepends=True)[-1]
         os.truncate(path, path.stat().st_size - draw.randrange(1, len(last)))
     else:

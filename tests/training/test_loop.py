@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from toy import RESOLVED, batches, losses, run, steps_on_disk
 
-from lvm_jax.training import durations, loop, metrics, stopping
+from lvm_jax.training import checkpoints, durations, loop, metrics, stopping
 from lvm_jax.training import workdir as workdir_lib
 
 
@@ -149,3 +149,17 @@ def test_durations_are_resolved_together():
         loop.LoopConfig(num_steps="5%").resolve(rates)
     with pytest.raises(ValueError, match=r"loop\.keep_checkpoints=0"):
         loop.LoopConfig(num_steps=1, keep_checkpoints=0)
+
+
+def test_lines_are_on_disk_before_the_checkpoint_after_them(tmp_path, monkeypatch):
+    done = []
+    for owner, name in ((metrics.MetricsWriter, "sync"), (checkpoints.Checkpoints, "save")):
+        plain = getattr(owner, name)
+
+        def noting(self, *args, name=name, plain=plain):
+            done.append((name, *args[:1]))
+            return plain(self, *args)
+
+        monkeypatch.setattr(owner, name, noting)
+    run(tmp_path, 10)
+    assert done == [("sync",), ("save", 5), ("sync",), ("save", 10)]
