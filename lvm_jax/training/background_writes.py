@@ -1,56 +1,54 @@
-"""Checkpoints are written in the background; here the first write that fails is known at once.
+"""Checkpoints are written in the background; here a write that fails is known at once.
 
 orbax tells of a failure when a save is waited for. Of several processes the one that failed then
-first waits for the others, and these wait for a write that will never end.
+first waits for the others, and these wait for a write that will never end. Its log has the failure
+when it happens.
 """
 
+import logging
+import math
+import pathlib
 import threading
+import time
 from collections.abc import Callable
-from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
+from orbax.checkpoint import AsyncCheckpointer
 
-# What each kind of handler saves and restores by.
-_ARGUMENTS = {
-    ocp.StandardCheckpointHandler: (ocp.args.StandardSave, ocp.args.StandardRestore),
-    ocp.JsonCheckpointHandler: (ocp.args.JsonSave, ocp.args.JsonRestore),
-}
 _LOOK_EVERY = 0.2
 _GRACE_SECONDS = 2.0  # in which orbax may tell of a failure by itself, and in more words
+_WRITER = pathlib.PurePath(AsyncCheckpointer.save.__code__.co_filename).name
 
 
-class Watch:
-    """Watches the writes of one run's checkpoints.
+class Watch(logging.Handler):
+    """Watches the writes of one run's checkpoints until it is closed.
 
     Attributes:
         failure: of the first write that failed, if any.
     """
 
     def __init__(self):
+        super().__init__(logging.ERROR)
         self.failure: BaseException | None = None
+        logging.getLogger("absl").addHandler(self)
 
-    def handlers(self, **items: type[Any]) -> ocp.handlers.CheckpointHandlerRegistry:
-        """Handlers of these classes for the items of a checkpoint, watched."""
-        registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
-        for item, handler_class in items.items():
-            handler = self._watched(handler_class)
-            for arguments in _ARGUMENTS[handler_class]:
-                registry.add(item, arguments, handler)
-        return registry
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes the exception from what orbax's writing thread logs."""
+        if record.exc_info and record.filename == _WRITER:
+            self.failure = self.failure or record.exc_info[1]
 
-    def _watched(self, handler_class: type[Any]) -> Any:
-        watch = self
+    def close(self) -> None:
+        """Watches no more."""
+        logging.getLogger("absl").removeHandler(self)
+        super().close()
 
-        class Watched(handler_class):
-            async def async_save(self, *args: Any, **kwargs: Any) -> list[ocp.future.Future]:
-                futures = await super().async_save(*args, **kwargs)
-                return [_WatchedFuture(future, watch) for future in futures or ()]
+    def wait(self, finish: Callable[[], None], most_seconds: float = math.inf) -> None:
+        """Returns when `finish` does, or raises what failed, even while `finish` still waits.
 
-        return Watched()
-
-    def wait(self, finish: Callable[[], None]) -> None:
-        """Returns when `finish` does, or raises what failed, even while `finish` still waits."""
+        Args:
+            finish: waits for the writes.
+            most_seconds: of several processes, that one waits; then it is a `TimeoutError`.
+        """
         if jax.process_count() == 1:
             finish()
             return
@@ -64,27 +62,16 @@ class Watch:
 
         thread = threading.Thread(target=run, name="waiting for a save", daemon=True)
         thread.start()
+        deadline = time.monotonic() + most_seconds
         while thread.is_alive():
             thread.join(_LOOK_EVERY)
+            if time.monotonic() > deadline:
+                self.failure = self.failure or TimeoutError(
+                    f"the save under way did not end within {most_seconds:.0f} s; it stays "
+                    "unfinished"
+                )
             if self.failure is not None:
                 thread.join(_GRACE_SECONDS)
                 raise errors[0] if errors else self.failure
         if errors:
             raise errors[0]
-
-
-class _WatchedFuture:
-    """A write that is under way; orbax asks for its result in a thread of its own."""
-
-    def __init__(self, future: ocp.future.Future, watch: Watch):
-        self._future, self._watch = future, watch
-
-    def result(self, timeout: float | None = None) -> Any:
-        try:
-            return self._future.result(timeout=timeout)
-        except BaseException as error:
-            self._watch.failure = self._watch.failure or error
-            raise
-
-    def cancel(self) -> bool | None:
-        return self._future.cancel()

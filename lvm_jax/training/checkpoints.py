@@ -12,9 +12,12 @@ workdir/checkpoints/<step>/checksums.json  see `checksums`
 workdir/checkpoints/<step>.damaged/        see `recovery`
 """
 
+import functools
 import json
+import math
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,6 +31,8 @@ from lvm_jax.training.background_writes import Watch
 from lvm_jax.training.workdir import FOLDER, is_gone, read_config, steps
 
 _UNFINISHED = ocp.path.atomicity_types.TMP_DIR_SUFFIX
+# Of several processes all end within 20 s of a failure of one.
+_MOST_CLOSING_SECONDS = 8.0
 # Written once more when a checkpoint gets its name: nothing that is restored is in them.
 _LAST_FILES = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
@@ -67,11 +72,6 @@ class Checkpoints:
                     create_directories_asynchronously=False,
                     post_finalization_callback=self._note_checksums,
                 ),
-            ),
-            handler_registry=self._watch.handlers(
-                state=ocp.StandardCheckpointHandler,
-                config=ocp.JsonCheckpointHandler,
-                totals=ocp.JsonCheckpointHandler,
             ),
         )
 
@@ -122,9 +122,9 @@ class Checkpoints:
         """Returns when everything is on disk; raises as `save` does."""
         self._explain_failure(step, state, self._finish_previous)
 
-    def _finish_previous(self) -> None:
+    def _finish_previous(self, most_seconds: float = math.inf) -> None:
         try:
-            self._watch.wait(self._manager.wait_until_finished)
+            self._watch.wait(self._manager.wait_until_finished, most_seconds)
         finally:
             written, self._writing = self._writing, None
         if written is not None and jax.process_index() == 0:
@@ -186,11 +186,17 @@ class Checkpoints:
         """Waits for a save that is under way, then lets go of the folder; raises as `save` does."""
         try:
             if self._writing is not None:
-                self._explain_failure(self._writing, {}, self._finish_previous)
+                # A run that has failed may have left its other processes waiting for it.
+                failed = sys.exception() is not None
+                wait = functools.partial(
+                    self._finish_previous, _MOST_CLOSING_SECONDS if failed else math.inf
+                )
+                self._explain_failure(self._writing, {}, wait)
         finally:
             # With a write that failed it would wait for other processes, which are about to end.
             if self._watch.failure is None or jax.process_count() == 1:
                 self._manager.close()
+            self._watch.close()
 
 
 def load_params(

@@ -84,7 +84,12 @@ def run_round(
 
 
 def campaign(
-    root: pathlib.Path, rounds: int, seed: int, only: Sequence[str], say: Callable[[str], None]
+    root: pathlib.Path,
+    rounds: int,
+    seed: int,
+    only: Sequence[str],
+    say: Callable[[str], None],
+    first: int = 0,
 ) -> int:
     """Runs the rounds; returns how many went wrong.
 
@@ -94,6 +99,7 @@ def campaign(
         seed: of everything that is drawn.
         only: names in `FAULTS`.
         say: is told about every round.
+        first: number of the first round; each depends on the seed and its number alone.
     """
     prepare(root)
     known: dict[tuple[str, int], outcome.Result] = {}
@@ -105,7 +111,7 @@ def campaign(
         return known[kind, processes]
 
     wrong, counts = 0, collections.Counter()
-    for number in range(rounds):
+    for number in range(first, first + rounds):
         draw, begun = random.Random(f"{seed} {number}"), time.monotonic()
         try:
             text, verdict = run_round(root, f"round{number}", draw, only, references), "same"
@@ -122,6 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=40, help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of every draw; default: %(default)s")
+    parser.add_argument("--first", type=int, default=0, help="round to begin with")
     parser.add_argument("--only", default=",".join(FAULTS), help="faults; default: %(default)s")
     parser.add_argument("--folder", help="to work in; default: a temporary one")
     arguments = parser.parse_args()
@@ -131,7 +138,8 @@ def main() -> None:
     folder = pathlib.Path(arguments.folder or tempfile.mkdtemp(prefix="faults-")).absolute()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(folder / "compiled"))
     say = lambda text: print(text, flush=True)
-    sys.exit(campaign(folder, arguments.rounds, arguments.seed, only, say) > 0)
+    wrong = campaign(folder, arguments.rounds, arguments.seed, only, say, arguments.first)
+    sys.exit(wrong > 0)
 
 
 if __name__ == "__main__":

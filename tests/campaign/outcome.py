@@ -1,6 +1,5 @@
 """What must hold when a training has been disturbed and has finished all the same."""
 
-import json
 import pathlib
 import time
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from lvm_jax.training import checkpoints
+from lvm_jax.training import checkpoints, metrics
 from tests.campaign.toy_training import MARK, DifferenceError, ToyTraining
 
 Result = dict[str, float | bytes]
@@ -21,8 +20,7 @@ def result(workdir: pathlib.Path) -> Result:
         DifferenceError: a value that stands twice.
     """
     found: Result = {}
-    for line in (workdir / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-        values = json.loads(line)
+    for values in metrics.read_metrics(workdir):
         for key in values:
             if key.startswith(("train/", "eval/", "data/epochs")):
                 name = f"{values['step']} {key}"
