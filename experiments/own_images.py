@@ -30,7 +30,7 @@ import shlex
 
 from ml_collections import ConfigDict
 
-from experiments import common
+from experiments import common, quickstart_tokenizer
 from lvm_jax.sentences import files
 from lvm_jax.sentences.draws import hash_key
 
@@ -71,21 +71,9 @@ def tokenizer(values: dict) -> dict:
     eval_sources = tasks(values, "held_out", pairs_per_sentence=1, sentences_per_epoch=16)
     eval_sources["single"] = single(values, "held_out", 32)
     return {
-        "seed": 0,
-        "batch_size": 16,
+        **quickstart_tokenizer.RECIPE,
         "corpus": {"seed": 1, "sources": sources},
         "eval_corpus": {"seed": 1, "sources": eval_sources},
-        "eval_images": 120,
-        "tokenizer": {"preset": "quickstart"},
-        "mesh": {"data": 1, "fsdp": 1, "tensor": 1},
-        "training": {
-            "reconstruction": "l2",
-            "codebook": "ema",
-            "restart_after": 50,
-            "ema_decay": 0.99,
-            "generator_weight": 0.0,
-        },
-        "optimizer": {"peak_lr": 2e-3, "end_lr": 4e-5, "warmup_steps": "4%"},
         "loop": {
             "num_steps": 4 if smallest else 1600,
             "log_every": 2 if smallest else 20,

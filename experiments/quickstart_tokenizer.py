@@ -15,6 +15,23 @@ from ml_collections import ConfigDict
 
 from experiments import common, quickstart_sentences
 
+# All but the pictures and how often things are done; own_images.py takes it too.
+RECIPE = {
+    "seed": 0,
+    "batch_size": 16,
+    "eval_images": 120,
+    "tokenizer": {"preset": "quickstart"},
+    "mesh": {"data": 1, "fsdp": 1, "tensor": 1},
+    "training": {
+        "reconstruction": "l2",
+        "codebook": "ema",
+        "restart_after": 50,
+        "ema_decay": 0.99,
+        "generator_weight": 0.0,
+    },
+    "optimizer": {"peak_lr": 2e-3, "end_lr": 4e-5, "warmup_steps": "4%"},
+}
+
 
 def get_config(arg: str = "") -> ConfigDict:
     values = common.parse_arg(arg, size="full", root="runs/quickstart")
@@ -22,21 +39,9 @@ def get_config(arg: str = "") -> ConfigDict:
     root = values["root"]
     return ConfigDict(
         {
-            "seed": 0,
-            "batch_size": 16,
+            **RECIPE,
             "corpus": {"seed": 1, "sources": sources(root, "train", 50 if smallest else 1000)},
             "eval_corpus": {"seed": 1, "sources": sources(root, "held_out", 24)},
-            "eval_images": 120,
-            "tokenizer": {"preset": "quickstart"},
-            "mesh": {"data": 1, "fsdp": 1, "tensor": 1},
-            "training": {
-                "reconstruction": "l2",
-                "codebook": "ema",
-                "restart_after": 50,
-                "ema_decay": 0.99,
-                "generator_weight": 0.0,
-            },
-            "optimizer": {"peak_lr": 2e-3, "end_lr": 4e-5, "warmup_steps": "4%"},
             "loop": {
                 "num_steps": 4 if smallest else 1600,
                 "log_every": 2 if smallest else 20,
