@@ -31,8 +31,8 @@ import shlex
 from ml_collections import ConfigDict
 
 from experiments import common, quickstart_tokenizer
+from lvm_jax.draws import hash_key
 from lvm_jax.sentences import files
-from lvm_jax.sentences.draws import hash_key
 
 # Pairs of a task's sentence; 36 ids for each of its images fill a row of the transformer exactly.
 PAIRS = 4

@@ -10,7 +10,7 @@ Hardware: sized for 8 accelerators of 40 GB or more; --config.accumulation=N nee
 each. Duration: days; never run at this size here. Expected result: none measured at this size;
 uvd_mini_tokenizer.py has a small recipe with numbers.
 Arguments: images=runs/images, held_out=runs/held_out, preset=openmuse_f16_8192 (or another of
-lvm_jax/tokenizer/config.py), vgg=vgg16.pth, lpips=vgg.pth, steps=500000.
+lvm_jax/tokenizer/vqgan_config.py), vgg=vgg16.pth, lpips=vgg.pth, steps=500000.
 """
 
 from ml_collections import ConfigDict

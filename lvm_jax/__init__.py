@@ -5,18 +5,17 @@ import importlib
 from lvm_jax.version import __version__
 
 # Name -> the module that has it. Loaded on first use, so that `import lvm_jax` stays cheap and a
-# tool can still configure jax. `generate` is a package that can be called: see its __init__.
+# tool can still configure jax.
 _LAZY = {
+    "generate": "lvm_jax.generation.answering",
+    "load_model": "lvm_jax.generation.language_model",
     "load_tokenizer": "lvm_jax.tokenizer.codec",
-    "load_model": "lvm_jax.generate.language_model",
 }
 
 __all__ = ["__version__", "generate", "load_model", "load_tokenizer"]
 
 
 def __getattr__(name: str):
-    if name == "generate":
-        return importlib.import_module("lvm_jax.generate")
     if name in _LAZY:
         return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'lvm_jax' has no attribute {name!r}")

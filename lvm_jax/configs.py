@@ -1,5 +1,6 @@
 """Mappings -> frozen dataclasses that refuse what they do not know, and back."""
 
+import contextlib
 import dataclasses
 import difflib
 import types
@@ -8,6 +9,53 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+class Field(str):
+    """A name in a `ConfigError`: of a config's field, or of a function's argument."""
+
+
+class ConfigError(ValueError):
+    """A value that does not fit, as pieces of text of which some are the names of what holds it.
+
+    Names are as whoever raises it sees them: `Field("context")`, or `Field("model.context")` for a
+    field of a field. Whoever holds that config under a name of its own puts this before them
+    (`within`), and a program says them as its user wrote them (`spelled`).
+
+    Example: `ConfigError(Field("context"), f"={self.context} must be at least 1")`.
+    """
+
+    def __str__(self) -> str:
+        return "".join(self.args)
+
+    def spelled(self, spell: Callable[[str], str]) -> str:
+        """The message with every name as `spell` gives it."""
+        return "".join(spell(part) if isinstance(part, Field) else part for part in self.args)
+
+
+@contextlib.contextmanager
+def within(name: str) -> Iterator[None]:
+    """Errors about the fields of a config name them from outside: `context` as `data.context`."""
+    try:
+        yield
+    except ConfigError as error:
+        error.args = tuple(
+            Field(f"{name}.{part}") if isinstance(part, Field) else part for part in error.args
+        )
+        raise
+
+
+def require_at_least(config: Any, least: float, *names: str) -> None:
+    """Refuses smaller numbers in some fields of a dataclass; None is no number and passes.
+
+    Raises:
+        ConfigError: names the first such field.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value >= least:  # also refuses NaN
+            problem = f"must be at least {least}" if least else "must not be negative"
+            raise ConfigError(Field(name), f"={value} {problem}")
 
 
 def build(
@@ -27,8 +75,8 @@ def build(
             written in another way than their type says, such as with a preset.
 
     Raises:
-        ValueError: no mapping, an unknown or missing key, or a value of another type; names the
-            key, the value and the nearest known key.
+        ConfigError: no mapping, an unknown or missing key, a value of another type, or one that the
+            dataclass refuses; names the key from `name` on, the value and the nearest known key.
     """
     values = dict(_require_mapping(values, name, cls))
     for key, builder in (builders or {}).items():
@@ -39,18 +87,20 @@ def build(
     for key in values:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"; did you mean {name}.{near[0]}?" if near else f"; known: {', '.join(fields)}"
-            raise ValueError(f"unknown key {name}.{key}={values[key]!r}{hint}")
+            unknown = "unknown key ", Field(f"{name}.{key}"), f"={values[key]!r}; "
+            if near:
+                raise ConfigError(*unknown, "did you mean ", Field(f"{name}.{near[0]}"), "?")
+            raise ConfigError(*unknown, f"known: {', '.join(fields)}")
     for key, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
         if required and key not in values:
-            raise ValueError(f"{name}.{key} is not set and has no default")
+            raise ConfigError(Field(f"{name}.{key}"), " is not set and has no default")
     given = {key: merged(_default(fields[key]), value) for key, value in values.items()}
-    return cls(
-        **{key: _convert(hints[key], value, f"{name}.{key}") for key, value in given.items()}
-    )
+    fitting = {key: _convert(hints[key], value, f"{name}.{key}") for key, value in given.items()}
+    with within(name):
+        return cls(**fitting)
 
 
 def _default(field: dataclasses.Field) -> Any:
@@ -86,7 +136,8 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         return _convert_union(arguments, value, name)
     if origin is typing.Literal:
         if value not in arguments:
-            raise ValueError(f"{name}={value!r} must be one of {', '.join(map(repr, arguments))}")
+            allowed = ", ".join(map(repr, arguments))
+            raise ConfigError(Field(name), f"={value!r} must be one of {allowed}")
         return value
     if dataclasses.is_dataclass(hint):
         if isinstance(value, hint):
@@ -94,10 +145,10 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         return build(hint, value, name)
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, list | tuple):
-            raise ValueError(f"{name}={value!r} must be a list")
+            raise ConfigError(Field(name), f"={value!r} must be a list")
         items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(items) != len(value):
-            raise ValueError(f"{name}={value!r} must have {len(items)} items")
+            raise ConfigError(Field(name), f"={value!r} must have {len(items)} items")
         return tuple(
             _convert(item, v, item_name(name, i, v))
             for i, (item, v) in enumerate(zip(items, value))
@@ -105,13 +156,13 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if hint in (int, float, str, bool) and type(value) is not hint:
-        raise ValueError(f"{name}={value!r} must be of type {hint.__name__}")
+        raise ConfigError(Field(name), f"={value!r} must be of type {hint.__name__}")
     return value
 
 
 def _require_mapping(values: Any, name: str, cls: type) -> Mapping[str, Any]:
     if not isinstance(values, Mapping):
-        raise ValueError(f"{name}={values!r} must be a mapping of {cls.__name__}'s fields")
+        raise ConfigError(Field(name), f"={values!r} must be a mapping of {cls.__name__}'s fields")
     return values
 
 
@@ -152,7 +203,7 @@ def with_preset(presets: Mapping[str, T], values: Mapping[str, Any], name: str) 
     """A preset with some fields replaced, at any depth: {"preset": "3b", "remat": "full"}.
 
     Raises:
-        ValueError: an unknown preset (the known ones are listed), or whatever `build` refuses.
+        ConfigError: an unknown preset (the known ones are listed), or whatever `build` refuses.
     """
     cls = type(next(iter(presets.values())))
     values = dict(_require_mapping(values, name, cls))
@@ -160,7 +211,8 @@ def with_preset(presets: Mapping[str, T], values: Mapping[str, Any], name: str) 
     if preset is None:
         return build(cls, values, name)
     if preset not in presets:
-        raise ValueError(f"{name}.preset={preset!r} is unknown; use one of {', '.join(presets)}")
+        known = ", ".join(presets)
+        raise ConfigError(Field(f"{name}.preset"), f"={preset!r} is unknown; use one of {known}")
     base = presets[preset]
     return build(type(base), merged(base, values), name)
 

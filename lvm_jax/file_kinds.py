@@ -11,7 +11,8 @@ import stat
 import PIL.Image
 import PIL.ImageFile
 
-from lvm_jax import image_samples, images
+from lvm_jax import images
+from lvm_jax.image_formats import samples
 
 VIDEO_EXTENSIONS = frozenset(
     [".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".ivf", ".m2ts", ".m2v"]
@@ -19,7 +20,7 @@ VIDEO_EXTENSIONS = frozenset(
     + [".rm", ".rmvb", ".ts", ".vob", ".webm", ".wmv", ".y4m"]
 )
 # Pillow knows these formats, but has no pixels of them by itself, or wrong ones.
-_NO_PICTURES = (*image_samples.REFUSED_FORMATS, "MPEG")
+_NO_PICTURES = (*samples.REFUSED_FORMATS, "MPEG")
 # Other programs give these to other files too: what is in them must agree.
 _SHARED_EXTENSIONS = frozenset(
     [".bw", ".fit", ".fits", ".iim", ".im", ".ras", ".rgb", ".rgba", ".vst"]

@@ -18,8 +18,9 @@ from typing import Literal
 import numpy as np
 import PIL.Image
 
-from lvm_jax import atomic, image_metadata
-from lvm_jax.image_samples import WHITE, to_rgb
+from lvm_jax import atomic
+from lvm_jax.image_formats import metadata
+from lvm_jax.image_formats.samples import WHITE, to_rgb
 
 # Pillow refuses to open more, as it may be a small file that unpacks to fill the memory.
 MOST_PIXELS = 178_956_970
@@ -161,13 +162,13 @@ def opened(
     facts = ""
     try:
         with open(path, "rb") as file:
-            bare = image_metadata.bare(file, animated=animated)
+            bare = metadata.bare(file, animated=animated)
             facts = bare.facts
             bare.file.seek(0)
             with PIL.Image.open(bare.file) as image:
                 orientation = bare.orientation
                 if orientation is None:
-                    orientation = image_metadata.orientation(
+                    orientation = metadata.orientation(
                         image.info.get("exif"), image.info.get("xmp")
                     )
                 yield OpenedPicture(image, orientation, bare.white_is_zero)

@@ -32,7 +32,7 @@ def write_toy_shards():
 def small_corpus(tmp_path_factory):
     """Two epochs of classes, blurred pairs and single ones of seven pictures, 24 pixels by 16."""
     from lvm_jax import images
-    from lvm_jax.sentences import compose
+    from lvm_jax.sentences import corpora
 
     root = tmp_path_factory.mktemp("pictures")
     rng = np.random.default_rng(0)
@@ -45,14 +45,14 @@ def small_corpus(tmp_path_factory):
         "blurred": {"kind": "blur", "folder": str(root), "pairs_per_sentence": 3},
         "plain": {"kind": "single", "folder": str(root), "sentences_per_epoch": 3000},
     }
-    return compose.build_corpus({"sources": sources, "epochs": 2})
+    return corpora.build_corpus({"sources": sources, "epochs": 2})
 
 
 @pytest.fixture(scope="session")
 def tokenizer():
     """16 ids of 32 codes for a 16-pixel image; random."""
     from lvm_jax.tokenizer import codec, vqgan
-    from lvm_jax.tokenizer.config import PRESETS
+    from lvm_jax.tokenizer.vqgan_config import PRESETS
 
     config = PRESETS["debug"]
     params = vqgan.init_params(config, 0)
@@ -66,9 +66,9 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def model(tokenizer):
     """Fits `tokenizer`, with a context of four images: one pair, query and answer; random."""
-    from lvm_jax.generate.language_model import LanguageModel
+    from lvm_jax.generation.language_model import LanguageModel
     from lvm_jax.model import transformer
-    from lvm_jax.model.config import PRESETS
+    from lvm_jax.model.transformer_config import PRESETS
     from lvm_jax.vocabulary import Vocabulary
 
     config = dataclasses.replace(

@@ -2,11 +2,13 @@
 
 import dataclasses
 import functools
+import pickle
 from typing import Literal
 
 import pytest
 
 from lvm_jax import configs
+from lvm_jax.configs import ConfigError, Field
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -123,3 +125,45 @@ def test_presets_take_overrides_and_refuse_unknown_names():
     )
     with pytest.raises(ValueError, match=r"m\.preset='huge' is unknown; use one of small, large"):
         configs.with_preset(presets, {"preset": "huge"}, "m")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sizes:
+    inner: Inner = Inner()
+    count: int = 1
+    most: float | None = None
+
+    def __post_init__(self):
+        configs.require_at_least(self, 1, "count")
+        configs.require_at_least(self, 0, "most")
+        if self.inner.width < self.count:
+            raise ConfigError(
+                *(Field("inner.width"), f"={self.inner.width} is less than "),
+                *(Field("count"), f"={self.count}"),
+            )
+
+
+def test_an_error_names_fields_as_whoever_catches_it_knows_them():
+    with pytest.raises(ConfigError, match=r"^inner\.width=4 is less than count=9$") as direct:
+        Sizes(count=9)
+    assert direct.value.spelled(str.upper) == "INNER.WIDTH=4 is less than COUNT=9"
+    with pytest.raises(ConfigError) as built, configs.within("job"):
+        configs.build(Sizes, {"count": 9}, "config.sizes")
+    text = "job.config.sizes.inner.width=4 is less than job.config.sizes.count=9"
+    assert str(built.value) == text
+    assert str(pickle.loads(pickle.dumps(built.value))) == text
+    with pytest.raises(ConfigError, match=r"^unknown key (.*); did you mean (.*)\?$") as typo:
+        configs.build(Sizes, {"cuont": 9}, "config")
+    assert typo.value.spelled("<{}>".format).count("<config.") == 2
+
+
+@pytest.mark.parametrize("bad", [0, -1, float("nan")])
+def test_numbers_that_are_too_small(bad):
+    with pytest.raises(ConfigError, match=f"^count={bad} must be at least 1$"):
+        Sizes(count=bad)
+
+
+def test_nothing_is_no_small_number():
+    assert Sizes(most=None).most is None
+    with pytest.raises(ConfigError, match=r"most=-1 must not be negative"):
+        Sizes(most=-1)

@@ -9,7 +9,9 @@ import pytest
 from lvm_jax import configs, partition
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.model import transformer
-from lvm_jax.training import durations, next_token, tokenizer_job, transformer_job
+from lvm_jax.training import durations
+from lvm_jax.training.transformer import next_token, transformer_job
+from lvm_jax.training.vqgan import tokenizer_job
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 _spec = importlib.util.spec_from_file_location("cli", ROOT / "tools" / "cli.py")

@@ -8,11 +8,13 @@ import pytest
 
 import lvm_jax
 from lvm_jax import images
-from lvm_jax.data import build
-from lvm_jax.data.shards import Shards
+from lvm_jax.data.building import from_sentences
+from lvm_jax.data.shards.reader import Shards
 from lvm_jax.evaluation import analogy_job
-from lvm_jax.sentences import compose
-from lvm_jax.training import metrics, tokenizer_job, transformer_job, workdir
+from lvm_jax.sentences import corpora
+from lvm_jax.training import metrics, workdir
+from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.vqgan import tokenizer_job
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 _spec = importlib.util.spec_from_file_location("cli", ROOT / "tools" / "cli.py")
@@ -69,8 +71,8 @@ def test_four_stages_end_in_a_report_on_pictures_that_training_never_saw(own):
     tokenizer_job.train(experiment, own.root / "tokenizer")
     tokenizer = lvm_jax.load_tokenizer(own.root / "tokenizer" / "tokenizer")
 
-    corpus = compose.build_corpus(own("sentences")["corpus"])
-    shards = build.build_shards(corpus, tokenizer, own.root / "shards")
+    corpus = corpora.build_corpus(own("sentences")["corpus"])
+    shards = from_sentences.build_shards(corpus, tokenizer, own.root / "shards")
     trained_on |= shown(s for s in corpus.sources if not s.name.startswith("held_out_"))
 
     experiment = transformer_job.build_experiment(own("model", TOY_MODEL))

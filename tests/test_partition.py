@@ -12,7 +12,7 @@ from lvm_jax import mesh as mesh_lib
 from lvm_jax import partition, trees
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.model import transformer
-from lvm_jax.model.config import PRESETS
+from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.partition import Rules
 
 DEBUG = PRESETS["debug"]

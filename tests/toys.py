@@ -5,11 +5,11 @@ import pathlib
 import numpy as np
 
 from lvm_jax import images
-from lvm_jax.data.records import Record
-from lvm_jax.data.shards_writer import ShardsWriter
-from lvm_jax.model.config import PRESETS
-from lvm_jax.tokenizer.config import VQGANConfig
-from lvm_jax.training import perceptual
+from lvm_jax.data.shards.records import Record
+from lvm_jax.data.shards.writer import ShardsWriter
+from lvm_jax.measures import perceptual
+from lvm_jax.model.transformer_config import PRESETS
+from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 
 # A small geometry that openMUSE has names for.
 OPENMUSE = VQGANConfig(

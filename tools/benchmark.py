@@ -119,7 +119,7 @@ def _check_json() -> None:
 
 def _model(context: int):
     """The model that the flags describe, with room for `context` ids."""
-    from lvm_jax.model.config import PRESETS, TransformerConfig
+    from lvm_jax.model.transformer_config import PRESETS, TransformerConfig
 
     changes: dict[str, Any] = {"dtype": DTYPE.value, "remat": REMAT.value, "context": context}
     if PRESET.value is None:

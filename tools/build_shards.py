@@ -104,7 +104,7 @@ def import_jsonl(files: list[str]) -> None:
     by_hand = ("tokens_per_image", "num_codes") if TOKENIZER.value is None else ("tokenizer",)
     names = ("import_jsonl", "out", "max_bad_lines", "num_workers", *by_hand)
     cli.refuse_unread("--import_jsonl", names)
-    from lvm_jax.data import jsonl
+    from lvm_jax.data.building import from_lines
 
     made_by = {"tokens_per_image": TOKENS_PER_IMAGE.value, "num_codes": NUM_CODES.value}
     if TOKENIZER.value is not None:
@@ -113,7 +113,7 @@ def import_jsonl(files: list[str]) -> None:
         tokenizer = codec.load_tokenizer(TOKENIZER.value)
         made_by = {name: getattr(tokenizer, name) for name in made_by}
         made_by["tokenizer_fingerprint"] = tokenizer.fingerprint
-    config = jsonl.ImportConfig(
+    config = from_lines.ImportConfig(
         max_bad_lines=MAX_BAD_LINES.value, num_workers=NUM_WORKERS.value, **made_by
     )
     with progress_bar.Bar(unit="B", unit_scale=True, desc="importing") as bar:
@@ -122,7 +122,7 @@ def import_jsonl(files: list[str]) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        shards = jsonl.import_jsonl(files, OUT.value, config, progress)
+        shards = from_lines.import_jsonl(files, OUT.value, config, progress)
     _log_totals(shards)
 
 
@@ -131,19 +131,21 @@ def _pictures(values: dict[str, Any]) -> dict[str, Any]:
     if "corpus" not in values:
         raise ValueError(f"--config={flags.FLAGS.config} has no section corpus; see --help")
     from lvm_jax import configs
-    from lvm_jax.data import build
-    from lvm_jax.sentences import compose
+    from lvm_jax.data.building import from_sentences
+    from lvm_jax.sentences import corpora
 
     return {
-        "corpus": compose.build_corpus(values["corpus"], "config.corpus"),
-        "shards": configs.build(build.BuildConfig, values.get("shards", {}), "config.shards"),
+        "corpus": corpora.build_corpus(values["corpus"], "config.corpus"),
+        "shards": configs.build(
+            from_sentences.BuildConfig, values.get("shards", {}), "config.shards"
+        ),
     }
 
 
 def _experiment(values: dict[str, Any]) -> dict[str, Any]:
     """All sections."""
     from lvm_jax import configs
-    from lvm_jax.distributed.config import DistributedConfig
+    from lvm_jax.distributed.distributed_config import DistributedConfig
 
     run = configs.build(DistributedConfig, values.get("distributed", {}), "config.distributed")
     return {**_pictures(values), "distributed": run}
@@ -152,8 +154,8 @@ def _experiment(values: dict[str, Any]) -> dict[str, Any]:
 def dry_run(values: dict[str, Any]) -> None:
     """What the corpus holds, and a picture of it."""
     from lvm_jax import images
-    from lvm_jax.data.contact_sheet import contact_sheet
     from lvm_jax.sentences import preview
+    from lvm_jax.sentences.contact_sheet import contact_sheet
 
     corpus, config = cli.build_config(_pictures, values).values()
     counts = preview.count(corpus)
@@ -169,8 +171,8 @@ def dry_run(values: dict[str, Any]) -> None:
 
 def read_all(corpus, config) -> None:
     """Lists the pictures that cannot be read; ValueError if they are more than max_rejects."""
-    from lvm_jax.data import read_all as reading
-    from lvm_jax.data import rejects
+    from lvm_jax.data.building import read_all as reading
+    from lvm_jax.data.building import rejects
 
     with progress_bar.Bar(unit=" files", desc="reading") as bar:
 
@@ -196,14 +198,14 @@ def build_shards(values: dict[str, Any]) -> None:
     # Imported after the flags are known to be good, and jax after the corpus is: a typo should not
     # wait for it.
     from lvm_jax import reading
-    from lvm_jax.data import build
-    from lvm_jax.data.slices import Slice
+    from lvm_jax.data.building import from_sentences
+    from lvm_jax.data.building.slices import Slice
     from lvm_jax.distributed import supervisor
-    from lvm_jax.sentences import compose
+    from lvm_jax.sentences import corpora
 
     part = Slice.parse(SLICE.value) if SLICE.value is not None else None
     corpus, config, run = cli.build_config(_experiment, values).values()
-    compose.sentences(corpus)
+    corpora.sentences(corpus)
 
     import jax
 
@@ -215,7 +217,7 @@ def build_shards(values: dict[str, Any]) -> None:
     if tokenizer.images is not None:
         reading.warn_if_different(config.images, tokenizer.images, TOKENIZER.value)
     with _Bar(tokenizer.tokens_per_image) as bar:
-        shards = build.build_shards(corpus, tokenizer, OUT.value, config, bar.show, part)
+        shards = from_sentences.build_shards(corpus, tokenizer, OUT.value, config, bar.show, part)
     if shards is None:
         return
     about = shards.manifest["about"]

@@ -355,7 +355,16 @@ def explanation(error: BaseException) -> tuple[str, int]:
         traceback.print_exception(error)
     code = 2 if isinstance(error, ValueError) else getattr(error, "exit_code", 1)
     kind = "" if isinstance(error, ValueError | RuntimeError) else f"{type(error).__name__}: "
-    return kind + " ".join(str(error).split()), code
+    return kind + " ".join(_as_flags(error).split()), code
+
+
+def _as_flags(error: BaseException) -> str:
+    """An error's message, in which fields and arguments are the flags that set them."""
+    from lvm_jax import configs
+
+    if isinstance(error, configs.ConfigError):
+        return error.spelled(lambda name: f"--{name}")
+    return str(error)
 
 
 class _LineHandler(python_logging.Handler):

@@ -36,7 +36,8 @@ def main(*more: str) -> None:
 
     from lvm_jax import atomic, images, reading
     from lvm_jax.evaluation import comparison
-    from lvm_jax.training import perceptual, perceptual_weights, tokenizer_job
+    from lvm_jax.measures import perceptual, perceptual_weights
+    from lvm_jax.training.vqgan import tokenizer_job
 
     experiment = cli.build_config(tokenizer_job.build_experiment, values)
     places = dict(_named(text) for text in (TOKENIZERS.value, *more))
@@ -88,7 +89,7 @@ def _named(text: str) -> tuple[str, str]:
 
 def _load(place: str):
     import lvm_jax
-    from lvm_jax.training import tokenizer_job
+    from lvm_jax.training.vqgan import tokenizer_job
 
     run = pathlib.Path(place) / tokenizer_job.TOKENIZER_FOLDER
     return lvm_jax.load_tokenizer(run if run.is_dir() else place)

@@ -21,7 +21,7 @@ OUT = flags.DEFINE_string("out", None, "The .safetensors file to write.", requir
 
 
 def main() -> None:
-    from lvm_jax.training import perceptual_weights
+    from lvm_jax.measures import perceptual_weights
 
     target = pathlib.Path(OUT.value)
     perceptual_weights.convert_hed(pathlib.Path(HED.value), target)

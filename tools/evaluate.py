@@ -100,8 +100,8 @@ def perplexity() -> None:
     import lvm_jax
     from lvm_jax import images, progress_bar, reading
     from lvm_jax.evaluation import perplexity as perplexity_lib
-    from lvm_jax.generate import images as generate_images
-    from lvm_jax.generate import prompts
+    from lvm_jax.generation import answering as generate_images
+    from lvm_jax.generation import prompts
 
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     model = lvm_jax.load_model(MODEL.value)

@@ -67,7 +67,7 @@ def main(*more_images: str) -> None:
     import lvm_jax
     from lvm_jax import images as images_lib
     from lvm_jax import progress_bar, reading
-    from lvm_jax.generate import images, language_model, sampling
+    from lvm_jax.generation import answering, language_model, sampling
 
     how = sampling.SamplingConfig(
         temperature=TEMPERATURE.value, top_k=TOP_K.value, top_p=TOP_P.value
@@ -81,7 +81,7 @@ def main(*more_images: str) -> None:
     with progress_bar.Bar(
         total=len(prompts) * NUM_CANDIDATES.value, unit="answer", desc="drawing"
     ) as bar:
-        answers = images.generate_many(
+        answers = answering.generate_many(
             model,
             tokenizer,
             pictures,
@@ -106,15 +106,15 @@ def _picture(prompt, answers_CMSS3):
     """What is written for a prompt: uint8 [H, W, 3]."""
     import numpy as np
 
-    from lvm_jax import images
-    from lvm_jax.generate import sheet
+    from lvm_jax import images as images_lib
+    from lvm_jax.generation import sheet
 
     if _wants_sheet():
         is_analogy = PROMPT.value == "analogy"
         scale = flags.FLAGS.scale
         return sheet.draw(np.stack(prompt), answers_CMSS3, is_analogy=is_analogy, scale=scale)
     alone = answers_CMSS3.shape[:2] == (1, 1)
-    return answers_CMSS3[0, 0] if alone else images.grid(answers_CMSS3)
+    return answers_CMSS3[0, 0] if alone else images_lib.grid(answers_CMSS3)
 
 
 def _prompts(more_images: Sequence[str]) -> list[Prompt]:

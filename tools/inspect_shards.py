@@ -20,6 +20,7 @@ import numpy as np
 from absl import flags
 
 from lvm_jax import progress_bar
+from lvm_jax.measures import codes
 
 VERIFY = flags.DEFINE_bool("verify", False, "Read every file and compare its checksum.")
 SAMPLE = flags.DEFINE_integer(
@@ -38,7 +39,7 @@ MOST_LETTERS = 100
 def main(directory: str) -> None:
     if DECODE.value and not TOKENIZER.value:
         raise ValueError("--decode needs --tokenizer=DIR, the tokenizer of the shards")
-    from lvm_jax.data.shards import Shards
+    from lvm_jax.data.shards.reader import Shards
 
     shards = Shards(directory)
     tokenizer = load_tokenizer(shards) if DECODE.value else None
@@ -94,7 +95,6 @@ def print_lengths(shards) -> None:
 
 def print_codes(shards) -> None:
     """How a sample of sentences, spread evenly, uses the codes."""
-    from lvm_jax.evaluation import perplexity
 
     size = len(shards) if not SAMPLE.value else min(SAMPLE.value, len(shards))
     chosen = np.arange(size) * len(shards) // size
@@ -106,7 +106,7 @@ def print_codes(shards) -> None:
     most = ", ".join(f"{code} ({counts[code] / counts.sum():.2%})" for code in top)
     print(f"\ncodes of {size:,} sentences")
     print(f"  in use      {np.count_nonzero(counts)} of {len(counts)}")
-    print(f"  perplexity  {np.exp(perplexity.code_entropy(counts)):.1f} (unigram)")
+    print(f"  perplexity  {np.exp(codes.code_entropy(counts)):.1f} (unigram)")
     print(f"  frequent    {most}")
     print(f"\n{'codes by rank':>20}{'share of ids':>14}")
     ranked, first = np.sort(counts)[::-1] / counts.sum(), 1
@@ -127,7 +127,7 @@ def verify(shards) -> None:
 
 def export(shards) -> None:
     """Writes LVM's JSON lines to --export_jsonl."""
-    from lvm_jax.data.jsonl import export_jsonl
+    from lvm_jax.data.building.from_lines import export_jsonl
 
     with progress_bar.Bar(total=len(shards), unit=" sentences", desc="export") as bar:
         export_jsonl(shards, EXPORT.value, bar.update)

@@ -25,7 +25,7 @@ WORKDIR = flags.DEFINE_string(
 def main() -> None:
     values = cli.load_config()
     # Imported after the flags are known to be good: a typo should not wait for jax.
-    from lvm_jax.training import tokenizer_job
+    from lvm_jax.training.vqgan import tokenizer_job
 
     experiment = cli.build_config(tokenizer_job.build_experiment, values)
     workdir = pathlib.Path(WORKDIR.value)

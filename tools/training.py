@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import cli
 
 if TYPE_CHECKING:
-    from lvm_jax.distributed.config import DistributedConfig
+    from lvm_jax.distributed.distributed_config import DistributedConfig
 
 
 @contextlib.contextmanager
@@ -22,7 +22,7 @@ def one_run(config: "DistributedConfig", workdir: pathlib.Path) -> Iterator[None
     """
     # Imported after the flags are known to be good: a typo should not wait for jax.
     from lvm_jax.distributed import member, supervisor
-    from lvm_jax.distributed.config import initialize_jax
+    from lvm_jax.distributed.distributed_config import initialize_jax
     from lvm_jax.training import in_use, stopping
 
     # A process of Python's removes what a killed trainer leaves; its complaint about that would

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lvm_jax.distributed import lines
-from lvm_jax.distributed.config import Place
+from lvm_jax.distributed.distributed_config import Place
 from lvm_jax.distributed.rendezvous import Waiting
 
 BEYOND = 2**62

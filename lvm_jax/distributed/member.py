@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from lvm_jax import configs
 from lvm_jax.distributed import lines
-from lvm_jax.distributed.config import Place
+from lvm_jax.distributed.distributed_config import Place
 from lvm_jax.distributed.hub import BEYOND, failure
 
 _member: "_Member | None" = None

@@ -14,7 +14,7 @@ from typing import Any
 from absl import logging
 
 from lvm_jax.distributed import lines
-from lvm_jax.distributed.config import Place
+from lvm_jax.distributed.distributed_config import Place
 
 REMIND_EVERY = 30.0
 """Seconds between two lines about who is missing."""

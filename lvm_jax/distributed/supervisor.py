@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from absl import logging
 
-from lvm_jax.distributed import config as config_lib
+from lvm_jax.distributed import distributed_config as config_lib
 from lvm_jax.distributed import lines, member, rendezvous
 from lvm_jax.distributed.hub import LOST, Hub, failure
 

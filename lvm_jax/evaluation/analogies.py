@@ -12,6 +12,7 @@ import numpy as np
 
 from lvm_jax import images
 from lvm_jax.evaluation import image_metrics, perplexity
+from lvm_jax.evaluation.analogy_examples import Example, Task
 from lvm_jax.evaluation.scores import (
     ANSWER,
     CEILING,
@@ -26,11 +27,10 @@ from lvm_jax.evaluation.scores import (
     Shown,
     TaskResult,
 )
-from lvm_jax.evaluation.tasks import Example, Task
-from lvm_jax.generate import images as generate_images
-from lvm_jax.generate import prompts
-from lvm_jax.generate.language_model import LanguageModel
-from lvm_jax.generate.sampling import SamplingConfig
+from lvm_jax.generation import answering as generate_images
+from lvm_jax.generation import prompts
+from lvm_jax.generation.language_model import LanguageModel
+from lvm_jax.generation.sampling import SamplingConfig
 from lvm_jax.tokenizer.codec import Tokenizer
 
 

@@ -11,10 +11,9 @@ import jax
 import numpy as np
 
 from lvm_jax import atomic, configs, images, reading, trees
-from lvm_jax.data import selection
-from lvm_jax.data.config import DataConfig
-from lvm_jax.data.loading import SquareLoader
-from lvm_jax.data.shards import Shards
+from lvm_jax.data.feeding import selection
+from lvm_jax.data.feeding.data_config import DataConfig
+from lvm_jax.data.shards.reader import Shards
 from lvm_jax.evaluation import (
     analogies,
     answers_picture,
@@ -25,11 +24,13 @@ from lvm_jax.evaluation import (
     report,
 )
 from lvm_jax.evaluation.analogies import AnalogyConfig
+from lvm_jax.evaluation.analogy_examples import SentenceTask
 from lvm_jax.evaluation.scores import TaskResult
-from lvm_jax.evaluation.tasks import SentenceTask
-from lvm_jax.generate import images as generate_images
-from lvm_jax.generate.language_model import LanguageModel
-from lvm_jax.sentences import compose
+from lvm_jax.generation import answering as generate_images
+from lvm_jax.generation.language_model import LanguageModel
+from lvm_jax.measures import codes
+from lvm_jax.pictures.loader import SquareLoader
+from lvm_jax.sentences import corpora
 from lvm_jax.sentences.sources import Source
 from lvm_jax.tokenizer.codec import Tokenizer
 from lvm_jax.training import metrics as metrics_lib
@@ -96,7 +97,7 @@ def build_experiment(values: Mapping[str, Any]) -> AnalogyExperiment:
     """
     values = dict(values)
     for key in ("tasks", "reconstructions"):
-        values[key] = compose.build_sources(values.get(key, ()), f"config.{key}")
+        values[key] = corpora.build_sources(values.get(key, ()), f"config.{key}")
     return configs.build(AnalogyExperiment, values, "config")
 
 
@@ -206,7 +207,7 @@ def _count(shards: Shards, taken: np.ndarray | None) -> np.ndarray:
     chosen = chosen if taken is None else taken[chosen]
     groups = np.array_split(chosen, max(1, len(chosen) // 512))
     arrays = (np.concatenate([ids.ravel() for ids in shards.read(group)]) for group in groups)
-    return perplexity.count_codes(arrays, shards.vocabulary.num_codes)
+    return codes.count_codes(arrays, shards.vocabulary.num_codes)
 
 
 def _tiles(model: LanguageModel, seconds: Sequence[float]) -> tuple[tuple[str, str], ...]:
@@ -267,7 +268,7 @@ def _tokenizer_charts(lines: Sequence[Mapping[str, Any]]) -> tuple[charts.Chart,
 def _model_charts(
     lines: Sequence[Mapping[str, Any]], counts: np.ndarray
 ) -> tuple[charts.Chart, ...]:
-    levels = {"unigram of the codes": perplexity.code_entropy(counts)}
+    levels = {"unigram of the codes": codes.code_entropy(counts)}
     chart = _chart(lines, "Loss", "nats per id", "(train|eval/.*)/loss", levels)
     return () if chart is None else (chart,)
 

@@ -11,10 +11,9 @@ import numpy as np
 
 from lvm_jax import images, sheets
 from lvm_jax.evaluation import image_metrics
-from lvm_jax.tokenizer import quantizer
+from lvm_jax.measures import codes, perceptual
+from lvm_jax.measures.perceptual import PerceptualConfig
 from lvm_jax.tokenizer.codec import Tokenizer
-from lvm_jax.training import perceptual
-from lvm_jax.training.perceptual import PerceptualConfig
 
 _BATCH = 32
 
@@ -57,9 +56,9 @@ def measure(
             for start in range(0, len(originals_BSS3), _BATCH)
         ]
         found["perceptual"] = float(np.concatenate(pieces).mean())
-    counts_K = quantizer.histogram(np.concatenate(ids), tokenizer.num_codes)
-    found["codebook_usage"] = float(quantizer.usage(counts_K))
-    found["codebook_perplexity"] = float(quantizer.perplexity(counts_K))
+    counts_K = codes.histogram(np.concatenate(ids), tokenizer.num_codes)
+    found["codebook_usage"] = float(codes.usage(counts_K))
+    found["codebook_perplexity"] = float(codes.perplexity(counts_K))
     return found, decoded_BSS3
 
 

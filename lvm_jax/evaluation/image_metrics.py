@@ -6,7 +6,7 @@ Legend: B images, H height, W width.
 import jax
 import numpy as np
 
-from lvm_jax.tokenizer import fidelity
+from lvm_jax.measures import fidelity
 
 
 def mse(images: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lvm_jax.generate import decode
-from lvm_jax.generate.language_model import LanguageModel
+from lvm_jax.generation import id_loop
+from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.model import transformer
-from lvm_jax.model.config import TransformerConfig
+from lvm_jax.model.transformer_config import TransformerConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def target_nll(
         num_targets=target_NL.shape[1],
         num_legal=num_legal,
     )
-    return decode.in_batches(lambda rows: nll(ids_NS[rows]), len(ids_NS), batch_size, progress)
+    return id_loop.in_batches(lambda rows: nll(ids_NS[rows]), len(ids_NS), batch_size, progress)
 
 
 def target_nll_of_each(
@@ -128,20 +128,6 @@ def summarize(nll: Iterable[np.ndarray]) -> Perplexity:
         of_mean=float(np.exp(np.concatenate(examples).mean())),
         num_examples=len(examples),
     )
-
-
-def count_codes(arrays: Iterable[np.ndarray], num_codes: int) -> np.ndarray:
-    """How often each code occurs in arrays of code ids; int64 [num_codes]."""
-    counts = np.zeros(num_codes, np.int64)
-    for ids in arrays:
-        counts += np.bincount(np.ravel(ids).astype(np.int64), minlength=num_codes)
-    return counts
-
-
-def code_entropy(counts: np.ndarray) -> float:
-    """Nats per id when codes are drawn as often as counted; exp of it is their perplexity."""
-    shares = counts[counts > 0] / max(1, counts.sum())
-    return float(-np.sum(shares * np.log(shares)))
 
 
 def unigram(counts: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import images, reading, sheets
-from lvm_jax.evaluation import image_metrics, perplexity
-from lvm_jax.tokenizer import fidelity
+from lvm_jax.evaluation import image_metrics
+from lvm_jax.measures import codes, fidelity
 from lvm_jax.tokenizer.codec import Tokenizer
 
 
@@ -128,7 +128,7 @@ def reconstruct(
         psnr=np.concatenate(psnr),
         ssim=np.concatenate(ssim) if ssim else np.empty(0),
         usage=float(np.mean(counts > 0)),
-        perplexity=float(np.exp(perplexity.code_entropy(counts))),
+        perplexity=float(np.exp(codes.code_entropy(counts))),
         shown=tuple(shown[:num_shown]),
     )
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from lvm_jax import atomic, images
 from lvm_jax.evaluation import charts, image_metrics, scores, wording
-from lvm_jax.evaluation import perplexity as perplexity_lib
 from lvm_jax.evaluation.charts import Chart
 from lvm_jax.evaluation.losses import Losses
 from lvm_jax.evaluation.report_style import CSS
 from lvm_jax.evaluation.scores import TaskResult
+from lvm_jax.measures import codes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def render(report: Report) -> str:
 
 def usage(counts: np.ndarray) -> tuple[float, float]:
     """Codebook usage: the share of codes that occur at all, and exp(entropy) of their use."""
-    return float(np.mean(counts > 0)), float(np.exp(perplexity_lib.code_entropy(counts)))
+    return float(np.mean(counts > 0)), float(np.exp(codes.code_entropy(counts)))
 
 
 def _header(report: Report) -> str:

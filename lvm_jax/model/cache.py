@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from lvm_jax.model.config import TransformerConfig
+from lvm_jax.model.transformer_config import TransformerConfig
 
 
 @jax.tree_util.register_dataclass

@@ -21,9 +21,10 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from lvm_jax.model import attention, linear, rope
-from lvm_jax.model.attention import ATTENTION, PROJECTION
-from lvm_jax.model.config import TransformerConfig
+from lvm_jax.model import linear, rope
+from lvm_jax.model.attention import backends
+from lvm_jax.model.attention.backends import ATTENTION, PROJECTION
+from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.partition import Rules, constrain
 
 Params = dict[str, Any]
@@ -215,8 +216,8 @@ def hidden(
     if positions_BL is None:
         positions_BL = jnp.broadcast_to(jnp.arange(ids_BL.shape[1]), ids_BL.shape)
     rotary = rope.tables(positions_BL, config.head_dim, config.rope_theta)
-    backend = attention.choose(config.attention, ids_BL.shape[1], mesh)
-    attend = lambda q, k, v: attention.attend(q, k, v, segments_BL, backend)
+    backend = backends.choose(config.attention, ids_BL.shape[1], mesh)
+    attend = lambda q, k, v: backends.attend(q, k, v, segments_BL, backend)
 
     def layer(x_BLD, params_of_layer):
         return block(config, params_of_layer)(x_BLD, rotary, attend, place), None

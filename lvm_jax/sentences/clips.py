@@ -17,10 +17,11 @@ from typing import Any, Literal
 from absl import logging
 
 from lvm_jax import file_kinds, file_names, image_folders
-from lvm_jax.sentences import files, frames
-from lvm_jax.sentences.draws import Draws
+from lvm_jax.draws import Draws
+from lvm_jax.frames import frame_readers
+from lvm_jax.pictures.reference import Crop, ImageRef
+from lvm_jax.sentences import files
 from lvm_jax.sentences.sources import Source
-from lvm_jax.sentences.spec import Crop, ImageRef
 
 _COUNTING_THREADS = min(8, os.cpu_count() or 1)
 
@@ -70,7 +71,7 @@ def find_clips(folder: str) -> dict[str, Callable[[], Clip]]:
     for prefix, root in files.roots(folder):
         stills: dict[pathlib.Path, list[pathlib.Path]] = {}
         for path in image_folders.list_files(root, _is_picture_or_video)[0]:
-            if frames.holds_frames(path):
+            if frame_readers.holds_frames(path):
                 key = files.key_of(path, prefix, root)
                 files.require_unique(taken, key, path, folder)
                 makers[key] = functools.partial(_file_clip, key, path)
@@ -94,7 +95,7 @@ def _is_picture_or_video(path: pathlib.Path) -> bool:
 
 
 def _file_clip(key: str, path: pathlib.Path) -> Clip:
-    num_frames = frames.count_frames(path)
+    num_frames = frame_readers.count_frames(path)
     return Clip(key=key, paths=(path.as_posix(),), num_frames=num_frames, in_one_file=True)
 
 

@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 from absl import logging
 
-from lvm_jax.sentences import coco_file, coco_turns, drawings, files, palette
+from lvm_jax.draws import Draws
+from lvm_jax.pictures import drawings, palette
+from lvm_jax.pictures.reference import Crop, ImageRef
+from lvm_jax.sentences import coco_file, coco_turns, files
 from lvm_jax.sentences.coco_turns import Turn
-from lvm_jax.sentences.draws import Draws
 from lvm_jax.sentences.pairs import Pairs
-from lvm_jax.sentences.spec import Crop, ImageRef
 
 # Besides black and, for boxes, white.
 _MOST_CATEGORIES = palette.MOST_LABELS - 2

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax.sentences import coco_masks, drawings, raster
+from lvm_jax.pictures import coco_masks, drawings, raster
 
 OUTSIDE = "outside of their image"
 NO_AREA = "without area"

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from lvm_jax import images
-from lvm_jax.image_metadata import UPRIGHT
-from lvm_jax.sentences import aspect, coco_masks
+from lvm_jax.image_formats.metadata import UPRIGHT
+from lvm_jax.pictures import aspect, coco_masks
 
 Coordinates = Literal["upright", "stored"]
 _MIRRORED = (2, 4, 5, 7)

@@ -12,10 +12,10 @@ from typing import Any, Literal
 from absl import logging
 
 from lvm_jax import file_names
+from lvm_jax.draws import Draws, shuffled
+from lvm_jax.pictures.reference import Crop, ImageRef
 from lvm_jax.sentences import files
-from lvm_jax.sentences.draws import Draws, shuffled
 from lvm_jax.sentences.sources import Picture, Source, dealt
-from lvm_jax.sentences.spec import Crop, ImageRef
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,11 +5,11 @@ import functools
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from lvm_jax.sentences import palette
-from lvm_jax.sentences.draws import Draws
+from lvm_jax.draws import Draws
+from lvm_jax.pictures import palette
+from lvm_jax.pictures.reference import Crop, ImageRef
 from lvm_jax.sentences.pairs import Pairs
 from lvm_jax.sentences.sources import Picture
-from lvm_jax.sentences.spec import Crop, ImageRef
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

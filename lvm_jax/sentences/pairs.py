@@ -8,10 +8,10 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from lvm_jax.sentences import derive
-from lvm_jax.sentences.draws import Draws
+from lvm_jax.draws import Draws
+from lvm_jax.pictures import derive
+from lvm_jax.pictures.reference import Crop, ImageRef
 from lvm_jax.sentences.sources import Picture, Source
-from lvm_jax.sentences.spec import Crop, ImageRef
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

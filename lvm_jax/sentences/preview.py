@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
-from lvm_jax.sentences.compose import CorpusConfig
+from lvm_jax.sentences.corpora import CorpusConfig
 from lvm_jax.sentences.sources import Source
 
 # Sentences of one length are counted without looking at them; others up to so many a source.

@@ -4,10 +4,10 @@ import dataclasses
 import math
 from typing import Any, ClassVar, Literal
 
-from lvm_jax.sentences.draws import Draws
+from lvm_jax.draws import Draws
+from lvm_jax.pictures.reference import Crop, ImageRef
 from lvm_jax.sentences.pairs import Pairs
 from lvm_jax.sentences.sources import Picture
-from lvm_jax.sentences.spec import Crop, ImageRef
 
 Parameters = tuple[tuple[str, int | float | str], ...]
 _STEPS = 1024

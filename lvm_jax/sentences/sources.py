@@ -12,9 +12,26 @@ from typing import Any, Literal
 
 from absl import logging
 
+from lvm_jax.draws import Draws, shuffled
+from lvm_jax.pictures.reference import Crop, ImageRef
 from lvm_jax.sentences import files
-from lvm_jax.sentences.draws import Draws, shuffled
-from lvm_jax.sentences.spec import Crop, ImageRef, Sentence
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """An ordered row of images with a kind.
+
+    Attributes:
+        kind: what the row is, such as "colorization".
+        source: name of the source in the config.
+        key: the pictures shown, named relative to their folder; splits by identity use it.
+        images: the row.
+    """
+
+    kind: str
+    source: str
+    key: str
+    images: tuple[ImageRef, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from lvm_jax.tokenizer.config import VQGANConfig
-from lvm_jax.tokenizer.functional import Conv
+from lvm_jax.modules import Conv
+from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 
 NORM_EPSILON = 1e-6
 

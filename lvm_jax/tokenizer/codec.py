@@ -20,7 +20,7 @@ from lvm_jax import atomic, configs, reading, trees
 from lvm_jax.images import ImageConfig
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.tokenizer import vqgan
-from lvm_jax.tokenizer.config import VQGANConfig
+from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.safetensors"

@@ -6,6 +6,8 @@ Everything is a pure function of arrays. Letters: N vectors, K codes, D code dim
 import jax
 import jax.numpy as jnp
 
+from lvm_jax.measures import codes
+
 # Scores held at once by `nearest` and `entropy_loss`: 2**22 floats are 16 MiB, whatever the batch
 # and the codebook.
 _MAX_SCORES = 2**22
@@ -131,22 +133,6 @@ def entropy_loss(codebook_KD: jax.Array, z_ND: jax.Array, temperature: float) ->
     return entropy / num_vectors - average_entropy
 
 
-def histogram(ids: jax.Array, num_codes: int) -> jax.Array:
-    """How often each code occurs: float32 [K]."""
-    return jnp.zeros(num_codes, jnp.float32).at[ids.reshape(-1)].add(1.0)
-
-
-def usage(counts_K: jax.Array) -> jax.Array:
-    """Share of codes that occur at all, in [0, 1]."""
-    return jnp.mean(counts_K > 0)
-
-
-def perplexity(counts_K: jax.Array) -> jax.Array:
-    """exp(entropy) of the code distribution: K when all codes are equally frequent."""
-    p_K = counts_K / jnp.maximum(jnp.sum(counts_K), 1.0)
-    return jnp.exp(-jnp.sum(jnp.where(p_K > 0, p_K * jnp.log(jnp.maximum(p_K, 1e-30)), 0.0)))
-
-
 def moving_average(
     counts_K: jax.Array, sums_KD: jax.Array, z_ND: jax.Array, ids_N: jax.Array, decay: float
 ) -> tuple[jax.Array, jax.Array]:
@@ -154,7 +140,7 @@ def moving_average(
 
     The codes themselves are `centroids(counts_K, sums_KD, old codes)`.
     """
-    new_counts_K = histogram(ids_N, counts_K.shape[0])
+    new_counts_K = codes.histogram(ids_N, counts_K.shape[0])
     new_sums_KD = jnp.zeros_like(sums_KD).at[ids_N].add(z_ND)
     return (
         decay * counts_K + (1 - decay) * new_counts_K,

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from lvm_jax.modules import Functional, Params, draw_params
 from lvm_jax.tokenizer import quantizer
 from lvm_jax.tokenizer.blocks import (
     Attention,
@@ -26,8 +27,7 @@ from lvm_jax.tokenizer.blocks import (
     fold_patches,
     unfold_patches,
 )
-from lvm_jax.tokenizer.config import VQGANConfig
-from lvm_jax.tokenizer.functional import Functional, Params, draw_params
+from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 
 IMAGE_CHANNELS = 3
 

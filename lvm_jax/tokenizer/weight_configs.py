@@ -11,7 +11,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lvm_jax.tokenizer.config import VQGANConfig
+from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

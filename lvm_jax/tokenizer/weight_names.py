@@ -11,7 +11,7 @@ import numpy as np
 
 from lvm_jax import trees
 from lvm_jax.tokenizer import vqgan
-from lvm_jax.tokenizer.config import VQGANConfig
+from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 
 FORMATS = ("openmuse", "taming", "llamagen", "maskgit", "lvm_xh", "diffusers")
 

@@ -13,18 +13,12 @@ import numpy as np
 from absl import logging
 
 from lvm_jax import atomic, trees
-from lvm_jax.tokenizer import (
-    codec,
-    torch_files,
-    weight_configs,
-    weight_entries,
-    weight_files,
-    weight_names,
-)
-from lvm_jax.tokenizer.config import PRESETS, VQGANConfig
-from lvm_jax.tokenizer.stored_arrays import Stored
+from lvm_jax.tokenizer import codec, weight_configs, weight_names
 from lvm_jax.tokenizer.vqgan import Params
-from lvm_jax.tokenizer.weight_entries import Place
+from lvm_jax.tokenizer.vqgan_config import PRESETS, VQGANConfig
+from lvm_jax.weight_files import entries, reader, torch_files
+from lvm_jax.weight_files.entries import Place
+from lvm_jax.weight_files.stored_arrays import Stored
 
 FORMATS = weight_names.FORMATS
 
@@ -84,7 +78,7 @@ def read_weights(
         raise ValueError(f"preset={preset!r} is unknown; use one of {', '.join(PRESETS)}")
     if preset is not None and source_config is not None:
         raise ValueError(f"give either preset={preset!r} or a source config, not both")
-    stored, found_config = weight_files.read(path)
+    stored, found_config = reader.read(path)
     if preset is not None:
         candidates = {preset: PRESETS[preset]}
     elif source_config is not None or found_config is not None:
@@ -139,7 +133,7 @@ def write_weights(
                 trees.save_safetensors(directory / name, arrays, metadata={"format": "pt"})
             else:
                 torch_files.write_zip(directory / name, arrays)
-        atomic.write_json(directory / weight_files.CONFIG_FILE, fields)
+        atomic.write_json(directory / reader.CONFIG_FILE, fields)
     except OSError as error:
         raise ValueError(
             f"cannot write {directory}: {error.strerror or error}; free space or choose another "
@@ -152,8 +146,8 @@ def _places(
 ) -> list[Place]:
     """Where the names of a geometry are, the fullest place first; in one entry if it is given."""
     names = weight_names.source_names(format, config).values()
-    spellings = weight_entries.spellings(names, weight_names.older_names(format, config))
-    places = weight_entries.find(stored, spellings.get)
+    spellings = entries.spellings(names, weight_names.older_names(format, config))
+    places = entries.find(stored, spellings.get)
     if entry is not None:
         return [place for place in places if place.entry == entry.strip("./")]
     return [place for place in places if not place.holds_moments]
@@ -179,7 +173,7 @@ def _asides(stored: Mapping[str, Stored], place: Place, *others: Place) -> str:
     used = set(place.names.values())
     unused = [name for name in stored if name not in used]
     if unused:
-        text += f"; {len(unused)} arrays are not used: {weight_entries.outline(unused)}"
+        text += f"; {len(unused)} arrays are not used: {entries.outline(unused)}"
     if others:
         found = ", ".join(f"--entry={other.entry or '/'}" for other in others)
         text += f"; it is found elsewhere, too, choose with {found}"
@@ -238,10 +232,10 @@ def _unexpected(
     expected: Iterable[str], stored: Mapping[str, Stored], place: Place
 ) -> Iterator[str]:
     """Names in the network's own modules that it does not have: it would be another network."""
-    modules = {weight_entries.dotted(name).split(".")[0] for name in expected}
+    modules = {entries.dotted(name).split(".")[0] for name in expected}
     used = set(place.names.values())
     for name in stored:
-        own = None if name in used else weight_entries.own_name(place.prefix, name)
+        own = None if name in used else entries.own_name(place.prefix, name)
         if own is None or own.rsplit(".", 1)[-1] in _RECORDS:
             continue
         if own.split(".")[0] in modules or ("." not in own and own.startswith(tuple(modules))):
@@ -270,7 +264,7 @@ def _misfit(
         for label, config in candidates.items()
         for place in _places(format, config, stored, entry)[:_MOST_PLACES]
     ]
-    holds = f"it holds {weight_entries.outline(stored)}"
+    holds = f"it holds {entries.outline(stored)}"
     if not found:
         where = "" if entry is None else f" under --entry={entry}"
         text = f"{path} has no name of --format={format}{where}; {holds}"
@@ -291,9 +285,9 @@ def _misfit(
 
 def _may_fit(format: str, config: VQGANConfig, stored: Mapping[str, Stored]) -> bool:
     """Whether there is such a codebook: laying out a whole network takes a second."""
-    codebook = weight_entries.dotted(weight_names.codebook_name(format))
+    codebook = entries.dotted(weight_names.codebook_name(format))
     shape = (config.num_codes, config.code_dim)
     return any(
-        array.shape == shape and weight_entries.dotted(name).endswith(codebook)
+        array.shape == shape and entries.dotted(name).endswith(codebook)
         for name, array in stored.items()
     )

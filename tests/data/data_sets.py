@@ -4,8 +4,8 @@ import hashlib
 
 import numpy as np
 
-from lvm_jax.data.records import Record
-from lvm_jax.data.shards_writer import write_shards
+from lvm_jax.data.shards.records import Record
+from lvm_jax.data.shards.writer import write_shards
 from lvm_jax.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary(num_codes=61, num_special=3, pad_multiple=8)

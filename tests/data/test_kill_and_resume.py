@@ -16,11 +16,11 @@ import time
 
 import numpy as np
 import pytest
-from data_sets import make_shards
 
 from lvm_jax import configs
-from lvm_jax.data.config import DataConfig, MixtureSource
-from lvm_jax.data.pipeline import Pipeline
+from lvm_jax.data.feeding.data_config import DataConfig, MixtureSource
+from lvm_jax.data.feeding.pipeline import Pipeline
+from tests.data.data_sets import make_shards
 
 BATCH, STEPS, CHECKPOINT_EVERY = 8, 90, 5
 
@@ -28,8 +28,8 @@ BATCH, STEPS, CHECKPOINT_EVERY = 8, 90, 5
 CHILD = """
 import hashlib, json, sys, time
 from lvm_jax import configs
-from lvm_jax.data.config import DataConfig
-from lvm_jax.data.pipeline import Pipeline, process_rows
+from lvm_jax.data.feeding.data_config import DataConfig
+from lvm_jax.data.feeding.pipeline import Pipeline, process_rows
 
 def main():
     values, batch, start, stop, process, num_processes, path = json.loads(sys.argv[1])

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from lvm_jax import images
-from lvm_jax.data import jsonl
-from lvm_jax.data.build import BuildConfig, build_shards
-from lvm_jax.data.shards import Shards
+from lvm_jax.data.building import from_lines
+from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
+from lvm_jax.data.shards.reader import Shards
 from lvm_jax.mesh import MeshConfig, make_mesh
-from lvm_jax.sentences import compose
-from lvm_jax.tokenizer import codec, config, vqgan
+from lvm_jax.sentences import corpora
+from lvm_jax.tokenizer import codec, vqgan, vqgan_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -46,7 +46,7 @@ def made(tmp_path_factory):
         picture = rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)
         images.write_image(root / "pictures" / f"{name}.png", picture)
     (root / "experiment.py").write_text(EXPERIMENT.format(folder=str(root / "pictures")))
-    geometry = config.PRESETS["debug"]
+    geometry = vqgan_config.PRESETS["debug"]
     for seed, name in enumerate(("tokenizer", "another")):
         codec.save_tokenizer(root / name, geometry, vqgan.init_params(geometry, seed))
     return root
@@ -147,7 +147,7 @@ def test_export_and_import_are_inverse(built):
     for one, other in zip(shards.read(range(6)), Shards(imported).read(range(6)), strict=True):
         np.testing.assert_array_equal(one, other)
     assert Shards(imported).tokenizer_fingerprint == shards.tokenizer_fingerprint
-    jsonl.export_jsonl(Shards(imported), again)
+    from_lines.export_jsonl(Shards(imported), again)
     assert again.read_bytes() == lines.read_bytes()
 
 
@@ -168,7 +168,7 @@ def test_processes_of_a_run_write_what_one_process_with_many_devices_writes(made
     assert tokenizer.mesh.size == 8
     single = {"kind": "single", "folder": str(made / "pictures"), "name": "one"}
     pairs = {**single, "kind": "colorization", "crop": (0.5, 1.0), "pairs_per_sentence": 2}
-    corpus = compose.build_corpus({"sources": [single, {**pairs, "name": "colors"}], "seed": 1})
+    corpus = corpora.build_corpus({"sources": [single, {**pairs, "name": "colors"}], "seed": 1})
     build_shards(corpus, tokenizer, made / "alone", BuildConfig(sentences_per_shard=2))
     alone, both = (
         {p.name: p.read_bytes() for p in (made / n).iterdir()} for n in ("alone", "together")

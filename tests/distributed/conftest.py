@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from toy_runs import ToyRun
+from tests.distributed.toy_runs import ToyRun
 
 
 @pytest.fixture

@@ -2,10 +2,9 @@
 
 import shutil
 
-from toy_runs import losses
-
 from lvm_jax.training import metrics, recovery
 from lvm_jax.training import workdir as workdir_lib
+from tests.distributed.toy_runs import losses
 
 
 def test_all_processes_go_back_to_the_same_checkpoint(toy_run):

@@ -4,7 +4,7 @@ import pytest
 
 from lvm_jax.distributed import hub as hub_lib
 from lvm_jax.distributed import rendezvous
-from lvm_jax.distributed.config import Place
+from lvm_jax.distributed.distributed_config import Place
 from lvm_jax.distributed.hub import BEYOND, Hub, failure
 
 

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from lvm_jax.distributed import rendezvous
-from lvm_jax.distributed.config import Place
+from lvm_jax.distributed.distributed_config import Place
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import os
 import signal
 
 import pytest
-from toy_runs import losses
 
 from lvm_jax.training import in_use
 from lvm_jax.training import workdir as workdir_lib
+from tests.distributed.toy_runs import losses
 
 
 def faulty(toy_run, kind, process, where="batch", step=13, count=2, **options):

@@ -4,10 +4,10 @@ import signal
 import sys
 
 import pytest
-from toy_runs import Run, free_address, losses
 
 from lvm_jax.training import workdir as workdir_lib
 from tests.campaign.toy_training import NUM_STEPS, TOOLS, prepare
+from tests.distributed.toy_runs import Run, free_address, losses
 
 
 @pytest.fixture(scope="module")

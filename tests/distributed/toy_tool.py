@@ -49,7 +49,7 @@ def fault(where: str, step: int) -> None:
 
 
 def main() -> None:
-    from lvm_jax.distributed.config import DistributedConfig
+    from lvm_jax.distributed.distributed_config import DistributedConfig
 
     mode = "explicit" if TOY["count"] > 1 else "single"
     config = DistributedConfig(

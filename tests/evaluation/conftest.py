@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from lvm_jax import configs, images
-from lvm_jax.data import shards_writer
-from lvm_jax.data.records import Record
+from lvm_jax.data.shards.records import Record
+from lvm_jax.data.shards.writer import write_shards
 from lvm_jax.tokenizer import codec
 from lvm_jax.training.checkpoints import Checkpoints
 from lvm_jax.training.metrics import MetricsWriter
@@ -34,7 +34,7 @@ def trained(model, tokenizer, tmp_path_factory):
         Record(kind="single", source="s", key=str(i), ids=rng.integers(0, 30, (2, 16), np.uint16))
         for i in range(9)
     )
-    shards_writer.write_shards(
+    write_shards(
         root / "shards",
         records,
         vocabulary=model.vocabulary,

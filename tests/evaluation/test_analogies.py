@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lvm_jax.data.loading import SquareLoader
 from lvm_jax.evaluation import analogies, image_metrics, perplexity, scores
 from lvm_jax.evaluation.analogies import AnalogyConfig
-from lvm_jax.evaluation.tasks import SentenceTask
-from lvm_jax.generate import images
+from lvm_jax.evaluation.analogy_examples import SentenceTask
+from lvm_jax.generation import answering
 from lvm_jax.images import ImageConfig
+from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences.pairs import ColorizationPairs, EdgePairs
 
 CONFIG = AnalogyConfig(
@@ -71,7 +71,7 @@ def test_compared_images_are_what_they_say(model, tokenizer, tasks, results):
     example = tasks[0].example(3, 1)
     mse = {name: values[1] for name, values in results[0].seeds[0].mse.items()}
     truth = example.answer
-    (answers,) = images.generate_many(
+    (answers,) = answering.generate_many(
         model,
         tokenizer,
         [[*example.pairs[0], example.query]],

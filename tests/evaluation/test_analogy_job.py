@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from lvm_jax import images
-from lvm_jax.data.shards import Shards
+from lvm_jax.data.shards.reader import Shards
 from lvm_jax.evaluation import analogy_job
-from lvm_jax.generate.language_model import load_model
+from lvm_jax.generation.language_model import load_model
 from lvm_jax.tokenizer.codec import load_tokenizer
 
 AMOUNTS = {"seeds": [0, 1], "num_examples": 2, "num_answered": 1, "num_candidates": 1}

@@ -5,8 +5,8 @@ import numpy as np
 
 from lvm_jax import images
 from lvm_jax.evaluation import comparison, image_metrics
-from lvm_jax.training import perceptual
-from lvm_jax.training.perceptual import PerceptualConfig
+from lvm_jax.measures import perceptual
+from lvm_jax.measures.perceptual import PerceptualConfig
 
 NETWORK = PerceptualConfig(network="vgg16_hed", stages=1)
 

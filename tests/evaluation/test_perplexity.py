@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lvm_jax.evaluation import perplexity
+from lvm_jax.measures import codes
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def test_both_perplexities():
 
 
 def test_unigram():
-    counts = perplexity.count_codes([np.array([0, 0, 1]), np.array([[0, 3]])], 4)
+    counts = codes.count_codes([np.array([0, 0, 1]), np.array([[0, 3]])], 4)
     assert counts.tolist() == [3, 1, 0, 1]
     probabilities = perplexity.unigram(counts)
     np.testing.assert_allclose(probabilities, np.array([4, 2, 1, 2]) / 9)

@@ -7,17 +7,17 @@ import PIL.Image
 import pytest
 
 from lvm_jax import configs, images, reading
-from lvm_jax.data.build import BuildConfig, build_shards
-from lvm_jax.data.loading import SquareLoader
-from lvm_jax.data.shards import Shards
+from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
+from lvm_jax.data.shards.reader import Shards
 from lvm_jax.evaluation import analogies, analogy_job, reconstruction
-from lvm_jax.generate import images as generate_images
-from lvm_jax.generate.language_model import load_model
+from lvm_jax.generation import answering as generate_images
+from lvm_jax.generation.language_model import load_model
 from lvm_jax.images import ImageConfig
-from lvm_jax.sentences import compose
+from lvm_jax.pictures.loader import SquareLoader
+from lvm_jax.sentences import corpora
 from lvm_jax.tokenizer import codec
-from lvm_jax.training import transformer_job
 from lvm_jax.training.checkpoints import Checkpoints
+from lvm_jax.training.transformer import transformer_job
 from lvm_jax.training.workdir import prepare_workdir
 
 CONFIGS = {
@@ -83,7 +83,7 @@ def made(request, pictures, tokenizer, model, tmp_path_factory):
     config, root = CONFIGS[name], tmp_path_factory.mktemp("made")
     given = complete(sources(pictures, crop))
     given["whole"] = {"kind": "single", "folder": str(pictures), "exclude": ("clips/*", "maps/*")}
-    corpus = compose.build_corpus({"sources": given, "seed": 3})
+    corpus = corpora.build_corpus({"sources": given, "seed": 3})
     num_special = model.vocabulary.num_special
     build_shards(
         corpus, tokenizer, root / "shards", BuildConfig(images=config, num_special=num_special)
@@ -178,8 +178,8 @@ def test_prompts_and_reconstructions_of_files_too(made, tokenizer, monkeypatch):
 
 def test_settings_change_what_these_pictures_are(pictures):
     """So that the tests above can fail: every one of them matters for some file."""
-    corpus = compose.build_corpus({"sources": complete(sources(pictures, False))})
-    refs = [ref for s in compose.sentences(corpus) for ref in s.images]
+    corpus = corpora.build_corpus({"sources": complete(sources(pictures, False))})
+    refs = [ref for s in corpora.sentences(corpus) for ref in s.images]
     read = {
         name: np.stack([SquareLoader(config, 16, 2**20).load_one(ref) for ref in refs])
         for name, config in CONFIGS.items()
@@ -195,7 +195,7 @@ def test_settings_change_what_these_pictures_are(pictures):
 def test_sources_that_differ_leave_a_model_without_settings(
     pictures, tokenizer, model, tmp_path, caplog
 ):
-    corpus = compose.build_corpus({"sources": {"a": {"kind": "single", "folder": str(pictures)}}})
+    corpus = corpora.build_corpus({"sources": {"a": {"kind": "single", "folder": str(pictures)}}})
     for name in ("default", "squash"):
         build = BuildConfig(images=CONFIGS[name], num_special=model.vocabulary.num_special)
         build_shards(corpus, tokenizer, tmp_path / name, build)

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from lvm_jax.evaluation import charts, report, scores
+from lvm_jax.evaluation.analogy_examples import Example
 from lvm_jax.evaluation.charts import Chart, Curve
 from lvm_jax.evaluation.losses import Losses
 from lvm_jax.evaluation.report import Reconstructions, Report
 from lvm_jax.evaluation.report_style import CSS
 from lvm_jax.evaluation.scores import SeedScores, Shown, TaskResult
-from lvm_jax.evaluation.tasks import Example
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
 

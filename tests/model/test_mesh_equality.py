@@ -8,7 +8,7 @@ import pytest
 from lvm_jax import partition, trees
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.model import transformer
-from lvm_jax.model.config import PRESETS
+from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.partition import Rules
 
 CONFIG = PRESETS["debug"]

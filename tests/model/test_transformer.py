@@ -13,7 +13,7 @@ import pytest
 
 from lvm_jax import trees
 from lvm_jax.model import transformer
-from lvm_jax.model.config import PRESETS, TransformerConfig
+from lvm_jax.model.transformer_config import PRESETS, TransformerConfig
 
 DEBUG = PRESETS["debug"]
 # Sharp weights give logits up to 8, sums of float32 terms of that size whose order differs between

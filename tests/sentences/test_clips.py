@@ -8,10 +8,12 @@ import PIL.Image
 import pytest
 
 from lvm_jax import images
-from lvm_jax.sentences import clips, frames, spec
+from lvm_jax.frames import frame_readers
+from lvm_jax.pictures import render
+from lvm_jax.pictures.cache import PictureCache
+from lvm_jax.pictures.reference import ImageRef
+from lvm_jax.sentences import clips
 from lvm_jax.sentences.kinds import KINDS
-from lvm_jax.sentences.pictures import PictureCache
-from lvm_jax.sentences.spec import ImageRef
 
 SIZE = 16
 
@@ -20,9 +22,9 @@ def gray(value):
     return np.full((SIZE, SIZE, 3), value, np.uint8)
 
 
-def value_of(ref, read=spec.read_picture):
+def value_of(ref, read=render.read_picture):
     """The gray value that tells a test's frame."""
-    return round(float(spec.load(ref, SIZE, read).mean()))
+    return round(float(render.load(ref, SIZE, read).mean()))
 
 
 def write_frames(folder, values):
@@ -133,11 +135,11 @@ def test_threads_read_frames_in_any_order(tmp_path):
 def test_one_pass_over_a_file_opens_it_once(tmp_path, monkeypatch):
     write_animation(tmp_path / "a.webp", range(0, 200, 5))
     opened = []
-    original = frames._open
+    original = frame_readers._open
     monkeypatch.setattr(
-        frames, "_open", lambda path, *more: opened.append(path) or original(path, *more)
+        frame_readers, "_open", lambda path, *more: opened.append(path) or original(path, *more)
     )
-    readers = frames.FrameReaders()
+    readers = frame_readers.FrameReaders()
     for frame in (0, 3, 4, 30, 39, 12):
         readers.read(str(tmp_path / "a.webp"), frame)
     assert len(opened) == 2  # once forwards, and again for the earlier frame
@@ -149,19 +151,19 @@ def test_a_video_with_packets_that_do_not_decode_holds_the_others(tmp_path, capl
     av = pytest.importorskip("av")
     with av.open(str(path)) as container:
         packets = [packet.pos for packet in container.demux(video=0) if packet.size]
-    whole = [frames.read_frame(path, number) for number in range(40)]
+    whole = [frame_readers.read_frame(path, number) for number in range(40)]
     data = bytearray(path.read_bytes())
     start, stop = packets[20], packets[39]
     data[start:stop] = bytes(stop - start)  # the index of the file still promises 40 frames
     path.write_bytes(data)
     with caplog.at_level(logging.WARNING, logger="absl"):
-        assert frames.count_frames(path) == 21
+        assert frame_readers.count_frames(path) == 21
     assert "broken.mp4: 19 of 40 packets do not decode" in caplog.text
     for number in range(20):
-        np.testing.assert_array_equal(frames.read_frame(path, number), whole[number])
-    assert frames.read_frame(path, 20).shape == (64, 64, 3)
+        np.testing.assert_array_equal(frame_readers.read_frame(path, number), whole[number])
+    assert frame_readers.read_frame(path, 20).shape == (64, 64, 3)
     with pytest.raises(images.ImageError) as caught:
-        frames.read_frame(path, 21)
+        frame_readers.read_frame(path, 21)
     message = str(caught.value)
     assert "\n" not in message and "broken.mp4 does not decode past frame 20" in message
     assert "frame 21 is wanted" in message
@@ -171,7 +173,7 @@ def test_a_frame_beyond_the_end_is_named(tmp_path):
     write_animation(tmp_path / "a.gif", range(0, 50, 5))
     message = r"a\.gif does not decode past frame 9 \(it ends there\), but frame 12 is wanted"
     with pytest.raises(images.ImageError, match=message):
-        frames.read_frame(tmp_path / "a.gif", 12)
+        frame_readers.read_frame(tmp_path / "a.gif", 12)
 
 
 @pytest.mark.parametrize("name", ["no.mp4", "no.gif"])
@@ -179,7 +181,7 @@ def test_a_file_that_is_no_video_is_named(name, tmp_path):
     if name.endswith("mp4"):
         pytest.importorskip("av")
     (tmp_path / name).write_bytes(b"nothing of the kind" * 9)
-    for read in (frames.count_frames, lambda path: frames.read_frame(path, 0)):
+    for read in (frame_readers.count_frames, lambda path: frame_readers.read_frame(path, 0)):
         with pytest.raises(images.ImageError, match=rf"cannot read video .*{name}: "):
             read(tmp_path / name)
 
@@ -201,7 +203,7 @@ def test_upright_films_stand_upright(tmp_path):
     turned = [0, 1 << 16, 0, -(1 << 16), 0, 0, 32 << 16, 0, 1 << 30]
     data[matrix : matrix + 36] = b"".join(v.to_bytes(4, "big", signed=True) for v in turned)
     path.write_bytes(data)
-    shown = frames.read_frame(path, 0)
+    shown = frame_readers.read_frame(path, 0)
     assert shown.shape == (64, 32, 3)
     assert shown[:28].min() > 200 and shown[36:].max() < 50, "the left became the top"
 
@@ -303,6 +305,6 @@ def test_a_folder_without_clips_is_refused(tmp_path):
 def test_without_pyav_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "av", None)
     with pytest.raises(ValueError, match=r"pip install 'lvm_jax\[video\]'"):
-        frames.count_frames(tmp_path / "a.mp4")
+        frame_readers.count_frames(tmp_path / "a.mp4")
     with pytest.raises(ValueError, match=r"lvm_jax\[video\]"):
-        frames.read_frame(tmp_path / "a.mp4", 3)
+        frame_readers.read_frame(tmp_path / "a.mp4", 3)

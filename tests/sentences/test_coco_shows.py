@@ -10,7 +10,8 @@ import PIL.Image
 import pytest
 
 from lvm_jax import images
-from lvm_jax.sentences import coco_masks, coco_shows, coco_turns, drawings, palette, spec
+from lvm_jax.pictures import coco_masks, drawings, palette, render
+from lvm_jax.sentences import coco_shows, coco_turns
 from lvm_jax.sentences.kinds import KINDS
 
 FILES = pathlib.Path(__file__).parent / "coco_files"
@@ -230,7 +231,7 @@ def test_sizes_say_which_coordinates_hold(orientation, right, tmp_path, caplog):
     with pytest.raises(ValueError, match=message + rf"boxes\.coordinates='{right}'"):
         _ = make("boxes", tmp_path, BOX, size, coordinates=wrong).items
     source = make("boxes", tmp_path, BOX, size, coordinates=right)
-    assert spec.load(source.sentence(0, 0, 0).images[1], 32).any()
+    assert render.load(source.sentence(0, 0, 0).images[1], 32).any()
     assert "orientation" not in caplog.text
 
 

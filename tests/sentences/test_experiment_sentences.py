@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from lvm_jax.sentences import compose
+from lvm_jax.sentences import corpora
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _spec = importlib.util.spec_from_file_location("cli", ROOT / "tools" / "cli.py")
@@ -33,8 +33,8 @@ def touch(folder):
 def corpus_of(experiment, part, root):
     config = cli.load_experiment(f"{ROOT}/experiments/{experiment.replace('ROOT', str(root))}")
     if part == "tasks":
-        return compose.build_corpus({"sources": dict(config["tasks"])})
-    return compose.build_corpus(config[part])
+        return corpora.build_corpus({"sources": dict(config["tasks"])})
+    return corpora.build_corpus(config[part])
 
 
 @pytest.mark.parametrize(

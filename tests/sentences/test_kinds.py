@@ -9,9 +9,10 @@ import PIL.Image
 import pytest
 
 from lvm_jax import configs, images
-from lvm_jax.data.loading import SquareLoader
-from lvm_jax.evaluation.tasks import SentenceTask
-from lvm_jax.sentences import compose, spec
+from lvm_jax.evaluation.analogy_examples import SentenceTask
+from lvm_jax.pictures import render
+from lvm_jax.pictures.loader import SquareLoader
+from lvm_jax.sentences import corpora
 from lvm_jax.sentences.coco import CocoPairs
 from lvm_jax.sentences.kinds import KINDS
 from lvm_jax.sentences.pairs import Pairs
@@ -78,7 +79,7 @@ def values_of(kind, root):
 
 
 def make(kind, root):
-    return compose.build_source(values_of(kind, root), kind)
+    return corpora.build_source(values_of(kind, root), kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,23 +102,23 @@ def test_every_image_becomes_pixels_and_equal_keys_are_equal_pixels(kind, root):
     pixels: dict[str, np.ndarray] = {}
     for index in range(3):
         for ref in source.sentence(0, 0, index).images:
-            image = spec.load(ref, SIZE)
+            image = render.load(ref, SIZE)
             assert image.shape == (SIZE, SIZE, 3) and image.dtype == np.uint8
             np.testing.assert_array_equal(pixels.setdefault(ref.key, image), image)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_configs_go_there_and_back(kind, root):
-    corpus = compose.build_corpus({"sources": {kind: values_of(kind, root)}})
-    assert compose.build_corpus(json.loads(json.dumps(configs.to_dict(corpus)))) == corpus
+    corpus = corpora.build_corpus({"sources": {kind: values_of(kind, root)}})
+    assert corpora.build_corpus(json.loads(json.dumps(configs.to_dict(corpus)))) == corpus
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fingerprints_know_every_file(kind, root, monkeypatch):
-    corpus = compose.build_corpus({"sources": {kind: values_of(kind, root)}})
-    found = compose.sentences(corpus)
+    corpus = corpora.build_corpus({"sources": {kind: values_of(kind, root)}})
+    found = corpora.sentences(corpus)
     before = found.fingerprint()
-    assert before == compose.sentences(corpus).fingerprint()
+    assert before == corpora.sentences(corpus).fingerprint()
     used = {ref.path for i in range(len(found)) for ref in found[i].images}
     known = set(corpus.sources[0].files)
     assert used <= known
@@ -150,7 +151,7 @@ def test_one_square_for_a_whole_sentence(kind, root):
 
 def digest(kind, root, **more):
     """Of a source's sentences, with names relative to the folder."""
-    source = compose.build_source({**values_of(kind, root), **more}, kind)
+    source = corpora.build_source({**values_of(kind, root), **more}, kind)
     keys = [
         "\t".join([sentence.key, *(ref.key for ref in sentence.images)])
         for seed in range(2)
@@ -174,7 +175,7 @@ def test_golden_drawings(root):
     for kind in ("boxes", "keypoints", "segmentation"):
         ref = make(kind, root).sentence(0, 0, 0).images[1]
         square = np.full((48, 48, 3), 77, np.uint8)
-        found[kind] = hashlib.sha256(spec.derived(ref, square).tobytes()).hexdigest()[:12]
+        found[kind] = hashlib.sha256(render.derived(ref, square).tobytes()).hexdigest()[:12]
     assert found == DRAWINGS
 
 

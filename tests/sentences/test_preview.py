@@ -1,10 +1,10 @@
 """A corpus before it is built: how much it holds."""
 
-from lvm_jax.sentences import compose, preview
+from lvm_jax.sentences import corpora, preview
 
 
 def test_counts_are_those_of_the_sentences(small_corpus):
-    found = compose.sentences(small_corpus)
+    found = corpora.sentences(small_corpus)
     expected = {}
     for sentence in (found[i] for i in range(len(found))):
         count = expected.setdefault(sentence.source, [0, 0])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lvm_jax import images
-from lvm_jax.sentences import spec
+from lvm_jax.pictures import reference, render
 from lvm_jax.sentences.coco import CocoPairs
 from lvm_jax.sentences.kinds import KINDS
 from lvm_jax.sentences.label_maps import LabelMapPairs
@@ -85,7 +85,7 @@ def test_pairs_show_one_square_of_one_picture(kind, same_picture, folder):
 def test_what_each_pair_shows(folder):
     def pair(kind, **values):
         refs = make(kind, folder, pairs_per_sentence=1, **values).sentence(0, 0, 0).images
-        return [spec.load(ref, 24).astype(int) for ref in refs]
+        return [render.load(ref, 24).astype(int) for ref in refs]
 
     question, answer = pair("colorization")
     assert (question[..., 0] == question[..., 2]).all() and (answer[..., 0] != answer[..., 2]).any()
@@ -122,7 +122,7 @@ def test_every_picture_is_shown_equally_often(folder, caplog):
 
 def test_crop_sizes_lie_in_the_range(folder):
     source = make("single", folder, crop=(0.25, 0.5), sentences_per_epoch=200)
-    sides = [source.sentence(0, 0, i).images[0].crop.side / spec.Crop.UNIT for i in range(200)]
+    sides = [source.sentence(0, 0, i).images[0].crop.side / reference.Crop.UNIT for i in range(200)]
     assert 0.25 <= min(sides) < 0.28 and 0.47 < max(sides) <= 0.5
     flips = [make("single", folder, flip=True).sentence(0, 0, i).images[0].flip for i in range(200)]
     assert 70 < sum(flips) < 130  # 100 +- 7

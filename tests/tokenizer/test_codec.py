@@ -11,7 +11,7 @@ import lvm_jax
 from lvm_jax import trees
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.tokenizer import codec, vqgan
-from lvm_jax.tokenizer.config import PRESETS
+from lvm_jax.tokenizer.vqgan_config import PRESETS
 
 CONFIG = PRESETS["debug"]
 PIXELS = np.random.default_rng(1).integers(0, 256, (17, 16, 16, 3), dtype=np.uint8)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lvm_jax.measures import codes
 from lvm_jax.tokenizer import quantizer
 
 RNG = np.random.default_rng(0)
@@ -61,11 +62,11 @@ def test_commitment_moves_the_encoder_and_codebook_loss_the_codes():
 
 def test_usage_and_perplexity():
     ids = jnp.array([[0, 0, 1, 1], [2, 2, 3, 3]])
-    counts = quantizer.histogram(ids, 8)
+    counts = codes.histogram(ids, 8)
     np.testing.assert_array_equal(counts, [2, 2, 2, 2, 0, 0, 0, 0])
-    assert quantizer.usage(counts) == 0.5
-    np.testing.assert_allclose(quantizer.perplexity(counts), 4.0, rtol=1e-6)
-    np.testing.assert_allclose(quantizer.perplexity(quantizer.histogram(ids * 0, 8)), 1.0)
+    assert codes.usage(counts) == 0.5
+    np.testing.assert_allclose(codes.perplexity(counts), 4.0, rtol=1e-6)
+    np.testing.assert_allclose(codes.perplexity(codes.histogram(ids * 0, 8)), 1.0)
 
 
 def test_moving_average_settles_on_cluster_means():

@@ -9,7 +9,7 @@ import pytest
 
 from lvm_jax import trees
 from lvm_jax.tokenizer import blocks, vqgan
-from lvm_jax.tokenizer.config import PRESETS
+from lvm_jax.tokenizer.vqgan_config import PRESETS
 
 DEBUG = PRESETS["debug"]
 IMAGES = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from lvm_jax.tokenizer import weight_configs
-from lvm_jax.tokenizer.config import PRESETS
+from lvm_jax.tokenizer.vqgan_config import PRESETS
 
 OPENMUSE = {
     "_class_name": "VQGANModel",

@@ -9,7 +9,6 @@ import json
 import os
 import pathlib
 
-import draw
 import flax.serialization
 import jax
 import numpy as np
@@ -18,8 +17,9 @@ import safetensors.numpy
 
 from lvm_jax import trees
 from lvm_jax.tokenizer import codec, vqgan, weight_names, weights
-from lvm_jax.tokenizer.config import PRESETS
-from lvm_jax.tokenizer.stored_arrays import Stored
+from lvm_jax.tokenizer.vqgan_config import PRESETS
+from lvm_jax.weight_files.stored_arrays import Stored
+from tests.tokenizer.goldens import draw
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from lvm_jax import configs
-from lvm_jax.training import transformer_job
+from lvm_jax.training.transformer import transformer_job
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _spec = importlib.util.spec_from_file_location("cli", ROOT / "tools" / "cli.py")

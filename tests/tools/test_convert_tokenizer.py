@@ -11,7 +11,8 @@ import pytest
 import safetensors.numpy
 
 from lvm_jax import trees
-from lvm_jax.tokenizer import codec, vqgan, weight_files, weights
+from lvm_jax.tokenizer import codec, vqgan, weights
+from lvm_jax.weight_files import reader
 from tests import toys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -75,10 +76,10 @@ def test_there_and_back_is_exact(files, params, tmp_path):
         n: a.tobytes() for n, a in original.items()
     }
     # What open-muse's from_pretrained looks for.
-    stored, fields = weight_files.read(tmp_path / "out")
+    stored, fields = reader.read(tmp_path / "out")
     assert fields["_class_name"] == "VQGANModel" and fields.items() >= FIELDS.items()
     (tmp_path / "out" / "model.safetensors").unlink()
-    stored, _ = weight_files.read(tmp_path / "out" / "pytorch_model.bin")
+    stored, _ = reader.read(tmp_path / "out" / "pytorch_model.bin")
     assert {n: array.load().tobytes() for n, array in stored.items()} == {
         n: a.tobytes() for n, a in original.items()
     }

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lvm_jax.sentences import compose, palette
+from lvm_jax.pictures import palette
+from lvm_jax.sentences import corpora
 from tests import toys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -542,7 +543,7 @@ def tiny_corpus(tmp_path):
 def test_the_experiment_reads_the_layout(tiny_corpus, split):
     path = ROOT / "experiments" / "uvd_mini.py"
     values = cli.load_experiment(f"{path}:root={tiny_corpus},split={split}")
-    corpus = compose.build_corpus(values["corpus"])
+    corpus = corpora.build_corpus(values["corpus"])
     assert len(corpus.sources) >= 12 and len({source.kind for source in corpus.sources}) >= 6
     assert any(source.name.startswith("unseen") for source in corpus.sources) == (split != "train")
     for source in corpus.sources:

@@ -6,10 +6,10 @@ import time
 import jax
 import orbax.checkpoint as ocp
 import pytest
-import toy
 
 from lvm_jax.training import background_writes, stopping
 from lvm_jax.training import workdir as workdir_lib
+from tests.training import toy
 
 
 class FailingFuture:

@@ -7,10 +7,10 @@ import signal
 import jax
 import numpy as np
 import pytest
-from toy import RESOLVED, batches, losses, run, steps_on_disk
 
 from lvm_jax.training import checkpoints, durations, loop, metrics, stopping
 from lvm_jax.training import workdir as workdir_lib
+from tests.training.toy import RESOLVED, batches, losses, run, steps_on_disk
 
 
 def test_stopping_and_going_on_changes_nothing(tmp_path):

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy import batches, run, step_function, steps_on_disk
 
 from lvm_jax.training import checksums, metrics, speed, stopping
 from lvm_jax.training import workdir as workdir_lib
+from tests.training.toy import batches, run, step_function, steps_on_disk
 
 
 def evaluator(state):

@@ -6,7 +6,7 @@ import pytest
 
 from lvm_jax import trees
 from lvm_jax.model import transformer
-from lvm_jax.model.config import PRESETS
+from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.training import durations, optimizer
 
 RATES = durations.Rates(examples_per_step=1, run_steps=100)

@@ -6,10 +6,10 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from toy import losses, run, steps_on_disk
 
 from lvm_jax.training import checkpoints, checksums, recovery, stopping
 from lvm_jax.training import workdir as workdir_lib
+from tests.training.toy import losses, run, steps_on_disk
 
 
 @pytest.fixture(scope="module")

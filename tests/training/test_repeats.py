@@ -2,7 +2,9 @@
 
 import pytest
 
-from lvm_jax.training import loop, repeats, tokenizer_job, transformer_job
+from lvm_jax.training import loop, repeats
+from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.vqgan import tokenizer_job
 from tests import toys
 
 PLAIN = {"generator_weight": 0.0}

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax.data.config import DataConfig, MixtureSource
-from lvm_jax.data.jsonl import export_jsonl
-from lvm_jax.data.pipeline import Pipeline
-from lvm_jax.data.records import Record
-from lvm_jax.data.shards import Shards
-from lvm_jax.data.shards_writer import write_shards
+from lvm_jax.data.building.from_lines import export_jsonl
+from lvm_jax.data.feeding.data_config import DataConfig, MixtureSource
+from lvm_jax.data.feeding.pipeline import Pipeline
+from lvm_jax.data.shards.reader import Shards
+from lvm_jax.data.shards.records import Record
+from lvm_jax.data.shards.writer import write_shards
 from lvm_jax.vocabulary import Vocabulary
 
 TOKENS_PER_IMAGE = 256

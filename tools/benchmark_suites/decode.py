@@ -7,12 +7,12 @@ import jax
 import numpy as np
 
 from benchmark_suites import hf, timing
-from lvm_jax import flops
-from lvm_jax.generate.decode import generate_ids
-from lvm_jax.generate.language_model import LanguageModel
-from lvm_jax.generate.sampling import SamplingConfig
-from lvm_jax.model import transformer
-from lvm_jax.model.config import TransformerConfig
+from lvm_jax import devices
+from lvm_jax.generation.id_loop import generate_ids
+from lvm_jax.generation.language_model import LanguageModel
+from lvm_jax.generation.sampling import SamplingConfig
+from lvm_jax.model import flops, transformer
+from lvm_jax.model.transformer_config import TransformerConfig
 
 GREEDY = SamplingConfig(temperature=0.0)
 
@@ -59,7 +59,7 @@ def run(
     length = prompt_length + num_ids // 2
     traffic = flops.decode_bytes_per_token(config, length, batch_size)
     traffic *= rows[0]["tokens_per_second"]
-    peak = flops.device_peak(jax.devices()[0].device_kind)
+    peak = devices.device_peak(jax.devices()[0].device_kind)
     rows[0]["compile_seconds"] = max(first_seconds - rows[0]["seconds"], 0.0)
     rows[0]["gigabytes_per_second"] = traffic / 1e9
     rows[0]["bandwidth_share"] = traffic / peak.bandwidth if peak else None

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lvm_jax.model.config import TransformerConfig
+from lvm_jax.model.transformer_config import TransformerConfig
 
 
 def require() -> None:

@@ -11,11 +11,11 @@ import PIL.Image
 
 from benchmark_suites import timing
 from lvm_jax import images
-from lvm_jax.data import token_cache
-from lvm_jax.data.rejects import Rejects
-from lvm_jax.data.shards_writer import ShardsWriter
-from lvm_jax.data.tokenize import Tokenize
-from lvm_jax.sentences import compose
+from lvm_jax.data.building import token_cache
+from lvm_jax.data.building.rejects import Rejects
+from lvm_jax.data.building.tokenizing import Tokenize
+from lvm_jax.data.shards.writer import ShardsWriter
+from lvm_jax.sentences import corpora
 from lvm_jax.vocabulary import Vocabulary
 
 SIDE = 512
@@ -115,7 +115,7 @@ class _Sentences:
 
     def __init__(self, out: pathlib.Path, folder: pathlib.Path, count: int, num_threads: int):
         source = {"kind": "colorization", "folder": str(folder), "crop": (0.3, 1.0), "flip": True}
-        self._corpus = compose.build_corpus({"sources": [{**source, "sentences_per_epoch": count}]})
+        self._corpus = corpora.build_corpus({"sources": [{**source, "sentences_per_epoch": count}]})
         self._part = range(count)
         tokenizer = _Quick()
         self._writer = ShardsWriter(
@@ -137,6 +137,6 @@ class _Sentences:
         self._cache.close()
 
     def __call__(self) -> None:
-        sentences = compose.sentences(self._corpus)
+        sentences = corpora.sentences(self._corpus)
         records = self._tokenize.records(sentences, self._part, set(), lambda num_sentences: None)
         self._writer.write_shard(0, records)

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax.data.config import DataConfig
-from lvm_jax.data.pipeline import Pipeline
-from lvm_jax.data.plan_cache import PlanRequest, load_plan
-from lvm_jax.data.records import Record
-from lvm_jax.data.shards import Shards
-from lvm_jax.data.shards_writer import ShardsWriter
+from lvm_jax.data.feeding.data_config import DataConfig
+from lvm_jax.data.feeding.pipeline import Pipeline
+from lvm_jax.data.feeding.plan_cache import PlanRequest, load_plan
+from lvm_jax.data.shards.reader import Shards
+from lvm_jax.data.shards.records import Record
+from lvm_jax.data.shards.writer import ShardsWriter
 from lvm_jax.vocabulary import Vocabulary
 
 IMAGES = (1, 2, 4, 8, 16)

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmark_suites import timing
 from lvm_jax.tokenizer import codec, vqgan
-from lvm_jax.tokenizer.config import PRESETS
+from lvm_jax.tokenizer.vqgan_config import PRESETS
 
 
 def run(

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 
 from lvm_jax.tokenizer import weights
-from lvm_jax.tokenizer.config import VQGANConfig
 from lvm_jax.tokenizer.vqgan import Params
+from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 
 
 def require() -> None:

@@ -7,12 +7,13 @@ import jax
 import numpy as np
 
 from benchmark_suites import hf, timing
-from lvm_jax import flops
+from lvm_jax import devices
 from lvm_jax.mesh import MeshConfig, make_mesh
-from lvm_jax.model.config import TransformerConfig
+from lvm_jax.model import flops
+from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.partition import Rules, batch_sharding, check_batch
-from lvm_jax.training import next_token
 from lvm_jax.training.optimizer import OptimizerConfig
+from lvm_jax.training.transformer import next_token
 
 OPTIMIZER = OptimizerConfig(warmup_steps=10, decay_steps=1000)
 
@@ -52,7 +53,7 @@ def run(
     work = flops.train_flops_per_token(config, context) * rows[0]["tokens_per_second"]
     rows[0]["compile_seconds"] = compile_seconds
     rows[0]["tflops_per_second"] = work / 1e12
-    rows[0]["mfu"] = flops.utilization(work, jax.devices()[0].device_kind, jax.device_count())
+    rows[0]["mfu"] = devices.utilization(work, jax.devices()[0].device_kind, jax.device_count())
     return rows
 
 

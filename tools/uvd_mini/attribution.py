@@ -19,7 +19,7 @@ FORMAT = 1
 ENCODINGS = {
     "models/depth": "255 nearest to 40 farthest, linear over the ball around the model; 0 nothing",
     "models/normal": "127.5 + 127.5 * (right, up, toward the viewer); black nothing",
-    "models/segment": "lvm_jax.sentences.palette with 64 labels: 0 nothing, 1 the largest material",
+    "models/segment": "lvm_jax.pictures.palette with 64 labels: 0 nothing, 1 the largest material",
     "masks": "255 thing or land, 0 the rest",
 }
 

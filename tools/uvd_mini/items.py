@@ -10,8 +10,7 @@ from typing import Any
 
 from absl import logging
 
-from lvm_jax import progress_bar
-from lvm_jax.data import worker_processes
+from lvm_jax import progress_bar, worker_processes
 
 
 class ItemError(Exception):

@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from lvm_jax.sentences import palette
+from lvm_jax.pictures import palette
 from uvd_mini import files, items, raycast, splits, wavefront
 from uvd_mini.wavefront import Mesh
 

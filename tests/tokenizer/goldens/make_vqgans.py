@@ -1,6 +1,6 @@
 """Makes vqgan_*.npz: what each published network gives for weights and images of draw.py.
 
-  python tests/tokenizer/goldens/make_vqgans.py      # needs torch and diffusers, not lvm_jax
+  python -m tests.tokenizer.goldens.make_vqgans      # needs torch and diffusers, not lvm_jax
 
 openMUSE, taming and LlamaGen are diffusers' VQModel under other names (LlamaGen with codes and
 latents on the unit sphere); MaskGIT and LVM's xh network are written here in plain torch from
@@ -13,10 +13,11 @@ import pathlib
 import re
 
 import diffusers
-import draw
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+from tests.tokenizer.goldens import draw
 
 HERE = pathlib.Path(__file__).parent
 NUM_CODES = 64

@@ -1,0 +1,1 @@
+"""Sentences or lines of ids -> shards."""

@@ -1,0 +1,1 @@
+"""The format in which visual sentences are kept: reader, writer, records."""

@@ -1,0 +1,314 @@
+"""A directory of tokenized sentences: ArrayRecord files, an index and a manifest.
+
+    shard-00000.array_record ...   records (see `records`)
+    num_images.npy                 uint16 [S], images of each sentence
+    kinds.npy, sources.npy         uint16 [S], places in the manifest's lists of names
+    keys.npy                       uint32 [S], hashes of the keys, for held-out splits
+    manifest.json                  what the files must be; written last, so its presence means whole
+
+Legend: S sentences of the directory, N images of a sentence, T ids per image.
+"""
+
+import collections
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import resource
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lvm_jax import configs, reading
+from lvm_jax.data.shards import records
+from lvm_jax.data.shards.records import Record
+from lvm_jax.draws import hash_key
+from lvm_jax.vocabulary import Vocabulary
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+INDEX_FILES = ("num_images.npy", "kinds.npy", "sources.npy")
+KEYS = "keys.npy"
+_WANTED_FILES = 1 << 16
+_RESTORE = "restore it, or remove the directory and build it again"
+
+
+@functools.cache
+def _most_open_files() -> int:
+    """How many shards this process may hold open, of all directories together.
+
+    Opening one reads the places of all its records, up to thousands of times the work of reading
+    one of them, and a corpus may have thousands of shards: the system's soft limit is raised as far
+    as it lets a process raise it. Half is left to everything else.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):  # some systems have a lower limit still
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted // 2 if soft == resource.RLIM_INFINITY else soft // 2
+
+
+class _OpenFiles:
+    """The files of all directories that are open in this process; the last ones that were read."""
+
+    def __init__(self):
+        self._files = collections.OrderedDict()
+        # Taken again by a directory that the garbage collector ends meanwhile.
+        self._lock = threading.RLock()
+
+    def get(
+        self, key: tuple[int, int], opening: Callable[[], records.RecordFile]
+    ) -> records.RecordFile:
+        """The file of a key (directory, shard), which is opened if need be."""
+        with self._lock:
+            file = self._files.get(key)
+            if file is None:
+                while len(self._files) >= _most_open_files():
+                    # A thread that still reads from it keeps it open until it is done.
+                    self._files.popitem(last=False)
+                file = self._files[key] = opening()
+            self._files.move_to_end(key)
+            return file
+
+    def forget(self, directory: int) -> None:
+        """Closes the files of a directory that is gone."""
+        with self._lock:
+            for key in list(self._files):
+                if key[0] == directory:
+                    del self._files[key]
+
+
+_OPEN = _OpenFiles()
+
+
+class Shards:
+    """Reads a finished directory; threads may share it.
+
+    Attributes:
+        directory: where it is.
+        manifest: the content of manifest.json.
+        vocabulary: the id space.
+        tokens_per_image: T.
+        tokenizer_fingerprint: of the tokenizer that made the ids.
+        fingerprint: changes with any id, its order, the vocabulary or the tokenizer.
+        images: how the pictures behind the ids were read; None when it is not known, as with
+            imported ids.
+        num_images: uint16 [S], memory-mapped.
+        kinds, sources: names; kind_ids, source_ids: uint16 [S], memory-mapped places in them.
+
+    Raises:
+        ValueError: no finished shards here, an altered manifest, a missing or shortened file. One
+            line that names the file. Checksums of the shards are left to `verify`.
+    """
+
+    def __init__(self, directory: str | os.PathLike):
+        self.directory = pathlib.Path(directory)
+        self.manifest = read_manifest(self.directory)
+        self.vocabulary = configs.build(Vocabulary, self.manifest["vocabulary"], "vocabulary")
+        self.tokens_per_image: int = self.manifest["tokens_per_image"]
+        self.tokenizer_fingerprint: str = self.manifest["tokenizer_fingerprint"]
+        self.fingerprint: str = self.manifest["fingerprint"]
+        about = self.manifest.get("about", {})
+        self.images = reading.recorded(about, f"{self.directory / MANIFEST}: about")
+        self.kinds = tuple(self.manifest["kinds"])
+        self.sources = tuple(self.manifest["sources"])
+        for entry in self.manifest["shards"] + self.manifest["index"]:
+            _check_size(self.directory / entry["file"], entry["bytes"])
+        self.num_images, self.kind_ids, self.source_ids = (
+            self._map_index(name) for name in INDEX_FILES
+        )
+        counts = [entry["num_records"] for entry in self.manifest["shards"]]
+        self._ends = np.cumsum(counts)
+        self._bytes_per_image = self.tokens_per_image * records.ID_BYTES
+        weakref.finalize(self, _OPEN.forget, id(self))
+
+    def __len__(self) -> int:
+        return self.manifest["num_sentences"]
+
+    def _map_index(self, name: str) -> np.ndarray:
+        path = self.directory / name
+        try:
+            array = np.load(path, mmap_mode="r").view(np.ndarray)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error}; {_RESTORE}") from error
+        if array.shape != (len(self),):
+            raise ValueError(
+                f"{path} has {array.shape} entries, the manifest {len(self)} sentences; {_RESTORE}"
+            )
+        # Rows are cut by what these files say, so a flipped bit would give wrong ids in silence.
+        self._check_index(name)
+        return array
+
+    def _check_index(self, name: str) -> None:
+        path = self.directory / name
+        stored = [entry["sha256"] for entry in self.manifest["index"] if entry["file"] == name]
+        if [records.checksum(path)] != stored:
+            raise ValueError(f"{path} does not match its checksum; {_RESTORE}")
+
+    @functools.cached_property
+    def key_hashes(self) -> np.ndarray:
+        """uint32 [S], memory-mapped; `hash_of_key` of each sentence's key.
+
+        Raises:
+            ValueError: shards of a version that did not keep them.
+        """
+        if KEYS not in [entry["file"] for entry in self.manifest["index"]]:
+            raise ValueError(
+                f"{self.directory} was built without {KEYS}, which config.data.split.share needs; "
+                "build the shards again, or set split.keys"
+            )
+        return self._map_index(KEYS)
+
+    def read_bytes(self, indices: np.ndarray) -> list[bytes]:
+        """The raw records of sentences, in the order asked for.
+
+        Args:
+            indices: int [n], sentences in [0, S), in any order.
+
+        Raises:
+            ValueError: a damaged record; names the file and the record.
+        """
+        indices = np.asarray(indices, np.int64)
+        # By place on disk: each file is locked once, and neighbours share a page.
+        order = np.argsort(indices, kind="stable")
+        shard_of = np.searchsorted(self._ends, indices[order], side="right")
+        found: list[bytes] = [b""] * len(indices)
+        borders = np.flatnonzero(np.diff(shard_of)) + 1
+        for chosen in np.split(order, borders) if len(order) else ():
+            shard = int(np.searchsorted(self._ends, indices[chosen[0]], side="right"))
+            start = int(self._ends[shard - 1]) if shard else 0
+            file, positions = self._file(shard), indices[chosen] - start
+            sizes = self.num_images[indices[chosen]].astype(np.int64) * self._bytes_per_image
+            datas = file.read(positions.tolist())
+            for place, data, size, position in zip(
+                chosen.tolist(), datas, sizes.tolist(), positions.tolist()
+            ):
+                # A record's first two bytes say where its ids begin.
+                if len(data) - (data[0] | data[1] << 8) != size:
+                    raise ValueError(
+                        f"{file.path}, record {position} has not the number of images that "
+                        f"{INDEX_FILES[0]} says; {_RESTORE}"
+                    )
+                found[place] = data
+        return found
+
+    def read(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
+        """The ids of sentences: uint16 [N, T] each, in the order asked for."""
+        return [record.ids for record in self.read_records(indices)]
+
+    def read_records(self, indices: Sequence[int] | np.ndarray) -> list[Record]:
+        """Sentences with their kinds, sources and keys, in the order asked for."""
+        datas = self.read_bytes(np.asarray(indices, np.int64))
+        return [records.decode(data, self.tokens_per_image) for data in datas]
+
+    def _file(self, shard: int) -> records.RecordFile:
+        entry = self.manifest["shards"][shard]
+        return _OPEN.get(
+            (id(self), shard),
+            lambda: records.RecordFile(
+                self.directory / entry["file"],
+                entry["num_records"],
+                entry.get("ends_sha256", ""),  # directories of earlier versions have none
+            ),
+        )
+
+    def require_tokenizer(self, fingerprint: str) -> None:
+        """Refuses a tokenizer that did not make these ids.
+
+        Raises:
+            ValueError: names both fingerprints.
+        """
+        if not self.tokenizer_fingerprint:
+            raise ValueError(
+                f"{self.directory} was imported without saying which tokenizer made its ids; "
+                "import it again with --tokenizer=DIR if it was this one"
+            )
+        if fingerprint != self.tokenizer_fingerprint:
+            raise ValueError(
+                f"{self.directory} was made by tokenizer {self.tokenizer_fingerprint[:16]}, not by "
+                f"{fingerprint[:16]}; give the tokenizer of the shards or build them again"
+            )
+
+    def verify(self, progress: Callable[[int], None] = lambda num_bytes: None) -> None:
+        """Reads every file and compares its checksum.
+
+        Args:
+            progress: called with the bytes of each file that was checked.
+
+        Raises:
+            ValueError: names the first file that differs, and the record where it can.
+        """
+        for entry in self.manifest["index"]:
+            self._check_index(entry["file"])
+        for shard, entry in enumerate(self.manifest["shards"]):
+            path = self.directory / entry["file"]
+            if records.checksum(path) != entry["sha256"]:
+                # A damaged record is named by the reader; damage elsewhere is not in a record.
+                for position in range(entry["num_records"]):
+                    self._file(shard).read([position])
+                raise ValueError(f"{path} does not match its checksum; {records.REMAKE}")
+            progress(entry["bytes"])
+
+
+def hash_of_key(key: str) -> int:
+    """32 bits that depend on a sentence's key alone; the same for ever."""
+    return hash_key("sentence", key) >> 32
+
+
+def read_manifest(directory: pathlib.Path) -> dict[str, Any]:
+    """manifest.json, checked against its own checksum.
+
+    Raises:
+        ValueError: it is missing, unreadable, altered or of a newer format.
+    """
+    path = pathlib.Path(directory) / MANIFEST
+    if not path.exists():
+        if any(path.parent.glob("shard-*")):
+            raise ValueError(f"{path.parent} is unfinished; run tools/build_shards.py again")
+        raise ValueError(f"{path} does not exist; tools/build_shards.py makes shards")
+    manifest = read_json(path)
+    if manifest.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {manifest.get('format')!r}, not {FORMAT}")
+    if manifest.get("checksum") != manifest_checksum(manifest):
+        raise ValueError(
+            f"{path} was altered: it does not match its checksum; restore it or build again"
+        )
+    return manifest
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """A JSON object; ValueError names a file that is none."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {path}: {error}; {_RESTORE}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"cannot read {path}: not a JSON object; {_RESTORE}")
+    return value
+
+
+def manifest_checksum(manifest: dict[str, Any]) -> str:
+    """SHA-256 over everything in a manifest but the checksum itself."""
+    rest = {key: value for key, value in manifest.items() if key != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def _check_size(path: pathlib.Path, num_bytes: int) -> None:
+    try:
+        found = path.stat().st_size
+    except OSError as error:
+        raise ValueError(
+            f"{path} is missing, but the manifest names it; restore it or build again"
+        ) from error
+    if found != num_bytes:
+        raise ValueError(
+            f"{path} has {found} bytes, the manifest says {num_bytes}: it is cut short or "
+            "replaced; restore it or build again"
+        )

@@ -1,0 +1,53 @@
+"""What devices can do at most."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class DevicePeak:
+    """Published limits of one JAX device.
+
+    Attributes:
+        flops: dense bfloat16 matrix FLOP/s.
+        bandwidth: bytes/s between its memory and its compute units.
+        memory: bytes of that memory.
+    """
+
+    flops: float
+    bandwidth: float
+    memory: float
+
+
+# By `jax.Device.device_kind`. A TPU v2, v3 or 7x device is one core (chiplet) of its chip; the
+# others are whole chips.
+DEVICE_PEAKS: dict[str, DevicePeak] = {
+    "TPU v2": DevicePeak(22.5e12, 350e9, 8 * 2**30),
+    "TPU v3": DevicePeak(61.5e12, 450e9, 16 * 2**30),
+    "TPU v4": DevicePeak(275e12, 1228e9, 32 * 2**30),
+    "TPU v5 lite": DevicePeak(197e12, 819e9, 16 * 2**30),
+    "TPU v5e": DevicePeak(197e12, 819e9, 16 * 2**30),
+    "TPU v5": DevicePeak(459e12, 2765e9, 95 * 2**30),
+    "TPU v5p": DevicePeak(459e12, 2765e9, 95 * 2**30),
+    "TPU v6 lite": DevicePeak(918e12, 1640e9, 32 * 2**30),
+    "TPU v6e": DevicePeak(918e12, 1640e9, 32 * 2**30),
+    "TPU7x": DevicePeak(1153.5e12, 3690e9, 96 * 2**30),
+    "Tesla V100-SXM2-16GB": DevicePeak(125e12, 900e9, 16 * 2**30),
+    "NVIDIA A100-SXM4-40GB": DevicePeak(312e12, 1555e9, 40 * 2**30),
+    "NVIDIA A100-SXM4-80GB": DevicePeak(312e12, 2039e9, 80 * 2**30),
+    "NVIDIA L4": DevicePeak(121e12, 300e9, 24 * 2**30),
+    "NVIDIA L40S": DevicePeak(362e12, 864e9, 48 * 2**30),
+    "NVIDIA H100 80GB HBM3": DevicePeak(989e12, 3350e9, 80 * 2**30),
+    "NVIDIA H200": DevicePeak(989e12, 4800e9, 141e9),
+    "NVIDIA B200": DevicePeak(2250e12, 8000e9, 192e9),
+}
+
+
+def device_peak(device_kind: str) -> DevicePeak | None:
+    """Limits of a device, or None for one not listed (CPUs): utilisation is then unknown."""
+    return DEVICE_PEAKS.get(device_kind)
+
+
+def utilization(flops_per_second: float, device_kind: str, num_devices: int) -> float | None:
+    """Model FLOPs utilisation in [0, 1], or None for an unknown device."""
+    peak = device_peak(device_kind)
+    return None if peak is None else flops_per_second / (peak.flops * num_devices)

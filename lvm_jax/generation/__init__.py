@@ -1,0 +1,1 @@
+"""Prompts of images -> new images: prompts, sampling, the decode loop."""

@@ -1,0 +1,1 @@
+"""What Pillow leaves out of files of pictures: metadata, samples, tags."""

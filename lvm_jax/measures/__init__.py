@@ -1,0 +1,1 @@
+"""What two images, or numbers of codes, say of each other."""

@@ -1,0 +1,1 @@
+"""Causal attention: one interface, several backends."""

@@ -1,0 +1,54 @@
+"""Analytic FLOPs and bytes per token.
+
+A multiply and an add count as two. Only matrix products count: they are nearly all of the work, and
+model FLOPs utilisation is defined by them (Chowdhery et al. 2022, appendix B). Attention is counted
+causally, position t against t + 1 keys, so a backend that skips the masked half gains nothing on
+paper. Recomputation under remat is not model work and is left out.
+"""
+
+from lvm_jax.model.transformer_config import TransformerConfig
+
+# Backward has two products for each one forward.
+TRAIN_TO_FORWARD = 3
+
+
+def forward_flops_per_token(config: TransformerConfig, keys: float) -> float:
+    """FLOPs to turn one id into logits while attending to `keys` positions, itself included."""
+    matrices = config.num_layers * config.matrix_parameters_per_layer
+    head = config.hidden_dim * config.vocabulary.size
+    attention = 2 * config.num_layers * config.num_heads * config.head_dim * keys
+    return 2.0 * (matrices + head + attention)
+
+
+def train_flops_per_token(config: TransformerConfig, context: int) -> float:
+    """FLOPs of a training step per token, averaged over a row that is one sentence.
+
+    A packed row attends less; this counts it as if it were whole, the usual convention.
+    """
+    return TRAIN_TO_FORWARD * forward_flops_per_token(config, (context + 1) / 2)
+
+
+def decode_flops_per_token(config: TransformerConfig, length: int) -> float:
+    """FLOPs to generate the id after `length` cached positions."""
+    return forward_flops_per_token(config, length + 1)
+
+
+def train_bytes_per_step(config: TransformerConfig) -> float:
+    """Least traffic of parameters and optimizer state in one update, unsharded, in bytes.
+
+    Parameters are read forward, backward and in the update; the two AdamW moments are read; all
+    three are written; gradients are written and read: 9 float32 passes.
+    """
+    return 9.0 * 4 * config.num_parameters
+
+
+def decode_bytes_per_token(config: TransformerConfig, length: int, batch: int) -> float:
+    """Least traffic to generate one id in each of `batch` rows, per generated id, in bytes.
+
+    Matrices are read once for the whole batch, each row's cache once; the embedding is a look-up.
+    """
+    size = 2 if config.dtype == "bfloat16" else 4
+    weights = config.num_layers * config.matrix_parameters_per_layer
+    weights += config.hidden_dim * config.vocabulary.size
+    cache = 2 * config.num_layers * config.kv_heads * config.head_dim * (length + 1)
+    return size * (weights / batch + cache)

@@ -1,0 +1,1 @@
+"""References -> pixels: read, cropped, derived, drawn."""

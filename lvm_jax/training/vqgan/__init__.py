@@ -1,0 +1,1 @@
+"""Training of tokenizers: reconstruction, and a game against a discriminator."""

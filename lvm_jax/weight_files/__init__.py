@@ -1,0 +1,1 @@
+"""Files of weights of other projects: arrays by name, read without what wrote them."""

@@ -1,0 +1,73 @@
+"""Prompts start with BOS, hold whole images, and lose the oldest ones first."""
+
+import numpy as np
+import pytest
+
+from lvm_jax.generation import prompts
+from lvm_jax.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary(num_codes=61, num_special=3, pad_multiple=16)
+T = 4
+
+
+def images(num):
+    """Image i is the ids i, i, i, i."""
+    return np.repeat(np.arange(num)[:, None], T, axis=1)
+
+
+def which(prompt):
+    """The images of a prompt, after checking its form."""
+    assert prompt.dtype == np.int32
+    assert prompt[0] == VOCABULARY.bos
+    body = prompt[1:].reshape(-1, T)
+    assert (body == body[:, :1]).all()
+    return body[:, 0].tolist()
+
+
+def test_a_prompt_that_fits_is_whole():
+    prompt = prompts.sequential(images(3), vocabulary=VOCABULARY, context=16)
+    assert which(prompt) == [0, 1, 2]
+
+
+def test_prompt_and_answer_fill_the_context_exactly():
+    # BOS + 3 images + 1 new image, of which the last id never enters the model: 16 ids.
+    prompt = prompts.sequential(images(9), vocabulary=VOCABULARY, context=16)
+    assert which(prompt) == [6, 7, 8]
+    assert len(prompt) + T - 1 == 16
+
+
+@pytest.mark.parametrize(("new", "kept"), [(1, [6, 7, 8]), (2, [7, 8]), (3, [8])])
+def test_new_images_take_room_from_the_oldest(new, kept):
+    prompt = prompts.sequential(images(9), vocabulary=VOCABULARY, context=16, num_new_images=new)
+    assert which(prompt) == kept
+
+
+@pytest.mark.parametrize(
+    ("context", "kept"),
+    [(24, [0, 1, 2, 3, 4]), (23, [2, 3, 4]), (16, [2, 3, 4]), (15, [4]), (8, [4])],
+)
+def test_analogies_lose_whole_pairs(context, kept):
+    ids = images(5)
+    prompt = prompts.analogy(
+        ids[:4].reshape(2, 2, T), ids[4], vocabulary=VOCABULARY, context=context
+    )
+    assert which(prompt) == kept
+
+
+def test_an_analogy_without_pairs_is_the_query():
+    prompt = prompts.analogy(
+        images(0).reshape(0, 2, T), images(1)[0], vocabulary=VOCABULARY, context=16
+    )
+    assert which(prompt) == [0]
+
+
+def test_no_room_is_said_with_the_numbers():
+    with pytest.raises(ValueError, match=r"context of 7 ids holds 1 images of 4 ids.*=1"):
+        prompts.sequential(images(2), vocabulary=VOCABULARY, context=7)
+    with pytest.raises(ValueError, match="num_new_images=4"):
+        prompts.sequential(images(2), vocabulary=VOCABULARY, context=16, num_new_images=4)
+
+
+def test_an_empty_prompt_is_refused():
+    with pytest.raises(ValueError, match="at least one image"):
+        prompts.sequential(images(0), vocabulary=VOCABULARY, context=16)

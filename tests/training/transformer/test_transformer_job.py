@@ -1,0 +1,194 @@
+"""The whole training in one process: real shards, pipeline, step, loop and checkpoints."""
+
+import dataclasses
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from lvm_jax import configs
+from lvm_jax.model import transformer
+from lvm_jax.training import checkpoints, metrics
+from lvm_jax.training.transformer import next_token, transformer_job
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory, write_toy_shards):
+    return write_toy_shards(tmp_path_factory.mktemp("shards"))
+
+
+def make_experiment(shards, **changes):
+    values = {
+        "batch_size": 8,
+        "data": {"shards": shards, "context": 16, "num_threads": 1},
+        "model": {"preset": "debug", "context": 16},
+        "optimizer": {"peak_lr": 1e-2, "warmup_steps": 1},
+        "mesh": {"fsdp": 8},
+        "loop": {"num_steps": 4, "log_every": 1, "checkpoint_every": 2},
+    }
+    for key, value in changes.items():
+        old = values.get(key)
+        values[key] = {**old, **value} if isinstance(value, dict) and old else value
+    return transformer_job.build_experiment(values)
+
+
+def losses(workdir):
+    lines = metrics.read_metrics(workdir)
+    return [(x["step"], x["train/loss"]) for x in lines if "train/loss" in x]
+
+
+@pytest.fixture(scope="module")
+def finished(shards, tmp_path_factory):
+    """(workdir, final state) of a run of four steps."""
+    workdir = tmp_path_factory.mktemp("run")
+    held_out = {"eval_data": {"shards": shards, "context": 16}, "eval_batches": 1}
+    return workdir, transformer_job.train(make_experiment(shards, **held_out), workdir)
+
+
+def test_trains_evaluates_and_saves(finished, shards):
+    workdir, state = finished
+    assert int(state["step"]) == 4
+    lines = metrics.read_metrics(workdir)
+    assert lines[0]["train/loss"] == pytest.approx(np.log(63), abs=0.1)
+    evaluated = lines[-1]["eval/held_out/loss"]
+    assert lines[-1]["eval/held_out/perplexity"] == pytest.approx(np.exp(evaluated))
+    params, config = checkpoints.load_params(workdir)
+    jax.tree.map(np.testing.assert_array_equal, params, jax.device_get(state["params"]))
+    assert (config["kind"], config["tokenizer_fingerprint"]) == ("transformer", "toy")
+    model = configs.build(transformer.TransformerConfig, config["model"], "model")
+    assert model == make_experiment(shards).model
+
+
+def test_goes_on_with_another_mesh(finished, shards, tmp_path):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    changes = {"mesh": {"fsdp": 2, "data": 2, "tensor": 2}}
+    other = make_experiment(shards, loop={"num_steps": 5}, optimizer={"decay_steps": 4}, **changes)
+    assert int(transformer_job.train(other, workdir)["step"]) == 5
+    assert [step for step, _ in losses(workdir)] == [1, 2, 3, 4, 5]
+
+
+def test_batches_are_the_pipelines_and_are_split_over_the_mesh(shards):
+    experiment = make_experiment(shards, mesh={"data": 2, "fsdp": 2, "tensor": 2})
+    mesh = transformer_job.mesh_lib.make_mesh(experiment.mesh)
+    source = transformer_job.Pipeline(experiment.data, seed=0, global_batch=8)
+    batches = transformer_job.device_batches(source, 3, experiment, mesh)
+    for step in (3, 4):
+        batch, expected = next(batches), source.batch(step)
+        assert batch.keys() == next_token.BATCH_DTYPES.keys()
+        for key, dtype in next_token.BATCH_DTYPES.items():
+            np.testing.assert_array_equal(batch[key], expected[key])
+            assert batch[key].dtype == dtype
+            assert batch[key].sharding.shard_shape(batch[key].shape) == (2, 16)
+
+
+def test_durations_in_epochs_and_tokens(shards):
+    experiment = make_experiment(
+        shards, loop={"num_steps": "2 epochs", "checkpoint_every": "256 tokens"}
+    )
+    source = transformer_job.Pipeline(experiment.data, seed=0, global_batch=8)
+    resolved = transformer_job._resolve(experiment, source)
+    assert resolved.loop.num_steps == -(-2 * source.rows_per_epoch // 8)
+    assert resolved.loop.checkpoint_every == 2
+    assert resolved.optimizer.decay_steps == resolved.loop.num_steps
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 12}, r"config\.batch_size=12 must be a multiple of .*=8; use 8 or 16"),
+        ({"mesh": {"fsdp": 3}}, r"mesh\.fsdp=3 .*does not make up 8 devices; nearest"),
+        ({"mesh": {"fsdp": 1, "tensor": 8}}, r"heads=\d\) does not divide over mesh\.tensor=8"),
+        ({"model": {"preset": "debug", "vocabulary": {"num_codes": 99}}}, r"=99 but the shards"),
+        ({"data": {"context": 32}}, r"data\.context=32 exceeds config\.model\.context=16"),
+        ({"loss_chunks": 3}, r"config\.loss_chunks=3 must divide"),
+        ({"data": {"shards": "/nowhere"}}, r"/nowhere"),
+        ({"eval_data": {"context": 16}}, r"config\.eval_data has neither shards nor a mixture"),
+        ({"eval_data": {"shards": "/nowhere", "context": 16}}, r"config\.eval_data: /nowhere"),
+        ({"loop": {"num_steps": "soon"}}, r"loop\.num_steps='soon'"),
+        ({"optimiser": {"peak_lr": 1.0}}, r"config\.optimiser.*did you mean config\.optimizer"),
+        ({"optimizer": {"peak_rl": 1.0}}, r"config\.optimizer\.peak_rl=1\.0; did you mean"),
+        ({"model": {"preset": "3bb"}}, r"config\.model\.preset='3bb' is unknown; use one of"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_training(shards, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message) as error:
+        transformer_job.train(make_experiment(shards, **changes), tmp_path / "run")
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("tokenizer, refused", [("another", True), ("toy", False), ("", False)])
+def test_held_out_ids_of_another_tokenizer_are_refused(
+    shards, tmp_path, write_toy_shards, tokenizer, refused
+):
+    held_out = write_toy_shards(tmp_path / "held_out", seed=1, tokenizer=tokenizer)
+    experiment = make_experiment(shards, eval_data={"shards": held_out, "context": 16})
+    if refused:
+        message = r"config\.eval_data: .*held_out are of tokenizer another, .* are of toy; build"
+        with pytest.raises(ValueError, match=message):
+            transformer_job.train(experiment, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    else:
+        assert transformer_job.train(experiment, tmp_path / "run") is not None
+
+
+def test_other_data_and_other_models_are_refused(finished, shards, tmp_path, write_toy_shards):
+    others = {
+        r"model\.norm_eps was 1e-06 and is 1e-05": {"model": {"norm_eps": 1e-5}},
+        r"seed was 0 and is 1": {"seed": 1},
+        r"data changed": {"data": {"shards": write_toy_shards(tmp_path / "other", seed=1)}},
+    }
+    before = (finished[0] / metrics.FILE).read_text()
+    for message, changes in others.items():
+        changed = make_experiment(shards, **{"loop": {"num_steps": 5}, **changes})
+        with pytest.raises(ValueError, match=message):
+            transformer_job.train(changed, finished[0])
+    assert (finished[0] / metrics.FILE).read_text() == before
+
+
+def test_what_changed_in_the_data_is_named_and_may_be_accepted(
+    finished, shards, tmp_path, write_toy_shards, caplog
+):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    other = write_toy_shards(tmp_path / "other", seed=1)
+    steps = {"loop": {"num_steps": 5}, "optimizer": {"decay_steps": 4}}
+    changed = {"shards": other, "shuffle": False}
+    with pytest.raises(ValueError, match="data changed") as error:
+        transformer_job.train(make_experiment(shards, data=changed, **steps), workdir)
+    for part in (
+        "data_dependencies.shards was",
+        "data_dependencies.shuffle was True and is False",
+        "accept it with config.data.accept_changed=True",
+    ):
+        assert part in str(error.value)
+    assert "context" not in str(error.value) and "\n" not in str(error.value)
+    accepted = make_experiment(shards, data={**changed, "accept_changed": True}, **steps)
+    assert int(transformer_job.train(accepted, workdir)["step"]) == 5
+    assert "going on with other data: data_dependencies.shards was" in caplog.text
+
+
+def test_how_a_step_is_computed_may_change_between_starts(finished, shards, tmp_path, caplog):
+    workdir = shutil.copytree(finished[0], tmp_path / "run")
+    other = make_experiment(
+        shards,
+        loop={"num_steps": 5},
+        optimizer={"decay_steps": 4},
+        model={"remat": "full", "attention": "xla", "scan": False},
+    )
+    assert int(transformer_job.train(other, workdir)["step"]) == 5
+    for text in ("model.remat was", "model.attention was auto and is xla", "model.scan was True"):
+        assert text in caplog.text
+
+
+def test_epochs_of_every_source_are_logged(finished, shards):
+    lines = metrics.read_metrics(finished[0])
+    source = transformer_job.Pipeline(make_experiment(shards).data, seed=0, global_batch=8)
+    epochs = [line["data/epochs/shards"] for line in lines if "train/loss" in line]
+    assert epochs == pytest.approx([8 * s / source.rows_per_epoch for s in (1, 2, 3, 4)])
+
+
+def test_experiments_survive_json(shards):
+    experiment = make_experiment(shards)
+    assert configs.build(type(experiment), configs.to_dict(experiment)) == experiment
+    assert dataclasses.replace(experiment, seed=1) != experiment
