@@ -193,7 +193,7 @@ def published(monkeypatch):
     def stand_in(format, preset):
         shapes = weight_names.source_shapes(format, PRESETS[preset])
         stored = {name: Stored(shape, "float32", None) for name, shape in shapes.items()}
-        monkeypatch.setattr(weights.weight_files, "read", lambda path: (stored, None))
+        monkeypatch.setattr(weights.reader, "read", lambda path: (stored, None))
 
     return stand_in
 
