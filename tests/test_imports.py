@@ -15,7 +15,7 @@ FLOORS = (
     "trees draws mesh devices distributed",
     "image_formats",
     "images",
-    "file_kinds reading sheets",
+    "file_kinds image_record sheets",
     "image_folders",
     "weight_files",
     "modules",

@@ -197,7 +197,7 @@ def build_shards(values: dict[str, Any]) -> None:
     """Pictures -> shards."""
     # Imported after the flags are known to be good, and jax after the corpus is: a typo should not
     # wait for it.
-    from lvm_jax import reading
+    from lvm_jax import image_record
     from lvm_jax.data.building import from_sentences
     from lvm_jax.data.building.slices import Slice
     from lvm_jax.distributed import supervisor
@@ -215,7 +215,7 @@ def build_shards(values: dict[str, Any]) -> None:
     part = part or Slice(index=jax.process_index(), count=jax.process_count())
     tokenizer = codec.load_tokenizer(TOKENIZER.value)
     if tokenizer.images is not None:
-        reading.warn_if_different(config.images, tokenizer.images, TOKENIZER.value)
+        image_record.warn_if_different(config.images, tokenizer.images, TOKENIZER.value)
     with _Bar(tokenizer.tokens_per_image) as bar:
         shards = from_sentences.build_shards(corpus, tokenizer, OUT.value, config, bar.show, part)
     if shards is None:

@@ -34,7 +34,7 @@ def main(*more: str) -> None:
 
     import numpy as np
 
-    from lvm_jax import atomic, images, reading
+    from lvm_jax import atomic, image_record, images
     from lvm_jax.evaluation import comparison
     from lvm_jax.measures import perceptual, perceptual_weights
     from lvm_jax.training.vqgan import tokenizer_job
@@ -51,7 +51,7 @@ def main(*more: str) -> None:
     tokenizers = {name: _load(place) for name, place in places.items()}
     for name, tokenizer in tokenizers.items():
         if tokenizer.images is not None:
-            reading.warn_if_different(experiment.images, tokenizer.images, name)
+            image_record.warn_if_different(experiment.images, tokenizer.images, name)
         if tokenizer.image_size != experiment.tokenizer.image_size:
             raise ValueError(
                 f"--tokenizers {name} is for images of {tokenizer.image_size} pixels, "

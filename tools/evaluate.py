@@ -98,7 +98,7 @@ def perplexity() -> None:
         for where, values in json_lines.read(INPUT_FILE.value)
     ]
     import lvm_jax
-    from lvm_jax import images, progress_bar, reading
+    from lvm_jax import image_record, images, progress_bar
     from lvm_jax.evaluation import perplexity as perplexity_lib
     from lvm_jax.generation import answering as generate_images
     from lvm_jax.generation import prompts
@@ -106,7 +106,7 @@ def perplexity() -> None:
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     model = lvm_jax.load_model(MODEL.value)
     generate_images.check_tokenizer(model, tokenizer)
-    config = reading.settings(model.images, MODEL.value, picture_flags.changes())
+    config = image_record.config_for(model.images, MODEL.value, picture_flags.changes())
     prompt_ids, target_ids = [], []
     for inputs, targets in progress_bar.Bar(lines, unit="line", desc="tokenizing"):
         pictures = [

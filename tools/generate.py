@@ -65,8 +65,8 @@ def main(*more_images: str) -> None:
 
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import lvm_jax
+    from lvm_jax import image_record, progress_bar
     from lvm_jax import images as images_lib
-    from lvm_jax import progress_bar, reading
     from lvm_jax.generation import answering, language_model, sampling
 
     how = sampling.SamplingConfig(
@@ -74,7 +74,7 @@ def main(*more_images: str) -> None:
     )
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     known = language_model.load_image_config(MODEL.value)
-    config = reading.settings(known, MODEL.value, picture_flags.changes())
+    config = image_record.config_for(known, MODEL.value, picture_flags.changes())
     read = lambda path: images_lib.read_square(path, tokenizer.image_size, config)
     pictures = [[read(path) for path in prompt.inputs] for prompt in prompts]
     model = lvm_jax.load_model(MODEL.value)

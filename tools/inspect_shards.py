@@ -65,7 +65,7 @@ def load_tokenizer(shards):
 
 def print_summary(shards) -> None:
     """Sizes, fingerprints, how pictures were read, and counts by source and by kind."""
-    from lvm_jax import reading
+    from lvm_jax import image_record
 
     manifest, vocabulary = shards.manifest, shards.vocabulary
     num_bytes = sum(entry["bytes"] for entry in manifest["shards"])
@@ -76,7 +76,7 @@ def print_summary(shards) -> None:
     print(f"  vocabulary  {vocabulary.num_codes} codes + {vocabulary.num_special} special ids")
     print(f"  tokenizer   {shards.tokenizer_fingerprint}")
     print(f"  fingerprint {shards.fingerprint}")
-    print(f"  pictures    {reading.describe(shards.images)}")
+    print(f"  pictures    {image_record.describe(shards.images)}")
     for title, table in (("source", "by_source"), ("kind", "by_kind")):
         print(f"\n{title:24}{'sentences':>14}{'images':>14}{'tokens':>16}")
         for name, entry in manifest["counts"][table].items():

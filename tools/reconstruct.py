@@ -47,11 +47,11 @@ def main(*more_images: str) -> None:
 
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import lvm_jax
-    from lvm_jax import configs, file_names, progress_bar, reading
+    from lvm_jax import configs, file_names, image_record, progress_bar
     from lvm_jax.evaluation import reconstruction
 
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
-    config = reading.settings(tokenizer.images, TOKENIZER.value, changes)
+    config = image_record.config_for(tokenizer.images, TOKENIZER.value, changes)
     with progress_bar.Bar(total=len(paths), unit=" images", desc="reconstructing") as bar:
         found = reconstruction.reconstruct(
             tokenizer,

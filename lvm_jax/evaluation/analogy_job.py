@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lvm_jax import atomic, configs, images, reading, trees
+from lvm_jax import atomic, configs, image_record, images, trees
 from lvm_jax.data.feeding import selection
 from lvm_jax.data.feeding.data_config import DataConfig
 from lvm_jax.data.shards.reader import Shards
@@ -128,7 +128,7 @@ def run(
     generate_images.check_tokenizer(model, tokenizer)
     resolved = workdir_lib.read_config(model_dir)
     counts = code_counts(experiment, model, resolved)
-    how = reading.settings(model.images, str(model_dir), experiment.images)
+    how = image_record.config_for(model.images, str(model_dir), experiment.images)
     loader = SquareLoader(how, tokenizer.image_size, _PICTURE_CACHE_BYTES)
     tasks = [SentenceTask(source=source, loader=loader) for source in experiment.tasks]
     results = analogies.evaluate(
@@ -337,7 +337,7 @@ def _facts(experiment, model, tokenizer, how, resolved, timings, model_lines) ->
         }
         | _flat(configs.to_dict(tokenizer.config)),
         "Evaluation": _flat(configs.to_dict(experiment.evaluation))
-        | {"pictures read with": reading.describe(how)}
+        | {"pictures read with": image_record.describe(how)}
         | {f"task {task.name}": _describe(task) for task in experiment.tasks},
     }
 

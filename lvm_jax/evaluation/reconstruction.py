@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax import images, reading, sheets
+from lvm_jax import image_record, images, sheets
 from lvm_jax.evaluation import image_metrics
 from lvm_jax.measures import codes, fidelity
 from lvm_jax.tokenizer.codec import Tokenizer
@@ -110,7 +110,7 @@ def reconstruct(
     """
     if not paths:
         raise ValueError("nothing to reconstruct: there is no image")
-    config = config or reading.settings(tokenizer.images, "the tokenizer")
+    config = config or image_record.config_for(tokenizer.images, "the tokenizer")
     batch_size = -(-batch_size // tokenizer.images_per_call) * tokenizer.images_per_call
     psnr, ssim, shown = [], [], []
     counts = np.zeros(tokenizer.num_codes, np.int64)

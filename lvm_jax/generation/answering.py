@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from lvm_jax import image_record
 from lvm_jax import images as images_lib
-from lvm_jax import reading
 from lvm_jax.generation import id_loop, prompts
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.generation.sampling import SamplingConfig
@@ -220,7 +220,7 @@ def _encode(
     if image_config is None and any(
         is_file(image) for prompt in prompts_images for image in prompt
     ):
-        image_config = reading.settings(model.images, "the model")
+        image_config = image_record.config_for(model.images, "the model")
     size, pixels = tokenizer.image_size, []
     for prompt in prompts_images:
         if len(prompt) == 0:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from lvm_jax import configs, reading, trees
+from lvm_jax import configs, image_record, trees
 from lvm_jax.images import ImageConfig
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
@@ -83,7 +83,7 @@ def load_image_config(directory: str | pathlib.Path) -> ImageConfig | None:
     """
     directory = pathlib.Path(directory)
     where = str(directory / workdir_lib.CONFIG)
-    return reading.recorded(workdir_lib.read_config(directory), where)
+    return image_record.read(workdir_lib.read_config(directory), where)
 
 
 def load_model(directory: str | pathlib.Path) -> LanguageModel:

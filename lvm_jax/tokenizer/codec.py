@@ -16,7 +16,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int
 
-from lvm_jax import atomic, configs, reading, trees
+from lvm_jax import atomic, configs, image_record, trees
 from lvm_jax.images import ImageConfig
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.tokenizer import vqgan
@@ -241,7 +241,7 @@ def save_tokenizer(
         "format_version": FORMAT_VERSION,
         "fingerprint": fingerprint(config, params),
         "tokenizer": configs.to_dict(config),
-        reading.RECORD: None if images is None else configs.to_dict(images),
+        **image_record.entry(images),
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -290,7 +290,7 @@ def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -
     config = configs.build(VQGANConfig, settings, f"{config_file}: tokenizer")
     params = trees.load_safetensors(weights_file)
     check_params(config, params, str(weights_file))
-    images = reading.recorded(content, str(config_file))
+    images = image_record.read(content, str(config_file))
     tokenizer = Tokenizer(config, params, mesh=mesh, images=images)
     if tokenizer.fingerprint != stored:
         raise ValueError(

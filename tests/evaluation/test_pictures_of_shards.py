@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from lvm_jax import configs, images, reading
+from lvm_jax import configs, image_record, images
 from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.evaluation import analogies, analogy_job, reconstruction
@@ -212,7 +212,7 @@ def test_an_evaluation_may_read_otherwise(folder):
     values = {"tasks": [{"kind": "edges", "folder": str(folder), "pairs_per_sentence": 2}]}
     experiment = analogy_job.build_experiment({**values, "images": {"resize": "squash"}})
     known = ImageConfig(background=(1, 2, 3))
-    assert reading.settings(known, "m", experiment.images) == ImageConfig(
+    assert image_record.config_for(known, "m", experiment.images) == ImageConfig(
         resize="squash", background=(1, 2, 3)
     )
     for bad, message in (({"resise": "crop"}, "config.images.resise"), ("squash", "config.images")):

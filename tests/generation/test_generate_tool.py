@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 import lvm_jax
-from lvm_jax import configs, images, reading
+from lvm_jax import configs, image_record, images
 from lvm_jax.generation import sheet
 from lvm_jax.tokenizer import codec
 from lvm_jax.training.checkpoints import Checkpoints
@@ -37,7 +37,7 @@ def trained(model, tokenizer, tmp_path_factory):
     ):
         resolved = {"model": configs.to_dict(model.config), "tokenizer_fingerprint": fingerprint}
         if name == "squashed":
-            resolved[reading.RECORD] = configs.to_dict(SQUASH)
+            resolved[image_record.KEY] = configs.to_dict(SQUASH)
         prepare_workdir(root / name, resolved, fixed=("model",))
         checkpoints = Checkpoints(root / name, resolved)
         checkpoints.save(1, {"params": model.params})

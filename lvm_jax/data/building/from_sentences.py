@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from lvm_jax import atomic, configs, reading
+from lvm_jax import atomic, configs, image_record
 from lvm_jax import images as images_lib
 from lvm_jax.data.building import rejects, slices
 from lvm_jax.data.building.originals import Originals
@@ -319,7 +319,7 @@ def _about(job: _Job) -> dict[str, Any]:
     about = {
         "corpus": configs.to_dict(job.corpus),
         "image_size": job.tokenizer.image_size,
-        reading.RECORD: configs.to_dict(job.config.images),
+        **image_record.entry(job.config.images),
         "unique_images": _count_unique(job.out),
         **rejects.finish(job.out, job.config.max_rejects),
     }

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax import configs, reading
+from lvm_jax import configs, image_record
 from lvm_jax.data.shards import records
 from lvm_jax.data.shards.records import Record
 from lvm_jax.draws import hash_key
@@ -116,7 +116,7 @@ class Shards:
         self.tokenizer_fingerprint: str = self.manifest["tokenizer_fingerprint"]
         self.fingerprint: str = self.manifest["fingerprint"]
         about = self.manifest.get("about", {})
-        self.images = reading.recorded(about, f"{self.directory / MANIFEST}: about")
+        self.images = image_record.read(about, f"{self.directory / MANIFEST}: about")
         self.kinds = tuple(self.manifest["kinds"])
         self.sources = tuple(self.manifest["sources"])
         for entry in self.manifest["shards"] + self.manifest["index"]:

@@ -14,7 +14,7 @@ import jax
 from absl import logging
 from jax.sharding import Mesh
 
-from lvm_jax import configs, devices, partition, reading
+from lvm_jax import configs, devices, image_record, partition
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.data.feeding.data_config import DataConfig, named_mixture
 from lvm_jax.data.feeding.pipeline import Pipeline
@@ -216,8 +216,8 @@ def resolved_config(
     experiment: TransformerExperiment, source: Pipeline, held_out: Pipeline | None = None
 ) -> dict[str, Any]:
     """What workdir/config.json holds."""
-    images = reading.agreed(
-        {part.name: part.shards.images for part in source.parts}, "config.data.mixture"
+    images = image_record.agreed(
+        {part.name: part.shards.images for part in source.parts}, "data.mixture"
     )
     return {
         "kind": "transformer",
@@ -226,7 +226,7 @@ def resolved_config(
         "data_fingerprint": source.fingerprint,
         "eval_data_fingerprint": None if held_out is None else held_out.fingerprint,
         "tokenizer_fingerprint": source.tokenizer_fingerprint,
-        reading.RECORD: None if images is None else configs.to_dict(images),
+        **image_record.entry(images),
     }
 
 

@@ -1,12 +1,12 @@
 """How pictures are read for a model: as those were that it learned from, unless told otherwise.
 
-Shards keep the settings of their pictures in the manifest, runs and tokenizers those of what they
-were trained on in config.json, each under `RECORD`. Nothing is known (null, or no such key) where
-ids were imported, where the sources of a mixture differ, and in directories of earlier versions.
+Shards keep the config of their pictures in the manifest, runs and tokenizers that of what they were
+trained on in config.json, each under `KEY`. Nothing is known (null, or no such key) where ids were
+imported, where the sources of a mixture differ, and in directories of earlier versions.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from absl import logging
@@ -14,46 +14,53 @@ from absl import logging
 from lvm_jax import configs
 from lvm_jax.images import ImageConfig
 
-RECORD = "images"
+KEY = "images"
 # How large a picture may be decides whether it is read, not what it becomes.
 _LIMIT = "max_pixels"
 
 
-def recorded(values: Mapping[str, Any], where: str) -> ImageConfig | None:
-    """The settings that a manifest or config.json keeps; None when it does not know them.
+def entry(config: ImageConfig | None) -> dict[str, Any]:
+    """What a manifest or config.json gets, for `read`; None if nothing is known."""
+    return {KEY: None if config is None else configs.to_dict(config)}
+
+
+def read(values: Mapping[str, Any], where: str) -> ImageConfig | None:
+    """The config that a manifest or config.json keeps; None when it does not know one.
 
     Args:
-        values: the part of the file that has `RECORD`.
+        values: the part of the file that has `KEY`.
         where: what errors call it.
 
     Raises:
-        ValueError: they are no settings of this version; named.
+        ValueError: it is no config of this version; named.
     """
-    found = values.get(RECORD)
-    return None if found is None else configs.build(ImageConfig, found, f"{where}: {RECORD}")
+    kept = values.get(KEY)
+    return None if kept is None else configs.build(ImageConfig, kept, f"{where}: {KEY}")
 
 
-def settings(
+def config_for(
     known: ImageConfig | None, of: str, changes: Mapping[str, Any] | None = None
 ) -> ImageConfig:
     """How to read pictures for a model or tokenizer; says in the log what is not as it learned.
 
     Args:
-        known: what `recorded` found.
+        known: what `read` gave.
         of: what the log calls the model or tokenizer.
         changes: fields of `ImageConfig` that are wanted otherwise.
 
     Raises:
-        ValueError: an unknown field or a bad value; named.
+        ConfigError: an unknown field or a bad value; named.
     """
     base = known or ImageConfig()
-    config = configs.build(ImageConfig, configs.merged(base, changes or {}), RECORD)
+    config = configs.build(ImageConfig, configs.merged(base, changes or {}), KEY)
     if known is None:
         logging.log_first_n(
             logging.INFO,
             "%s does not say how its pictures were read (an earlier version, imported ids, or "
             "sources that differ): reading with %s",
-            *(1, of, describe(config)),
+            1,
+            of,
+            describe(config),
         )
     else:
         warn_if_different(config, known, of)
@@ -65,7 +72,9 @@ def warn_if_different(config: ImageConfig, known: ImageConfig, of: str) -> None:
     if different := _different(known, config):
         logging.warning(
             "pictures are read with %s, but %s learned from pictures read with %s",
-            *(_spell(config, different), of, _spell(known, different)),
+            _spell(config, different),
+            of,
+            _spell(known, different),
         )
 
 
@@ -75,8 +84,8 @@ def agreed(sources: Mapping[str, ImageConfig | None], name: str) -> ImageConfig 
     Sources that do not know how their pictures were read follow those that do.
 
     Args:
-        sources: name -> its settings.
-        name: what the log calls the sources, such as "config.data.mixture".
+        sources: name -> its config.
+        name: what the log calls the sources, such as "data.mixture".
     """
     known = {source: config for source, config in sources.items() if config is not None}
     if not known:
@@ -88,14 +97,18 @@ def agreed(sources: Mapping[str, ImageConfig | None], name: str) -> ImageConfig 
             logging.warning(
                 "%s: pictures of %s were read with %s, those of %s with %s: the model cannot know "
                 "how to read pictures for prompts; say so there, or build both alike",
-                *(name, first, _spell(common, different), other, _spell(config, different)),
+                name,
+                first,
+                _spell(common, different),
+                other,
+                _spell(config, different),
             )
             return None
     return dataclasses.replace(common, max_pixels=most)
 
 
 def describe(config: ImageConfig | None) -> str:
-    """All settings in a line of text."""
+    """All fields in a line of text."""
     return "unknown" if config is None else _spell(config, dataclasses.asdict(config))
 
 
@@ -104,6 +117,6 @@ def _different(one: ImageConfig, other: ImageConfig) -> list[str]:
     return [name for name in names if getattr(one, name) != getattr(other, name)]
 
 
-def _spell(config: ImageConfig, names: Any) -> str:
+def _spell(config: ImageConfig, names: Collection[str]) -> str:
     values = dataclasses.asdict(config)
     return ", ".join(f"{name}={value}" for name, value in values.items() if name in names)
