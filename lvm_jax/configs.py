@@ -34,13 +34,25 @@ class ConfigError(ValueError):
 
 
 @contextlib.contextmanager
-def within(name: str) -> Iterator[None]:
-    """Errors about the fields of a config name them from outside: `context` as `data.context`."""
+def within(name: str, **elsewhere: str) -> Iterator[None]:
+    """Errors about the fields of a config name them from outside: `context` as `data.context`.
+
+    Args:
+        name: of the config.
+        **elsewhere: names, as the errors have them, of what whoever holds the config does not keep
+            in it -> where it is kept. `within("data", global_batch="batch_size")` is for a function
+            of a config and of one more argument.
+    """
+
+    def outside(part: str) -> str:
+        first, dot, rest = part.partition(".")
+        return f"{elsewhere[first]}{dot}{rest}" if first in elsewhere else f"{name}.{part}"
+
     try:
         yield
     except ConfigError as error:
         error.args = tuple(
-            Field(f"{name}.{part}") if isinstance(part, Field) else part for part in error.args
+            Field(outside(part)) if isinstance(part, Field) else part for part in error.args
         )
         raise
 

@@ -167,3 +167,9 @@ def test_nothing_is_no_small_number():
     assert Sizes(most=None).most is None
     with pytest.raises(ConfigError, match=r"most=-1 must not be negative"):
         Sizes(most=-1)
+
+
+def test_a_holder_may_keep_some_of_what_is_named_elsewhere():
+    with pytest.raises(ConfigError) as error, configs.within("data", rows="batch_size", part="all"):
+        raise ConfigError(Field("count"), "=1 ", Field("rows"), "=2 ", Field("part.keys"), "=3")
+    assert str(error.value) == "data.count=1 batch_size=2 all.keys=3"

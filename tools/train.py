@@ -25,11 +25,12 @@ WORKDIR = flags.DEFINE_string(
 def main() -> None:
     values = cli.load_config()
     # Imported after the flags are known to be good: a typo should not wait for jax.
+    from lvm_jax import configs
     from lvm_jax.training.transformer import transformer_job
 
     experiment = cli.build_config(transformer_job.build_experiment, values)
     workdir = pathlib.Path(WORKDIR.value)
-    with training.one_run(experiment.distributed, workdir):
+    with training.one_run(experiment.distributed, workdir), configs.within("config"):
         transformer_job.train(experiment, workdir)
 
 

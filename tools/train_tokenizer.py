@@ -25,11 +25,12 @@ WORKDIR = flags.DEFINE_string(
 def main() -> None:
     values = cli.load_config()
     # Imported after the flags are known to be good: a typo should not wait for jax.
+    from lvm_jax import configs
     from lvm_jax.training.vqgan import tokenizer_job
 
     experiment = cli.build_config(tokenizer_job.build_experiment, values)
     workdir = pathlib.Path(WORKDIR.value)
-    with training.one_run(experiment.distributed, workdir):
+    with training.one_run(experiment.distributed, workdir), configs.within("config"):
         tokenizer_job.train(experiment, workdir)
 
 

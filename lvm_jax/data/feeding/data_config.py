@@ -6,6 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from lvm_jax import configs
+from lvm_jax.configs import ConfigError, Field
+
 Packing = Literal["sentence", "stream"]
 LongSentences = Literal["refuse", "split"]
 SHARDS = "shards"  # what the only source of a config without a mixture is called
@@ -17,7 +20,7 @@ class MixtureSource:
 
     Attributes:
         name: of the source, in metrics and messages; unique in the mixture.
-        shards: directory that tools/build_shards.py made; "" means `config.data.shards`.
+        shards: directory that tools/build_shards.py made; "" means those of the whole.
         weight: share of the rows relative to the other sources; of the tokens too, as far as rows
             are full. Either one number, or pairs (first step, weight), the first of them for step
             0: ((0, 1.0), (10_000, 0.5)).
@@ -31,19 +34,20 @@ class MixtureSource:
     kinds: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
-    def __post_init__(self):
-        key = f"config.data.mixture.{self.name}"
+    def __post_init__(self) -> None:
         if not self.name or "/" in self.name:
-            raise ValueError(f"config.data.mixture: name={self.name!r} must be text without '/'")
+            raise ConfigError(Field("name"), f"={self.name!r} must be text without '/'")
         steps = [step for step, _ in self.weights]
         if not steps or steps[0] != 0 or any(a >= b for a, b in itertools.pairwise(steps)):
-            raise ValueError(
-                f"{key}.weight={self.weight} must be a number, or pairs (step, weight) of growing "
-                "steps that begin with step 0"
+            raise ConfigError(
+                *(Field("weight"), f"={self.weight} must be a number, or pairs (step, weight) of "),
+                "growing steps that begin with step 0",
             )
         for _, weight in self.weights:
             if not (math.isfinite(weight) and weight >= 0):
-                raise ValueError(f"{key}.weight={self.weight} must not be negative or infinite")
+                raise ConfigError(
+                    *(Field("weight"), f"={self.weight} must not be negative or infinite")
+                )
 
     @property
     def weights(self) -> tuple[tuple[int, float], ...]:
@@ -72,13 +76,13 @@ class Split:
     share: float = 0.0
     keys: tuple[str, ...] = ()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.share < 1:
-            raise ValueError(f"config.data.split.share={self.share} must lie in [0, 1)")
+            raise ConfigError(Field("share"), f"={self.share} must lie in [0, 1)")
         if self.part != "all" and not self.share and not self.keys:
-            raise ValueError(
-                f"config.data.split.part={self.part!r} holds nothing out; set "
-                "config.data.split.share or config.data.split.keys"
+            raise ConfigError(
+                *(Field("part"), f"={self.part!r} holds nothing out; set "),
+                *(Field("share"), " or ", Field("keys")),
             )
 
 
@@ -126,16 +130,13 @@ class DataConfig:
     plan_cache: str = ""
     accept_changed: bool = False
 
-    def __post_init__(self):
-        if self.context < 1:
-            raise ValueError(f"config.data.context={self.context} must be at least 1")
-        for key, least in (("num_threads", 0), ("num_workers", 0), ("prefetch", 1)):
-            if getattr(self, key) < least:
-                raise ValueError(f"config.data.{key}={getattr(self, key)} must be at least {least}")
+    def __post_init__(self) -> None:
+        configs.require_at_least(self, 1, "context", "prefetch")
+        configs.require_at_least(self, 0, "num_threads", "num_workers")
         if not self.shards and not self.mixture:
-            raise ValueError(
-                "config.data has neither shards nor a mixture; set config.data.shards=DIR, or "
-                "config.data.mixture to at least one source"
+            raise ConfigError(
+                *("there are neither shards nor a mixture; set ", Field("shards"), "=DIR, or "),
+                *(Field("mixture"), " to at least one source"),
             )
         self._check_mixture()
 
@@ -143,20 +144,20 @@ class DataConfig:
         names = [source.name for source in self.mixture]
         for source in self.mixture:
             if names.count(source.name) > 1:
-                raise ValueError(
-                    f"config.data.mixture: {names.count(source.name)} sources are called "
-                    f"{source.name!r}; give each its own name"
+                raise ConfigError(
+                    *(Field("mixture"), f": {names.count(source.name)} sources are called "),
+                    f"{source.name!r}; give each its own name",
                 )
             if not source.shards and not self.shards:
-                raise ValueError(
-                    f"config.data.mixture.{source.name} has no shards; set its shards=DIR, or "
-                    "config.data.shards for all"
+                raise ConfigError(
+                    *(Field(f"mixture.{source.name}"), " has no shards; set its shards=DIR, or "),
+                    *(Field("shards"), " for all"),
                 )
         for step in sorted({step for source in self.mixture for step, _ in source.weights}):
             if not sum(weight_at(source, step) for source in self.mixture):
-                raise ValueError(
-                    f"config.data.mixture: the weights of all sources sum to nothing at step "
-                    f"{step}; give at least one a positive weight"
+                raise ConfigError(
+                    *(Field("mixture"), ": the weights of all sources sum to nothing at step "),
+                    f"{step}; give at least one a positive weight",
                 )
 
 
@@ -169,17 +170,17 @@ def named_mixture(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A section of data whose mixture may be a mapping -> one whose mixture is a list.
 
     Raises:
-        ValueError: a mixture that is neither, or empty; names it as `name`.
+        ConfigError: a mixture that is neither, or empty; names it as `name`.
     """
-    values = dict(values)
+    values, key = dict(values), Field(f"{name}.mixture")
     mixture = values.get("mixture")
     if isinstance(mixture, Mapping):
         if not all(isinstance(source, Mapping) for source in mixture.values()):
-            raise ValueError(f"{name}.mixture={mixture!r} must be a mapping of name to source")
+            raise ConfigError(key, f"={mixture!r} must be a mapping of name to source")
         values["mixture"] = [{"name": key, **source} for key, source in mixture.items()]
     elif mixture is not None and not isinstance(mixture, Sequence):
-        raise ValueError(f"{name}.mixture={mixture!r} must be a list or a mapping of sources")
+        raise ConfigError(key, f"={mixture!r} must be a list or a mapping of sources")
     # An empty list is the default, as a written config has it.
     if isinstance(mixture, Mapping) and not mixture:
-        raise ValueError(f"{name}.mixture is empty; name at least one source or leave it out")
+        raise ConfigError(key, " is empty; name at least one source or leave it out")
     return values

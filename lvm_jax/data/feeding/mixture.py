@@ -63,10 +63,10 @@ class Schedule:
             chosen, shares = phases == phase, self._shares[phase]
             source_of, rank_of = _cycle(shares)
             cycles, inside = np.divmod(numbers[chosen] - self._borders_W[phase], _CYCLE)
-            found = source_of[inside].astype(np.int64)
-            sources[chosen] = found
+            giving = source_of[inside].astype(np.int64)
+            sources[chosen] = giving
             places[chosen] = (
-                self._before_WM[phase, found] + cycles * np.array(shares)[found] + rank_of[inside]
+                self._before_WM[phase, giving] + cycles * np.array(shares)[giving] + rank_of[inside]
             )
         return sources, places
 

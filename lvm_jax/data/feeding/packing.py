@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.data.feeding.data_config import LongSentences, Packing
 from lvm_jax.data.feeding.rows import RowPlan, ranges, sentence_lengths
 from lvm_jax.draws import permute
@@ -53,10 +54,10 @@ def plan_rows(
         The plan, with `firsts` and `images` only where a sentence had to be split.
 
     Raises:
-        ValueError: a sentence is longer than a row (or, to be split, an image is); names it and
+        ConfigError: a sentence is longer than a row (or, to be split, an image is); names it and
             the context it needs. Or there are more than 2**32 sentences or parts of them.
     """
-    _check_count(len(num_images), "sentences", "build several and mix them (config.data.mixture)")
+    _check_count(len(num_images), "sentences", "build several and mix them")
     if selected is not None:
         num_images = take(num_images, selected)
     if packing == "stream":
@@ -68,11 +69,11 @@ def plan_rows(
         order, ends = _pack(num_images, tokens_per_image, context, shuffle)
     elif long_sentences == "refuse" or not most:
         number = longest if selected is None else int(selected[longest])
-        rather = "config.data.long_sentences='split', which cuts at image borders"
-        raise ValueError(
-            f"config.data.context={context} is too small: sentence {number} has "
-            f"{num_images[longest]} images of {tokens_per_image} ids; use at least "
-            f"{int(num_images[longest]) * tokens_per_image}" + (f", or {rather}" if most else "")
+        rather = ", or ", Field("long_sentences"), "='split', which cuts at image borders"
+        raise ConfigError(
+            *(Field("context"), f"={context} is too small: sentence {number} has "),
+            f"{num_images[longest]} images of {tokens_per_image} ids; use at least ",
+            *(f"{int(num_images[longest]) * tokens_per_image}", *(rather if most else ())),
         )
     else:
         order, ends, firsts, images = _pack_split(num_images, tokens_per_image, context, shuffle)
@@ -83,12 +84,12 @@ def plan_rows(
     )
 
 
-def _check_count(count: int, things: str, remedy: str) -> None:
+def _check_count(count: int, things: str, *remedy: str) -> None:
     """Refuses what would wrap in the uint32 numbers of `RowPlan.order` and `_pack`."""
     if count > _MOST_NUMBERS:
-        raise ValueError(
-            f"{count} {things} are more than the {_MOST_NUMBERS} that one row plan can number; "
-            f"{remedy}"
+        raise ConfigError(
+            f"{count} {things} are more than the {_MOST_NUMBERS} that one row plan can number; ",
+            *remedy,
         )
 
 
@@ -138,8 +139,8 @@ def roomier_context(
     """
     step = max(1, context // 128)
     larger = range((context // step + 1) * step, context * 17 // 16 + 1, step)
-    found = ((each, padding(counts, tokens_per_image, each)) for each in larger)
-    return next((pair for pair in found if pair[1] < most), None)
+    tried = ((each, padding(counts, tokens_per_image, each)) for each in larger)
+    return next((pair for pair in tried if pair[1] < most), None)
 
 
 class _Units(NamedTuple):
@@ -182,9 +183,8 @@ def _pack_split(
     most = context // tokens_per_image
     counts = count_images(num_images)
     num_units = int((counts * -(-np.arange(len(counts)) // most)).sum())
-    _check_count(
-        num_units, "parts of sentences", f"use a larger config.data.context than {context}"
-    )
+    remedy = "use a larger ", Field("context"), f" than {context}"
+    _check_count(num_units, "parts of sentences", *remedy)
 
     def units(name: str, dtype: type) -> np.ndarray:
         values, stop = np.empty(num_units, dtype), 0
@@ -233,8 +233,8 @@ def _pack(
                 places = np.arange(start * times, stop * times) + used[images]
                 if shuffle:
                     places = permute(places, int(counts[images]), 0, -1 - images)
-                found = by_length[begins[images] + places]
-                rows[start:stop, column : column + times] = found.reshape(-1, times)
+                units = by_length[begins[images] + places]
+                rows[start:stop, column : column + times] = units.reshape(-1, times)
             used[images] += repeats * times
             column += times
         ends[row : row + repeats] = width

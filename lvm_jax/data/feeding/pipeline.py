@@ -6,6 +6,7 @@ same rows. Reading, packing and shuffling happen in worker threads, whole batche
 Legend: B rows of a batch or of several, L the context.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -18,12 +19,13 @@ import grain
 import numpy as np
 from absl import flags
 
-from lvm_jax import draws, worker_processes
+from lvm_jax import configs, draws, worker_processes
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.data.feeding import assemble, mixture, plan_cache, selection
 from lvm_jax.data.feeding import data_config as config_lib
 from lvm_jax.data.feeding import packing as packing_lib
 from lvm_jax.data.feeding import rows as rows_lib
-from lvm_jax.data.feeding.data_config import DataConfig
+from lvm_jax.data.feeding.data_config import DataConfig, MixtureSource
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.draws import hash_key
 
@@ -59,7 +61,8 @@ class Pipeline:
             set, whose rows are asked for with `rows_once`.
 
     Raises:
-        ValueError: shards, context or batch size do not fit; names the key.
+        ConfigError: shards, context or batch size do not fit; names the field of `config` or the
+            argument.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class Pipeline:
         self.config, self.seed, self.global_batch = config, seed, global_batch
         self._allow_repeats = allow_repeats
         if global_batch < 1:
-            raise ValueError(f"config.batch_size={global_batch} must be at least 1")
+            raise ConfigError(Field("global_batch"), f"={global_batch} must be at least 1")
         self.parts = _open_parts(config, seed)
         shards = self.parts[0].shards
         self.vocabulary = shards.vocabulary
@@ -80,46 +83,48 @@ class Pipeline:
         if not allow_repeats:
             self._check_rows()
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (self.config, self.seed, self.global_batch, self._allow_repeats)
 
     def _check_rows(self) -> None:
         """No batch may hold a row twice."""
         batch, context = self.global_batch, self.config.context
         if batch > self.rows_per_epoch:
-            where = f"config.data.shards={self.config.shards}" if self.config.shards else "the data"
-            raise ValueError(
-                f"config.batch_size={batch} exceeds the {self.rows_per_epoch} rows that {where} "
-                f"gives at config.data.context={context}; use at most {self.rows_per_epoch}"
+            shards = self.config.shards
+            where = (Field("shards"), f"={shards}") if shards else ("the data",)
+            raise ConfigError(
+                *(Field("global_batch"), f"={batch} exceeds the {self.rows_per_epoch} rows that "),
+                *(*where, " gives at ", Field("context"), f"={context}; "),
+                f"use at most {self.rows_per_epoch}",
             )
         for source, part in zip(self.config.mixture, self.parts):
             for step, _ in source.weights:
                 weights = [config_lib.weight_at(s, step) for s in self.config.mixture]
                 taken = int(config_lib.weight_at(source, step) / sum(weights) * batch)
                 if taken > part.plan.num_rows:
-                    raise ValueError(
-                        f"config.data.mixture.{part.name} gives {part.plan.num_rows} rows at "
-                        f"config.data.context={context}, but its weight takes {taken} of the "
-                        f"config.batch_size={batch} rows of a batch; lower its weight or the batch"
+                    raise ConfigError(
+                        *(Field(f"mixture.{part.name}"), f" gives {part.plan.num_rows} rows at "),
+                        *(Field("context"), f"={context}, but its weight takes {taken} of the "),
+                        *(Field("global_batch"), f"={batch} rows of a batch; "),
+                        "lower its weight or the batch",
                     )
 
     def dependencies(self) -> dict[str, Any]:
         """What the rows of every step depend on, by name; tells what changed between two runs."""
-        config, found = self.config, {}
-        if config.mixture:
-            for source, part in zip(config.mixture, self.parts):
-                found[source.name] = {
-                    "shards": part.shards.fingerprint,
-                    "weight": [list(pair) for pair in source.weights],
-                    "kinds": list(source.kinds),
-                    "sources": list(source.sources),
-                }
+        config, sources = self.config, {}
+        for source, part in zip(config.mixture, self.parts):
+            sources[source.name] = {
+                "shards": part.shards.fingerprint,
+                "weight": [list(pair) for pair in source.weights],
+                "kinds": list(source.kinds),
+                "sources": list(source.sources),
+            }
+        read: dict[str, Any] = {"shards": self.parts[0].shards.fingerprint}
+        if sources:
             # Rows are dealt out to the sources by their places.
-            found = {"mixture": found, "mixture_order": [part.name for part in self.parts]}
-        else:
-            found["shards"] = self.parts[0].shards.fingerprint
+            read = {"mixture": sources, "mixture_order": [part.name for part in self.parts]}
         return {
-            **found,
+            **read,
             "batch_size": self.global_batch,  # the rows of step s begin at s times it
             "tokenizer": self.tokenizer_fingerprint,
             "context": config.context,
@@ -241,9 +246,9 @@ class Pipeline:
         pieces, datas, places = [], [], []
         for source in np.unique(sources_B).tolist():
             part, chosen = self.parts[source], np.flatnonzero(sources_B == source)
-            found = part.plan.pieces(rows_B[chosen], part.shards.num_images, self.tokens_per_image)
-            pieces.append(found)
-            datas += part.shards.read_bytes(found.sentences)
+            held = part.plan.pieces(rows_B[chosen], part.shards.num_images, self.tokens_per_image)
+            pieces.append(held)
+            datas += part.shards.read_bytes(held.sentences)
             places.append(chosen)
         joined = pieces[0]
         if len(pieces) > 1:
@@ -284,9 +289,9 @@ class Pipeline:
                 ),
                 worker_init_fn=_start_worker,
             )
-        found = iter(dataset)
+        ahead_of_use = iter(dataset)
         try:
-            for arrays in found:
+            for arrays in ahead_of_use:
                 if config.num_workers:
                     # What processes send lies in memory that goes away with them; unpacking copies
                     # it, a step at a time so that none waits for the others.
@@ -296,7 +301,7 @@ class Pipeline:
                     for start in range(0, len(arrays["inputs"]), batch_size):
                         yield {k: v[start : start + batch_size] for k, v in arrays.items()}
         finally:
-            found.close()  # ends threads and processes
+            ahead_of_use.close()  # ends threads and processes
 
 
 # Steps that are read together have about this many ids: less of the time goes into calls, and a
@@ -346,9 +351,10 @@ def _open_parts(config: DataConfig, seed: int) -> tuple[Part, ...]:
     opened: dict[str, Shards] = {}
     parts = []
     for source in config.mixture or (None,):
-        directory = config.shards if source is None else source.shards or config.shards
+        own = source is not None and source.shards
+        directory = own or config.shards
         if directory not in opened:
-            opened[directory] = Shards(directory)
+            opened[directory] = _open(directory, f"mixture.{source.name}" if own else "shards")
         request = plan_cache.PlanRequest(
             context=config.context,
             packing=config.packing,
@@ -356,11 +362,13 @@ def _open_parts(config: DataConfig, seed: int) -> tuple[Part, ...]:
             long_sentences=config.long_sentences,
             selection=selection.of_source(source, config.split),
         )
+        with _of_source(source):
+            plan = plan_cache.load_plan(opened[directory], request, config.plan_cache)
         parts.append(
             Part(
                 name=config_lib.SHARDS if source is None else source.name,
                 shards=opened[directory],
-                plan=plan_cache.load_plan(opened[directory], request, config.plan_cache),
+                plan=plan,
                 # Each source has its own order; one alone has that of the seed itself.
                 seed=seed if source is None else hash_key("source", seed, source.name),
             )
@@ -370,25 +378,40 @@ def _open_parts(config: DataConfig, seed: int) -> tuple[Part, ...]:
         for field in ("vocabulary", "tokens_per_image", "tokenizer_fingerprint"):
             one, other = getattr(first, field), getattr(part.shards, field)
             if one != other:
-                raise ValueError(
-                    f"config.data.mixture: {parts[0].name} ({first.directory}) and {part.name} "
-                    f"({part.shards.directory}) cannot be mixed: {field} is {one} and {other}; "
-                    "build both with one tokenizer"
+                raise ConfigError(
+                    *(Field("mixture"), f": {parts[0].name} ({first.directory}) and {part.name} "),
+                    f"({part.shards.directory}) cannot be mixed: {field} is {one} and {other}; ",
+                    "build both with one tokenizer",
                 )
     return tuple(parts)
+
+
+def _open(directory: str, field: str) -> Shards:
+    try:
+        return Shards(directory)
+    except ValueError as error:
+        raise ConfigError(Field(field), f": {error}") from error
+
+
+def _of_source(source: MixtureSource | None) -> contextlib.AbstractContextManager[None]:
+    """Errors about rows: what sources have is named as a source's, the rest as the config's."""
+    if source is None:
+        return contextlib.nullcontext()
+    whole = {name: name for name in ("context", "long_sentences", "split")}
+    return configs.within(f"mixture.{source.name}", **whole)
 
 
 def process_rows(global_batch: int, process: int, num_processes: int) -> slice:
     """The rows of a global batch that one of several equal processes reads.
 
     Raises:
-        ValueError: the batch does not divide over the processes.
+        ConfigError: the batch does not divide over the processes.
     """
     if global_batch % num_processes:
         near = max(num_processes, global_batch // num_processes * num_processes)
-        raise ValueError(
-            f"config.batch_size={global_batch} must be a multiple of the {num_processes} "
-            f"processes; use {near} or {near + num_processes}"
+        raise ConfigError(
+            *(Field("global_batch"), f"={global_batch} must be a multiple of the "),
+            f"{num_processes} processes; use {near} or {near + num_processes}",
         )
     each = global_batch // num_processes
     return slice(process * each, (process + 1) * each)

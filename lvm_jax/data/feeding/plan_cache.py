@@ -65,7 +65,7 @@ def load_plan(shards: Shards, request: PlanRequest, cache: str = "") -> RowPlan:
         The plan, its arrays memory-mapped unless it could not be kept.
 
     Raises:
-        ValueError: rows that cannot be planned, see `packing.plan_rows`, or a selection of nothing
+        ConfigError: rows that cannot be planned, see `packing.plan_rows`, or a selection of nothing
             or of unknown names, see `selection.select`.
     """
     key = request.key(shards)
@@ -108,7 +108,7 @@ def _look_at_padding(shards: Shards, context: int, selected: np.ndarray | None) 
     better = packing_lib.roomier_context(counts, tokens, context, most=share / 2)
     if better:
         logging.warning(
-            "%s: %.1f%% of the ids of its rows are padding; config.data.context=%d instead of %d "
+            "%s: %.1f%% of the ids of its rows are padding; context=%d instead of %d "
             "would leave %.1f%%",
             *(shards.directory, 100 * share, better[0], context, 100 * better[1]),
         )

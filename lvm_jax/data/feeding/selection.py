@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 
 from lvm_jax import configs, file_names
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.data.feeding.data_config import MixtureSource, Split
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.data.shards.records import Record
@@ -21,7 +22,7 @@ _RECORDS = 1 << 14
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Sentences of a directory; see `config.MixtureSource` and `config.Split`."""
+    """Sentences of a directory; see `data_config`."""
 
     kinds: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
@@ -48,34 +49,34 @@ def select(shards: Shards, selection: Selection) -> np.ndarray | None:
     """The sentences of a selection: sorted uint32, or None for all.
 
     Raises:
-        ValueError: an unknown kind or source, or a selection of nothing; named.
+        ConfigError: an unknown kind or source, or a selection of nothing; named.
     """
     if selection.is_all:
         return None
     kinds = _chosen(shards, "kinds", shards.kinds, selection.kinds)
     sources = _chosen(shards, "sources", shards.sources, selection.sources)
-    found = []
+    parts = []
     for start in range(0, len(shards), _PART):
         part = slice(start, min(start + _PART, len(shards)))
         taken = kinds[shards.kind_ids[part]] & sources[shards.source_ids[part]]
         if selection.split.part != "all":
             taken[taken] = _side(shards, np.flatnonzero(taken) + start, selection.split)
-        found.append((np.flatnonzero(taken) + start).astype(np.uint32))
-    chosen = np.concatenate(found)
+        parts.append((np.flatnonzero(taken) + start).astype(np.uint32))
+    chosen = np.concatenate(parts)
     if not len(chosen):
-        raise ValueError(f"{shards.directory} has no sentence of {_describe(selection)}")
+        raise ConfigError(f"{shards.directory} has no sentence of ", *_describe(selection))
     return chosen
 
 
-def _chosen(shards: Shards, field: str, known: tuple[str, ...], wanted: tuple[str, ...]):
+def _chosen(
+    shards: Shards, field: str, known: tuple[str, ...], wanted: tuple[str, ...]
+) -> np.ndarray:
     """Which of the known names are wanted: bool [names]."""
     for name in wanted:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
-            raise ValueError(
-                f"config.data.mixture: {field}={name!r} is not in {shards.directory}; {hint}"
-            )
+            raise ConfigError(Field(field), f"={name!r} is not in {shards.directory}; {hint}")
     return np.array([not wanted or name in wanted for name in known], bool)
 
 
@@ -94,12 +95,12 @@ def _matches(shards: Shards, indices: np.ndarray, patterns: tuple[str, ...]) -> 
     matches, used = [], set()
     for start in range(0, len(indices), _RECORDS):
         for record in shards.read_records(indices[start : start + _RECORDS]):
-            found = {pattern for pattern in patterns if _is_held_out(record, pattern)}
-            matches.append(bool(found))
-            used |= found
+            matching = {pattern for pattern in patterns if _is_held_out(record, pattern)}
+            matches.append(bool(matching))
+            used |= matching
     for pattern in sorted(set(patterns) - used):
         logging.warning(
-            "config.data.split.keys: %r matches no key of sentences of %s (only * is special)",
+            "split.keys: %r matches no key of sentences of %s (only * is special)",
             *(pattern, shards.directory),
         )
     return np.array(matches, bool)
@@ -115,9 +116,14 @@ def _is_held_out(record: Record, pattern: str) -> bool:
     return any(file_names.matches(prefix + key, pattern) for key in {record.key, *parts})
 
 
-def _describe(selection: Selection) -> str:
-    parts = [f"{key}={getattr(selection, key)}" for key in ("kinds", "sources")]
-    parts = [part for part, key in zip(parts, ("kinds", "sources")) if getattr(selection, key)]
+def _describe(selection: Selection) -> list[str]:
+    """What a selection asks for, as pieces of a `ConfigError`."""
+    asked = {key: getattr(selection, key) for key in ("kinds", "sources")}
+    asked = {key: names for key, names in asked.items() if names}
     if selection.split.part != "all":
-        parts.append(f"config.data.split={selection.split}")
-    return " and ".join(parts)
+        asked["split"] = selection.split
+    pieces = []
+    for key, value in asked.items():
+        pieces += [" and "] if pieces else []
+        pieces += [Field(key), f"={value}"]
+    return pieces

@@ -1,12 +1,10 @@
 """The transformer's training as a whole: an experiment, checked and handed to the loop."""
 
-import contextlib
 import dataclasses
 import functools
 import json
 import math
 import pathlib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -91,18 +89,7 @@ def build_experiment(values: Mapping[str, Any], name: str = "config") -> Transfo
 
 
 def _build_eval_data(values: Mapping[str, Any], name: str) -> DataConfig:
-    with _called("eval_data"):
-        return configs.build(DataConfig, named_mixture(values, name), name)
-
-
-@contextlib.contextmanager
-def _called(key: str) -> Iterator[None]:
-    """Errors about a data set name its key in the experiment; below, each is config.data."""
-    try:
-        yield
-    except ValueError as error:
-        text = re.sub(r"\bconfig\.data\b", f"config.{key}", str(error))
-        raise ValueError(text if f"config.{key}" in text else f"config.{key}: {text}") from error
+    return configs.build(DataConfig, named_mixture(values, name), name)
 
 
 def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_token.State | None:
@@ -166,7 +153,7 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
 
 
 def _open_data(config: DataConfig, experiment: TransformerExperiment, key: str) -> Pipeline:
-    with _called(key):
+    with configs.within(key, global_batch="batch_size"):
         source = Pipeline(
             config,
             seed=experiment.seed,

@@ -185,25 +185,25 @@ def test_other_processes_see_the_same_rows(directory):
 
 
 def test_a_batch_that_does_not_divide_or_fit(directory):
-    with pytest.raises(ValueError, match=r"config\.batch_size=10 .* 4 processes; use 8 or 12"):
+    with pytest.raises(ValueError, match=r"^global_batch=10 .* 4 processes; use 8 or 12"):
         process_rows(10, 0, 4)
     size = open_pipeline(directory).rows_per_epoch
-    message = rf"config\.batch_size={size + 1} exceeds the {size} rows .*; use at most {size}"
+    message = rf"^global_batch={size + 1} exceeds the {size} rows .*; use at most {size}"
     with pytest.raises(ValueError, match=message):
         open_pipeline(directory, batch=size + 1)
     config = DataConfig(shards=directory, context=CONTEXT)
     Pipeline(config, seed=0, global_batch=size + 1, allow_repeats=True)
-    with pytest.raises(ValueError, match=r"config\.batch_size=0"):
+    with pytest.raises(ValueError, match=r"^global_batch=0 must be at least 1"):
         open_pipeline(directory, batch=0)
 
 
 @pytest.mark.parametrize(
     "values,message",
     [
-        ({"context": 0}, r"config\.data\.context=0"),
-        ({"context": 40}, r"config\.data\.context=40 is too small"),
-        ({"num_threads": -1}, r"config\.data\.num_threads=-1"),
-        ({"prefetch": 0}, r"config\.data\.prefetch=0"),
+        ({"context": 0}, r"^context=0"),
+        ({"context": 40}, r"^context=40 is too small"),
+        ({"num_threads": -1}, r"^num_threads=-1 must not be negative"),
+        ({"prefetch": 0}, r"^prefetch=0"),
     ],
 )
 def test_bad_values_name_their_key(directory, values, message):

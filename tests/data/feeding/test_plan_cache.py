@@ -46,7 +46,7 @@ def test_much_padding_is_said_with_what_helps(tmp_path, caplog):
         load_plan(shards, PlanRequest(context=64))
         load_plan(shards, PlanRequest(context=40))  # no context near it is better
     (said,) = caplog.messages
-    assert "47.7% of the ids of its rows are padding; config.data.context=67 instead of 64" in said
+    assert "47.7% of the ids of its rows are padding; context=67 instead of 64" in said
 
 
 def test_damaged_and_unwritable_caches_cost_only_time(tmp_path):
