@@ -33,7 +33,10 @@ FLOORS = (
     "training.transformer training.vqgan",
     "planning",
     "generation",
+    "evaluation.metrics",
     "evaluation.tasks",
+    "evaluation.analogies",
+    "evaluation.report",
     "evaluation",
     "demo",
 )

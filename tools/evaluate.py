@@ -61,7 +61,8 @@ def analogies() -> None:
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import lvm_jax
     from lvm_jax import configs, progress_bar
-    from lvm_jax.evaluation import analogy_job, wording
+    from lvm_jax.evaluation import analogy_job
+    from lvm_jax.evaluation.report import wording
 
     experiment = cli.build_config(analogy_job.build_experiment, configs.merged(values, changes))
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
@@ -99,7 +100,7 @@ def perplexity() -> None:
     ]
     import lvm_jax
     from lvm_jax import image_record, images, progress_bar
-    from lvm_jax.evaluation import perplexity as perplexity_lib
+    from lvm_jax.evaluation.metrics import perplexity as perplexity_lib
     from lvm_jax.generation import answering as generate_images
     from lvm_jax.generation import prompts
 

@@ -11,7 +11,8 @@ import cli
 
 def main(file: str) -> None:
     # Imported after the flags are known to be good: a typo should not wait for jax.
-    from lvm_jax.evaluation import analogy_job, wording
+    from lvm_jax.evaluation import analogy_job
+    from lvm_jax.evaluation.report import wording
 
     results = analogy_job.read_scores(file)
     print(f"{wording.headline(results)}\n\n{wording.markdown(results)}")

@@ -14,18 +14,12 @@ from lvm_jax import atomic, configs, image_record, images, trees
 from lvm_jax.data.feeding import selection
 from lvm_jax.data.feeding.data_config import DataConfig
 from lvm_jax.data.shards.reader import Shards
-from lvm_jax.evaluation import (
-    analogies,
-    answers_picture,
-    charts,
-    losses,
-    next_steps,
-    perplexity,
-    report,
-)
-from lvm_jax.evaluation.analogies import AnalogyConfig
-from lvm_jax.evaluation.analogy_examples import SentenceTask
-from lvm_jax.evaluation.scores import TaskResult
+from lvm_jax.evaluation.analogies import asking
+from lvm_jax.evaluation.analogies.asking import AnalogyConfig
+from lvm_jax.evaluation.analogies.examples import SentenceTask
+from lvm_jax.evaluation.analogies.scores import TaskResult
+from lvm_jax.evaluation.metrics import perplexity
+from lvm_jax.evaluation.report import answers_picture, charts, losses, next_steps, page
 from lvm_jax.generation import answering as generate_images
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.measures import codes
@@ -131,7 +125,7 @@ def run(
     how = image_record.config_for(model.images, str(model_dir), experiment.images)
     loader = SquareLoader(how, tokenizer.image_size, _PICTURE_CACHE_BYTES)
     tasks = [SentenceTask(source=source, loader=loader) for source in experiment.tasks]
-    results = analogies.evaluate(
+    results = asking.evaluate(
         model,
         tokenizer,
         tasks,
@@ -150,9 +144,9 @@ def run(
     seconds = [metrics_lib.training_seconds(lines) for lines in (tokenizer_lines, model_lines)]
     timings = {"tokenizer training": seconds[0], "transformer training": seconds[1]}
     timings["evaluation"] = time.monotonic() - started
-    report.write(
+    page.write(
         out / REPORT_FILE,
-        report.Report(
+        page.Report(
             title=experiment.title,
             results=results,
             num_codes=tokenizer.num_codes,
@@ -231,7 +225,7 @@ def _commands(
 
 def _reconstructions(
     experiment: AnalogyExperiment, tokenizer: Tokenizer, loader: SquareLoader
-) -> report.Reconstructions | None:
+) -> page.Reconstructions | None:
     sources = experiment.reconstructions
     if not sources or not experiment.num_reconstructions:
         return None
@@ -243,7 +237,7 @@ def _reconstructions(
         pictures.append(loader.load_one(sentence.images[0]))
     originals = np.stack(pictures)
     decoded = images.to_uint8(tokenizer.decode(tokenizer.encode(originals)))
-    return report.Reconstructions(originals=originals, decoded=decoded)
+    return page.Reconstructions(originals=originals, decoded=decoded)
 
 
 def _metrics_near(tokenizer_dir: pathlib.Path) -> list[dict[str, Any]]:

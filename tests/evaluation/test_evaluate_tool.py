@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lvm_jax import images
-from lvm_jax.evaluation import perplexity
+from lvm_jax.evaluation.metrics import perplexity
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 

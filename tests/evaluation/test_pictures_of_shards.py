@@ -9,7 +9,8 @@ import pytest
 from lvm_jax import configs, image_record, images
 from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
 from lvm_jax.data.shards.reader import Shards
-from lvm_jax.evaluation import analogies, analogy_job, reconstruction
+from lvm_jax.evaluation import analogy_job, reconstruction
+from lvm_jax.evaluation.analogies import asking
 from lvm_jax.generation import answering as generate_images
 from lvm_jax.generation.language_model import load_model
 from lvm_jax.images import ImageConfig
@@ -124,9 +125,7 @@ def test_an_evaluations_pictures_are_those_of_the_shards(made, tokenizer, monkey
         }
     )
     asked, shown = [], []
-    monkeypatch.setattr(
-        analogies, "evaluate", lambda m, t, tasks, *_, **__: asked.extend(tasks) or ()
-    )
+    monkeypatch.setattr(asking, "evaluate", lambda m, t, tasks, *_, **__: asked.extend(tasks) or ())
     monkeypatch.setattr(analogy_job, "_write_scores", lambda *_: None)
     monkeypatch.setattr(analogy_job.report, "Report", lambda **parts: shown.append(parts))
     monkeypatch.setattr(analogy_job.report, "write", lambda *_: None)

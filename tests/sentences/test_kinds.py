@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from lvm_jax import configs, images
-from lvm_jax.evaluation.analogy_examples import SentenceTask
+from lvm_jax.evaluation.analogies.examples import SentenceTask
 from lvm_jax.pictures import render
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import corpora

@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from lvm_jax.evaluation import scores, wording
-from lvm_jax.evaluation.scores import Margin, SeedScores, TaskResult
+from lvm_jax.evaluation.analogies import scores
+from lvm_jax.evaluation.analogies.scores import Margin, SeedScores, TaskResult
+from lvm_jax.evaluation.report import wording
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 16)
 NOISE -= NOISE.mean()

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from lvm_jax.evaluation import perplexity
+from lvm_jax.evaluation.metrics import perplexity
 from lvm_jax.measures import codes
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lvm_jax.evaluation import losses, wording
+from lvm_jax.evaluation.report import losses, wording
 
 
 def lines(training, held_out=()):

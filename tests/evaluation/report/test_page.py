@@ -7,13 +7,14 @@ import re
 import numpy as np
 import pytest
 
-from lvm_jax.evaluation import charts, report, scores
-from lvm_jax.evaluation.analogy_examples import Example
-from lvm_jax.evaluation.charts import Chart, Curve
-from lvm_jax.evaluation.losses import Losses
-from lvm_jax.evaluation.report import Reconstructions, Report
-from lvm_jax.evaluation.report_style import CSS
-from lvm_jax.evaluation.scores import SeedScores, Shown, TaskResult
+from lvm_jax.evaluation.analogies import scores
+from lvm_jax.evaluation.analogies.examples import Example
+from lvm_jax.evaluation.analogies.scores import SeedScores, Shown, TaskResult
+from lvm_jax.evaluation.report import charts, page
+from lvm_jax.evaluation.report.charts import Chart, Curve
+from lvm_jax.evaluation.report.losses import Losses
+from lvm_jax.evaluation.report.page import Reconstructions, Report
+from lvm_jax.evaluation.report.style import CSS
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
 
@@ -73,20 +74,20 @@ class Structure(html.parser.HTMLParser):
 
 
 def test_the_page_is_whole_and_self_contained(full, tmp_path):
-    report.write(tmp_path / "new" / "report.html", full)
+    page.write(tmp_path / "new" / "report.html", full)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.html"]
     text = (tmp_path / "new" / "report.html").read_text()
-    page = Structure(text)
+    shown = Structure(text)
     # Two prompts of 4 + 1 + 3 + 2 pictures, three reconstructions of 2.
-    assert len(page.sources) == 2 * 10 + 6
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert len(shown.sources) == 2 * 10 + 6
+    assert all(source.startswith("data:image/png;base64,") for source in shown.sources)
     # Nothing is fetched: no scripts, no style sheets, no fonts; XML namespaces are only names.
     assert not re.search(r"<(script|link|iframe)|url\((?!#)|@import", text)
     assert text.count("<svg") == 3
 
 
 def test_it_says_what_was_learned_and_what_was_not(full):
-    words = " ".join(Structure(report.render(full)).words)
+    words = " ".join(Structure(page.render(full)).words)
     assert "The model answers 1 of 2 tasks from example images alone (edges & lines)." in words
     assert "edges & lines: answered" in words and "inpainting: not learned" in words
     assert "clearly, 3 of 3 seeds" in words
@@ -96,25 +97,25 @@ def test_it_says_what_was_learned_and_what_was_not(full):
 
 
 def test_memorising_is_said_where_it_cannot_be_missed(full):
-    page = Structure(report.render(full))
-    words = " ".join(page.words)
+    shown = Structure(page.render(full))
+    words = " ".join(shown.words)
     assert "It has memorised its training data." in words[: words.index("Prompts and answers")]
     assert "The held-out loss ends at 9.65 nats per id, the training loss at 0.02" in words
     for tile in ("0.02", "9.65"):
-        assert tile in page.words
+        assert tile in shown.words
     silent = dataclasses.replace(full, losses=Losses(training=0.02))
-    words = " ".join(Structure(report.render(silent)).words)
+    words = " ".join(Structure(page.render(silent)).words)
     assert "memorised" not in words and "not measured" in words
 
 
 def test_commands_are_shown_as_they_are_typed(full):
-    words = Structure(report.render(full)).words
+    words = Structure(page.render(full)).words
     assert "python tools/train.py --config=a&b" in words and "Train <longer>:" in words
 
 
 def test_a_narrow_page_shows_query_truth_and_answers_before_the_examples(full):
     """The pictures of a prompt wrap instead of scrolling out of sight."""
-    text = report.render(full)
+    text = page.render(full)
     prompts = text[text.index('<div class="prompts"') : text.index("In numbers")]
     assert "scroll" not in prompts
     narrow = CSS[CSS.index("@media (max-width: 700px)") :]
@@ -126,7 +127,7 @@ def test_a_narrow_page_shows_query_truth_and_answers_before_the_examples(full):
 
 
 def test_parts_left_out_are_not_mentioned():
-    text = report.render(Report(title="t", results=(), num_codes=4))
+    text = page.render(Report(title="t", results=(), num_codes=4))
     Structure(text)
     for word in ("Reconstructions", "Codebook", "In numbers", "<svg"):
         assert word not in text
@@ -142,7 +143,7 @@ def test_charts_take_their_colours_from_the_page(full):
 
 
 def test_equal_reports_are_equal_files(full):
-    assert report.render(full) == report.render(full)
+    assert page.render(full) == page.render(full)
 
 
 def test_curves_are_chosen_by_name():
@@ -157,5 +158,5 @@ def test_curves_are_chosen_by_name():
 
 
 def test_codebook_usage():
-    assert report.usage(np.array([1, 1, 1, 1])) == (1.0, pytest.approx(4.0))
-    assert report.usage(np.array([9, 0, 0, 0])) == (0.25, pytest.approx(1.0))
+    assert page.usage(np.array([1, 1, 1, 1])) == (1.0, pytest.approx(4.0))
+    assert page.usage(np.array([9, 0, 0, 0])) == (0.25, pytest.approx(1.0))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lvm_jax import sheets
-from lvm_jax.evaluation.scores import Shown, TaskResult
+from lvm_jax.evaluation.analogies.scores import Shown, TaskResult
 
 _SIDE = 80  # pixels that a picture takes at least: eleven in a row
 _MOST_PROMPTS = 2

@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lvm_jax.evaluation import analogies, image_metrics, perplexity, scores
-from lvm_jax.evaluation.analogies import AnalogyConfig
-from lvm_jax.evaluation.analogy_examples import SentenceTask
+from lvm_jax.evaluation import image_metrics
+from lvm_jax.evaluation.analogies import asking, scores
+from lvm_jax.evaluation.analogies.asking import AnalogyConfig
+from lvm_jax.evaluation.analogies.examples import SentenceTask
+from lvm_jax.evaluation.metrics import perplexity
 from lvm_jax.generation import answering
 from lvm_jax.images import ImageConfig
 from lvm_jax.pictures.loader import SquareLoader
@@ -30,7 +32,7 @@ def tasks(folder):
 @pytest.fixture(scope="module")
 def results(model, tokenizer, tasks):
     parts = []
-    found = analogies.evaluate(model, tokenizer, tasks, UNIGRAM, CONFIG, progress=parts.append)
+    found = asking.evaluate(model, tokenizer, tasks, UNIGRAM, CONFIG, progress=parts.append)
     assert parts == [f"{task.name}, seed {seed}" for seed in CONFIG.seeds for task in tasks]
     return found
 
@@ -101,14 +103,14 @@ def test_shapes_and_pictures(results):
 
 def test_a_lone_task_has_no_wrong_prompt(model, tokenizer, tasks):
     small = dataclasses.replace(CONFIG, seeds=(3,), num_examples=2, num_answered=2)
-    (result,) = analogies.evaluate(model, tokenizer, tasks[:1], UNIGRAM, small)
+    (result,) = asking.evaluate(model, tokenizer, tasks[:1], UNIGRAM, small)
     assert result.rivals == (scores.NONE, scores.UNIGRAM, scores.QUERY)
 
 
 def test_another_tokenizer_is_refused(model, tokenizer, tasks):
     other = dataclasses.replace(model, tokenizer_fingerprint="f" * 64)
     with pytest.raises(ValueError, match="ffffffffffff"):
-        analogies.evaluate(other, tokenizer, tasks, UNIGRAM, CONFIG)
+        asking.evaluate(other, tokenizer, tasks, UNIGRAM, CONFIG)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import images
-from lvm_jax.evaluation import image_metrics, perplexity
-from lvm_jax.evaluation.analogy_examples import Example, Task
-from lvm_jax.evaluation.scores import (
+from lvm_jax.evaluation import image_metrics
+from lvm_jax.evaluation.analogies.examples import Example, Task
+from lvm_jax.evaluation.analogies.scores import (
     ANSWER,
     CEILING,
     COPY,
@@ -27,6 +27,7 @@ from lvm_jax.evaluation.scores import (
     Shown,
     TaskResult,
 )
+from lvm_jax.evaluation.metrics import perplexity
 from lvm_jax.generation import answering as generate_images
 from lvm_jax.generation import prompts
 from lvm_jax.generation.language_model import LanguageModel

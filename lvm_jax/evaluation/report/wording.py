@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from lvm_jax.evaluation import losses as losses_lib
-from lvm_jax.evaluation import scores
-from lvm_jax.evaluation.losses import Losses
-from lvm_jax.evaluation.scores import TaskResult
+from lvm_jax.evaluation.analogies import scores
+from lvm_jax.evaluation.analogies.scores import TaskResult
+from lvm_jax.evaluation.report import losses as losses_lib
+from lvm_jax.evaluation.report.losses import Losses
 
 CONDITION_NAMES = {
     scores.RIGHT: "right prompt",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lvm_jax.evaluation.analogy_examples import SentenceTask
+from lvm_jax.evaluation.analogies.examples import SentenceTask
 from lvm_jax.images import ImageConfig
 from lvm_jax.pictures import derive
 from lvm_jax.pictures.loader import SquareLoader

@@ -1,0 +1,1 @@
+"""Scores, training curves and pictures for readers: a page, tables, sentences."""
