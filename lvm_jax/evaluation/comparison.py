@@ -10,8 +10,7 @@ import jax
 import numpy as np
 
 from lvm_jax import images, sheets
-from lvm_jax.evaluation import image_metrics
-from lvm_jax.measures import codes, perceptual
+from lvm_jax.measures import codes, image_metrics, perceptual
 from lvm_jax.measures.perceptual import PerceptualConfig
 from lvm_jax.tokenizer.codec import Tokenizer
 

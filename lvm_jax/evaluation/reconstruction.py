@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import image_record, images, sheets
-from lvm_jax.evaluation import image_metrics
-from lvm_jax.measures import codes, fidelity
+from lvm_jax.measures import codes, fidelity, image_metrics
 from lvm_jax.tokenizer.codec import Tokenizer
 
 

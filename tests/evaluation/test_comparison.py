@@ -4,8 +4,8 @@ import jax
 import numpy as np
 
 from lvm_jax import images
-from lvm_jax.evaluation import comparison, image_metrics
-from lvm_jax.measures import perceptual
+from lvm_jax.evaluation import comparison
+from lvm_jax.measures import image_metrics, perceptual
 from lvm_jax.measures.perceptual import PerceptualConfig
 
 NETWORK = PerceptualConfig(network="vgg16_hed", stages=1)

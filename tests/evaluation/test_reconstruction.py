@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from lvm_jax import image_folders, images
-from lvm_jax.evaluation import image_metrics, reconstruction
+from lvm_jax.evaluation import reconstruction
+from lvm_jax.measures import image_metrics
 from lvm_jax.tokenizer import codec
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import skimage.metrics
 
-from lvm_jax.evaluation import image_metrics
+from lvm_jax.measures import image_metrics
 
 
 def test_black_against_white_is_one():

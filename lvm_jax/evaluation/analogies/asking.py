@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import images
-from lvm_jax.evaluation import image_metrics
 from lvm_jax.evaluation.analogies.examples import Example, Task
 from lvm_jax.evaluation.analogies.scores import (
     ANSWER,
@@ -32,6 +31,7 @@ from lvm_jax.generation import answering as generate_images
 from lvm_jax.generation import prompts
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.generation.sampling import SamplingConfig
+from lvm_jax.measures import image_metrics
 from lvm_jax.tokenizer.codec import Tokenizer
 
 

@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import atomic, images
-from lvm_jax.evaluation import image_metrics
 from lvm_jax.evaluation.analogies import scores
 from lvm_jax.evaluation.analogies.scores import TaskResult
 from lvm_jax.evaluation.report import charts, wording
 from lvm_jax.evaluation.report.charts import Chart
 from lvm_jax.evaluation.report.losses import Losses
 from lvm_jax.evaluation.report.style import CSS
-from lvm_jax.measures import codes
+from lvm_jax.measures import codes, image_metrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lvm_jax.evaluation import image_metrics
 from lvm_jax.evaluation.analogies import asking, scores
 from lvm_jax.evaluation.analogies.asking import AnalogyConfig
 from lvm_jax.evaluation.analogies.examples import SentenceTask
 from lvm_jax.evaluation.metrics import perplexity
 from lvm_jax.generation import answering
 from lvm_jax.images import ImageConfig
+from lvm_jax.measures import image_metrics
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences.pairs import ColorizationPairs, EdgePairs
 
