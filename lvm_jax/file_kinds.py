@@ -11,8 +11,7 @@ import stat
 import PIL.Image
 import PIL.ImageFile
 
-from lvm_jax import images
-from lvm_jax.image_formats import samples
+from lvm_jax.image_formats import image_files, samples
 
 VIDEO_EXTENSIONS = frozenset(
     [".3g2", ".3gp", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".ivf", ".m2ts", ".m2v"]
@@ -130,14 +129,14 @@ def _look(path: str, size: int, changed: int) -> str:
     if _begins_video(head):
         return "video"
     try:
-        with images.opened(path) as picture:
+        with image_files.opened(path) as picture:
             found = picture.image.format
             if found not in _image_formats():
                 return ""
             if found in _unmarked_formats():
                 picture.image.load()
             return "image"
-    except images.ImageError as error:
+    except image_files.ImageError as error:
         # Whoever reads one that is too large says so.
         is_large = isinstance(error.__cause__, PIL.Image.DecompressionBombError)
         return "image" if is_large else ""

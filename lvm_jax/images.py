@@ -4,51 +4,29 @@ Legend: H height, W width in pixels; 3 is red, green, blue. A picture is `uint8 
 files and the tokenizer, and `float32 [0, 1]` at every public interface that computes.
 """
 
-import contextlib
 import dataclasses
 import io
-import logging
 import math
 import os
 import pathlib
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
 import PIL.Image
 
 from lvm_jax import atomic
-from lvm_jax.image_formats import metadata
+from lvm_jax.configs import ConfigError, Field
+from lvm_jax.image_formats import image_files
+from lvm_jax.image_formats.image_files import MOST_PIXELS, ImageError
 from lvm_jax.image_formats.samples import WHITE, to_rgb
 
-# Pillow refuses to open more, as it may be a small file that unpacks to fill the memory.
-MOST_PIXELS = 178_956_970
 # JPEG's blocks decode at these fractions without the rest being computed.
 _JPEG_REDUCTIONS = (8, 4, 2, 1)
 _JPEG = "JPEG"
 # A picture is decoded with at least this many times the pixels per side that are needed: what is
 # left to shrink makes the difference to decoding all of it invisible.
 _JPEG_MARGIN = 2
-# EXIF's orientations, and what makes the picture upright.
-_TURNS = {
-    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
-    3: PIL.Image.Transpose.ROTATE_180,
-    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
-    5: PIL.Image.Transpose.TRANSPOSE,
-    6: PIL.Image.Transpose.ROTATE_270,
-    7: PIL.Image.Transpose.TRANSVERSE,
-    8: PIL.Image.Transpose.ROTATE_90,
-}
-_LYING = (5, 6, 7, 8)  # orientations that swap width and height
-
-# What is wrong with a file is said by an error that names it, or does not matter.
-logging.getLogger("PIL").setLevel(logging.CRITICAL)
-warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-class ImageError(ValueError):
-    """A file that cannot be read or written as an image; names the file, the reason, the remedy."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,13 +48,16 @@ class ImageConfig:
     max_pixels: int = MOST_PIXELS
     reduced_jpeg: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.resize not in RESIZES:
-            raise ValueError(f"images.resize={self.resize!r} must be one of {', '.join(RESIZES)}")
+            known = ", ".join(RESIZES)
+            raise ConfigError(Field("resize"), f"={self.resize!r} must be one of {known}")
         if len(self.background) != 3 or not all(0 <= v <= 255 for v in self.background):
-            raise ValueError(f"images.background={self.background} must be three of 0..255")
+            raise ConfigError(Field("background"), f"={self.background} must be three of 0..255")
         if not 1 <= self.max_pixels <= MOST_PIXELS:
-            raise ValueError(f"images.max_pixels={self.max_pixels} must lie in 1..{MOST_PIXELS}")
+            raise ConfigError(
+                Field("max_pixels"), f"={self.max_pixels} must lie in 1..{MOST_PIXELS}"
+            )
 
     def min_side(self, size: int, share: float = 1.0) -> int:
         """The short side that decoding must keep, for `read_image`.
@@ -113,106 +94,15 @@ def read_image(
     Raises:
         ImageError: the file is missing, is no image, is cut short or is too large.
     """
-    with opened(path) as picture:
+    with image_files.opened(path) as picture:
         image = picture.image
         width, height = image.size
-        require_small(path, width, height, max_pixels)
+        image_files.require_small(path, width, height, max_pixels)
         if min_side and image.format == _JPEG:
             reduction = jpeg_reduction(min(width, height), min_side)
             image.draft(image.mode, (width // reduction, height // reduction))
         rgb = to_rgb(image, background, white_is_zero=picture.white_is_zero)
-        return upright(np.asarray(rgb), picture.orientation)
-
-
-@dataclasses.dataclass(frozen=True)
-class OpenedPicture:
-    """A file that is open and not decoded yet.
-
-    Attributes:
-        image: its pixels as they are stored, without any metadata.
-        orientation: 1..8 as EXIF counts them; see `upright`.
-        white_is_zero: what its numbers mean, if it is gray.
-    """
-
-    image: PIL.Image.Image
-    orientation: int
-    white_is_zero: bool
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels when upright."""
-        width, height = self.image.size
-        return (height, width) if self.orientation in _LYING else (width, height)
-
-
-@contextlib.contextmanager
-def opened(
-    path: str | os.PathLike, *, what: str = "image", animated: bool = False
-) -> Iterator[OpenedPicture]:
-    """Opens an image file; whatever fails until it is closed again is an `ImageError`.
-
-    Args:
-        path: the file.
-        what: the file is called, in errors.
-        animated: frames after the first are wanted, too.
-
-    Raises:
-        ImageError: the file is missing, is no image, or anything that is raised while it is open.
-    """
-    facts = ""
-    try:
-        with open(path, "rb") as file:
-            bare = metadata.bare(file, animated=animated)
-            facts = bare.facts
-            bare.file.seek(0)
-            with PIL.Image.open(bare.file) as image:
-                orientation = bare.orientation
-                if orientation is None:
-                    orientation = metadata.orientation(
-                        image.info.get("exif"), image.info.get("xmp")
-                    )
-                yield OpenedPicture(image, orientation, bare.white_is_zero)
-    except ImageError:
-        raise
-    except PIL.Image.DecompressionBombError as error:
-        raise ImageError(
-            f"{what} {os.fspath(path)} has more than {MOST_PIXELS} pixels; make it smaller"
-        ) from error
-    except FileNotFoundError as error:
-        raise ImageError(f"{what} {os.fspath(path)} does not exist") from error
-    except PIL.UnidentifiedImageError as error:
-        others = f"that is supported ({facts})" if facts else "of a kind that is supported"
-        reason = f"not an image {others}"
-        raise _unreadable(what, path, reason) from error
-    # The boundary of the libraries that decode files: damaged ones make them raise almost anything,
-    # down to MemoryError for sizes that are nonsense.
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise _unreadable(what, path, reason) from error
-
-
-def _unreadable(what: str, path: str | os.PathLike, reason: str) -> ImageError:
-    return ImageError(f"cannot read {what} {os.fspath(path)}: {reason}; remove or replace the file")
-
-
-def upright(stored: np.ndarray, orientation: int) -> np.ndarray:
-    """Stored pixels, uint8 [H, W, 3] or int32 [H, W], turned as EXIF's orientation 1..8 says."""
-    if orientation not in _TURNS:
-        return stored
-    return np.asarray(PIL.Image.fromarray(stored).transpose(_TURNS[orientation]))
-
-
-def require_small(path: str | os.PathLike, width: int, height: int, max_pixels: int) -> None:
-    """Refuses a picture of too many pixels, before it is decoded.
-
-    Raises:
-        ImageError: names the file and the limit.
-    """
-    if width * height > max_pixels:
-        raise ImageError(
-            f"image {os.fspath(path)} has {width}x{height} pixels, more than {max_pixels}; "
-            "make it smaller, or raise max_pixels if the file can be trusted"
-        )
+        return image_files.upright(np.asarray(rgb), picture.orientation)
 
 
 def jpeg_reduction(short_side: int, min_side: int) -> int:
@@ -225,7 +115,7 @@ def jpeg_reduction(short_side: int, min_side: int) -> int:
 def jpeg_short_side(path: str | os.PathLike) -> int:
     """Pixels of the short side of a JPEG file, from its header; 0 for any other file."""
     try:
-        with opened(path) as picture:
+        with image_files.opened(path) as picture:
             return min(picture.size) if picture.image.format == _JPEG else 0
     except ImageError:
         return 0  # whoever reads the picture says what is wrong with it
@@ -300,12 +190,12 @@ def written_format(path: str | os.PathLike) -> str:
         ImageError: an extension of no format that Pillow writes.
     """
     extension = pathlib.Path(path).suffix
-    found = PIL.Image.registered_extensions().get(extension.lower())
-    if found not in PIL.Image.SAVE:
+    image_format = PIL.Image.registered_extensions().get(extension.lower())
+    if image_format not in PIL.Image.SAVE:
         raise ImageError(
             f"cannot write image {os.fspath(path)}: unknown extension {extension!r}; use .png"
         )
-    return found
+    return image_format
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
@@ -321,28 +211,3 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
             PIL.Image.fromarray(np.asarray(image, np.uint8)).save(partial, format=image_format)
     except OSError as error:
         raise ImageError(f"cannot write image {path}: {error.strerror or error}") from error
-
-
-def grid(rows: Sequence[Sequence[np.ndarray | None]], gap: int = 2) -> np.ndarray:
-    """Lays pictures out in rows on white.
-
-    Args:
-        rows: uint8 [H, W, 3] pictures; None leaves a cell empty; rows may differ in length.
-        gap: white pixels around every cell.
-
-    Returns:
-        uint8 [H, W, 3]; every cell has the size of the largest picture, pictures at top left.
-    """
-    pictures = [picture for row in rows for picture in row if picture is not None]
-    if not pictures:
-        raise ValueError("a grid needs at least one picture")
-    height = max(picture.shape[0] for picture in pictures) + gap
-    width = max(picture.shape[1] for picture in pictures) + gap
-    columns = max(len(row) for row in rows)
-    canvas = np.full((len(rows) * height + gap, columns * width + gap, 3), 255, np.uint8)
-    for i, row in enumerate(rows):
-        for j, picture in enumerate(row):
-            if picture is not None:
-                top, left = i * height + gap, j * width + gap
-                canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
-    return canvas

@@ -98,6 +98,31 @@ def flow(
     return above([beside(row, gap) for row in rows], gap)
 
 
+def grid(rows: Sequence[Sequence[np.ndarray | None]], gap: int = 2) -> np.ndarray:
+    """Lays pictures out in rows on white.
+
+    Args:
+        rows: uint8 [H, W, 3] pictures; None leaves a cell empty; rows may differ in length.
+        gap: white pixels around every cell.
+
+    Returns:
+        uint8 [H, W, 3]; every cell has the size of the largest picture, pictures at top left.
+    """
+    pictures = [picture for row in rows for picture in row if picture is not None]
+    if not pictures:
+        raise ValueError("a grid needs at least one picture")
+    height = max(picture.shape[0] for picture in pictures) + gap
+    width = max(picture.shape[1] for picture in pictures) + gap
+    columns = max(len(row) for row in rows)
+    canvas = np.full((len(rows) * height + gap, columns * width + gap, 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            if picture is not None:
+                top, left = i * height + gap, j * width + gap
+                canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return canvas
+
+
 def page(block: np.ndarray) -> np.ndarray:
     """A block with white around it."""
     return np.pad(block, ((_MARGIN, _MARGIN), (_MARGIN, _MARGIN), (0, 0)), constant_values=255)

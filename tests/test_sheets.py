@@ -57,3 +57,13 @@ def test_rows_break_where_there_is_no_more_room():
     assert [page[4, x, 0] for x in (0, 12, 24)] == [3, 4, 255]
     wide = sheets.flow([block(2, 50, 1), block(2, 50, 2)], gap=2, width=34)
     assert wide.shape == (6, 50, 3), "one that is wider than a row has its own"
+
+
+def test_grid_places_every_picture():
+    red, blue = (np.full((4, 6, 3), color, np.uint8) for color in ((255, 0, 0), (0, 0, 255)))
+    canvas = sheets.grid([[red, None], [None, blue]], gap=1)
+    assert canvas.shape == (11, 15, 3)
+    assert (canvas[1:5, 1:7] == red).all() and (canvas[6:10, 8:14] == blue).all()
+    assert (canvas[1:5, 8:14] == 255).all()
+    with pytest.raises(ValueError, match="at least one"):
+        sheets.grid([[]])

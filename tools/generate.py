@@ -106,7 +106,7 @@ def _picture(prompt, answers_CMSS3):
     """What is written for a prompt: uint8 [H, W, 3]."""
     import numpy as np
 
-    from lvm_jax import images as images_lib
+    from lvm_jax import sheets
     from lvm_jax.generation import sheet
 
     if _wants_sheet():
@@ -114,7 +114,7 @@ def _picture(prompt, answers_CMSS3):
         scale = flags.FLAGS.scale
         return sheet.draw(np.stack(prompt), answers_CMSS3, is_analogy=is_analogy, scale=scale)
     alone = answers_CMSS3.shape[:2] == (1, 1)
-    return answers_CMSS3[0, 0] if alone else images_lib.grid(answers_CMSS3)
+    return answers_CMSS3[0, 0] if alone else sheets.grid(answers_CMSS3)
 
 
 def _prompts(more_images: Sequence[str]) -> list[Prompt]:

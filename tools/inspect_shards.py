@@ -146,7 +146,7 @@ def draw(shards, tokenizer) -> None:
         for record in shards.read_records(chosen):
             pictures = tokenizer.decode(record.ids.astype(np.int32))
             names.append(file_names.shown(f"{source}: {record.kind}, {record.key}"))
-            rows.append(images.grid([images.to_uint8(np.asarray(pictures))]))
+            rows.append(sheets.grid([images.to_uint8(np.asarray(pictures))]))
             rows.append(sheets.text_line(_shorten(names[-1])))
     path = pathlib.Path(OUT.value)
     images.write_image(path, sheets.above(rows))

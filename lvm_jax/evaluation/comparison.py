@@ -70,7 +70,7 @@ def picture(rows: Mapping[str, np.ndarray], scale: int = 1) -> np.ndarray:
     """
     strips = []
     for label, row_BSS3 in rows.items():
-        strip = images.grid([list(row_BSS3.repeat(scale, axis=1).repeat(scale, axis=2))])
+        strip = sheets.grid([list(row_BSS3.repeat(scale, axis=1).repeat(scale, axis=2))])
         strips += [sheets.text_line(label, strip.shape[1]), strip]
     return sheets.above(strips)
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import PIL.Image
 
-from lvm_jax import file_kinds, images
+from lvm_jax import file_kinds
 from lvm_jax.frames import composition, gif_parts, png_parts
-from lvm_jax.image_formats import samples
+from lvm_jax.image_formats import image_files, samples
 
 _FORMATS = ("GIF", "PNG", "WEBP", "AVIF", "FLI")
 
@@ -32,9 +32,9 @@ def is_animation(path: str | os.PathLike) -> bool:
             promised = png_parts.count_promised(file)
         if promised is not None:
             return promised > 1
-        with images.opened(path, animated=True) as picture:
+        with image_files.opened(path, animated=True) as picture:
             return picture.image.format in _FORMATS and picture.image.is_animated
-    except (OSError, images.ImageError):
+    except (OSError, image_files.ImageError):
         return False  # whoever reads the picture says what is wrong with it
 
 
@@ -50,13 +50,13 @@ def open_frames(
     """What makes the picture of each frame, in order; to be called before the next is taken.
 
     Raises:
-        images.ImageError: the file cannot be read, or has too many pixels.
+        ImageError: the file cannot be read, or has too many pixels.
         Exception: later, whatever Pillow raises where the file is damaged.
     """
     with contextlib.ExitStack() as stack:
-        picture = stack.enter_context(images.opened(path, what="video", animated=True))
+        picture = stack.enter_context(image_files.opened(path, what="video", animated=True))
         image = picture.image
-        images.require_small(path, *image.size, max_pixels)
+        image_files.require_small(path, *image.size, max_pixels)
         file = stack.enter_context(open(path, "rb"))
         if image.format == "GIF":
             parts = gif_parts.read_parts(file)
@@ -82,7 +82,7 @@ def _upright(
 
 
 def _turned(make: Callable[[], np.ndarray], orientation: int) -> np.ndarray:
-    return images.upright(make(), orientation)
+    return image_files.upright(make(), orientation)
 
 
 def _pillow_frames(

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import PIL.Image
 
-from lvm_jax import images
-from lvm_jax.image_formats import samples
+from lvm_jax.image_formats import image_files, samples
 
 _NOTHING = (0, 0, 0, 0)
 
@@ -60,12 +59,12 @@ def compose(
         background: red, green, blue in 0..255 that what stays transparent is laid over.
 
     Raises:
-        images.ImageError: a frame is too large.
+        ImageError: a frame is too large.
         Exception: whatever a frame that is damaged makes Pillow raise.
     """
     canvas = PIL.Image.new("RGBA", size, _NOTHING)
     for part in parts:
-        images.require_small(path, part.width, part.height, max_pixels)
+        image_files.require_small(path, part.width, part.height, max_pixels)
         before = canvas.copy() if part.disposal is Disposal.RESTORE else None
         if part.width and part.height:
             _draw(canvas, part)

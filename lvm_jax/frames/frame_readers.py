@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from absl import logging
 
-from lvm_jax import file_names, images
+from lvm_jax import file_names
 from lvm_jax.file_kinds import is_video
 from lvm_jax.frames import animations, videos
+from lvm_jax.image_formats import image_files, samples
 
 _MOST_OPEN = 8
 _MOST_COUNTED = 2**18
@@ -27,7 +28,7 @@ def holds_frames(path: str | os.PathLike) -> bool:
     return is_video(path) or animations.is_animation(path)
 
 
-def count_frames(path: str | os.PathLike, max_pixels: int = images.MOST_PIXELS) -> int:
+def count_frames(path: str | os.PathLike, max_pixels: int = image_files.MOST_PIXELS) -> int:
     """Frames of a video or animation that can be read, found out by decoding all of them.
 
     A file that is damaged holds the frames in front of the damage, or around it where a player
@@ -38,7 +39,7 @@ def count_frames(path: str | os.PathLike, max_pixels: int = images.MOST_PIXELS) 
         max_pixels: files with larger frames are refused.
 
     Raises:
-        images.ImageError: the file cannot be opened or is too large, or no frame of it decodes.
+        ImageError: the file cannot be opened or is too large, or no frame of it decodes.
         ValueError: PyAV is not installed.
     """
     path = os.fspath(path)
@@ -54,7 +55,7 @@ def count_frames(path: str | os.PathLike, max_pixels: int = images.MOST_PIXELS) 
 @functools.lru_cache(_MOST_COUNTED)
 def _count(path: str, max_pixels: int, size: int, changed: int) -> int:
     del size, changed
-    frames, number = _open(path, max_pixels, images.WHITE), 0
+    frames, number = _open(path, max_pixels, samples.WHITE), 0
     try:
         for _ in frames:
             number += 1
@@ -72,8 +73,8 @@ def _count(path: str, max_pixels: int, size: int, changed: int) -> int:
 def read_frame(
     path: str | os.PathLike,
     frame: int,
-    max_pixels: int = images.MOST_PIXELS,
-    background: tuple[int, int, int] = images.WHITE,
+    max_pixels: int = image_files.MOST_PIXELS,
+    background: tuple[int, int, int] = samples.WHITE,
 ) -> np.ndarray:
     """One frame of a file that is opened for it alone; see `FrameReaders`."""
     reader = _FrameReader(os.fspath(path), max_pixels, background)
@@ -94,8 +95,8 @@ class FrameReaders:
 
     def __init__(
         self,
-        max_pixels: int = images.MOST_PIXELS,
-        background: tuple[int, int, int] = images.WHITE,
+        max_pixels: int = image_files.MOST_PIXELS,
+        background: tuple[int, int, int] = samples.WHITE,
         most_open: int = _MOST_OPEN,
     ):
         self._max_pixels, self._background = max_pixels, background
@@ -107,7 +108,7 @@ class FrameReaders:
         """A frame, from 0, as uint8 [H, W, 3]; cheap if it comes after the ones read before.
 
         Raises:
-            images.ImageError: the file cannot be opened, has too many pixels, or does not decode
+            ImageError: the file cannot be opened, has too many pixels, or does not decode
                 that far; says how far.
             ValueError: PyAV is not installed.
         """
@@ -164,7 +165,7 @@ class _FrameReader:
                 if self._wanted[self._next]:
                     self._passed[self._next] = make()
                 self._next += 1
-        except images.ImageError:
+        except image_files.ImageError:
             self._frames = None
             raise
         # Whatever the libraries raise where a file is damaged.
@@ -172,7 +173,7 @@ class _FrameReader:
             self._frames = None
             reason = "it ends there" if isinstance(error, StopIteration) else _reason(error)
             last = f"past frame {self._next - 1}" if self._next else "at all"
-            raise images.ImageError(
+            raise image_files.ImageError(
                 f"video {self._path} does not decode {last} ({reason}), but frame {frame} is "
                 "wanted; replace or exclude the file"
             ) from error
@@ -191,15 +192,15 @@ def _open(
     videos.import_av(path)
     try:
         return videos.open_frames(path, max_pixels, background)
-    except images.ImageError:
+    except image_files.ImageError:
         raise
     # Whatever PyAV raises for bytes that are no video.
     except Exception as error:
         raise _open_error(path, error) from error
 
 
-def _open_error(path: str, error: BaseException) -> images.ImageError:
-    return images.ImageError(
+def _open_error(path: str, error: BaseException) -> image_files.ImageError:
+    return image_files.ImageError(
         f"cannot read video {path}: {_reason(error)}; remove, replace or exclude the file"
     )
 

@@ -15,8 +15,8 @@ import numpy as np
 import PIL.Image
 from absl import logging
 
-from lvm_jax import file_names, images
-from lvm_jax.image_formats import samples
+from lvm_jax import file_names
+from lvm_jax.image_formats import image_files, samples
 
 # FFmpeg's own decoders leave the transparency of these out.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -47,12 +47,12 @@ def open_frames(
     Packets that do not decode are passed over, as players do, and counted in the log.
 
     Raises:
-        images.ImageError: the file has too many pixels.
+        ImageError: the file has too many pixels.
         ValueError: PyAV is not installed, or there is no video stream.
         Exception: whatever PyAV raises for a file that it cannot read.
     """
     video = _Video(path)
-    images.require_small(path, *video.shown_size(video.stream), max_pixels)
+    image_files.require_small(path, *video.shown_size(video.stream), max_pixels)
     return _pictures(video, max_pixels, background)
 
 
@@ -177,7 +177,7 @@ def _say_cut(path: str, reason: str) -> None:
 
 def _picture(video: _Video, frame, max_pixels: int, background: tuple[int, int, int]) -> np.ndarray:
     size = video.shown_size(frame)
-    images.require_small(video.path, *size, max_pixels)
+    image_files.require_small(video.path, *size, max_pixels)
     pixel_format = frame.format
     has_alpha = pixel_format.name == "pal8" or any(c.is_alpha for c in pixel_format.components)
     stored = PIL.Image.fromarray(frame.to_ndarray(format="rgba" if has_alpha else "rgb24"))

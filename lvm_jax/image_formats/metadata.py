@@ -12,9 +12,8 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from lvm_jax import edited_file
-from lvm_jax.edited_file import Edit
-from lvm_jax.image_formats import tiff_directory
+from lvm_jax.image_formats import edited_file, tiff_directory
+from lvm_jax.image_formats.edited_file import Edit
 
 UPRIGHT = 1
 # More of one piece of metadata is not looked through; unpacked texts may be bombs.

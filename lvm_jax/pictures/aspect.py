@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from concurrent import futures
 from typing import NamedTuple
 
-from lvm_jax import images
 from lvm_jax.frames import frame_readers
+from lvm_jax.image_formats import image_files
 from lvm_jax.image_formats.metadata import UPRIGHT
 
 _MOST_FILES = 2**18
@@ -47,13 +47,13 @@ def require_same(annotation: str, picture: str) -> None:
         annotation, picture: paths of images or videos.
 
     Raises:
-        images.ImageError: names both files and their sizes.
+        ImageError: names both files and their sizes.
     """
     found, other = _header(annotation), _header(picture)
     if found is None or other is None:
         return
     if not is_same(found[:2], other[:2]):
-        raise images.ImageError(
+        raise image_files.ImageError(
             f"annotation {annotation} has {found.width}x{found.height} pixels, but its picture "
             f"{picture} has {other.width}x{other.height}, which is another shape (as orientation "
             "tags turn them); make one from the other again or exclude both"
@@ -74,5 +74,5 @@ def _cached_header(path: str, size: int, changed: int) -> Header:
     if frame_readers.is_video(path):
         height, width, _ = frame_readers.read_frame(path, 0).shape
         return Header(width, height, UPRIGHT)
-    with images.opened(path) as picture:
+    with image_files.opened(path) as picture:
         return Header(*picture.size, picture.orientation)

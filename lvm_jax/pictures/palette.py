@@ -11,8 +11,7 @@ import os
 
 import numpy as np
 
-from lvm_jax import images
-from lvm_jax.image_formats import samples
+from lvm_jax.image_formats import image_files, samples
 
 MOST_LABELS = 4096
 
@@ -93,7 +92,7 @@ def read_labels(
     path: str | os.PathLike,
     num_labels: int,
     ignored: int = -1,
-    max_pixels: int = images.MOST_PIXELS,
+    max_pixels: int = image_files.MOST_PIXELS,
 ) -> np.ndarray:
     """Reads a label map whose gray or palette numbers are the labels.
 
@@ -110,25 +109,25 @@ def read_labels(
         int32 [H, W] in 0..N-1.
 
     Raises:
-        images.ImageError: no such image, a color image, one that is too large, or a number beyond
+        ImageError: no such image, a color image, one that is too large, or a number beyond
             N-1; named.
     """
-    with images.opened(path, what="label map") as picture:
+    with image_files.opened(path, what="label map") as picture:
         image = picture.image
         if image.mode not in samples.NUMBER_MODES:
-            raise images.ImageError(
+            raise image_files.ImageError(
                 f"label map {os.fspath(path)} is a {image.mode} image; the numbers of a gray "
                 "or palette image are its labels"
             )
-        images.require_small(path, *image.size, max_pixels)
+        image_files.require_small(path, *image.size, max_pixels)
         labels_HW = samples.stored_labels(image)
     if ignored >= 0:
         labels_HW = np.where(labels_HW == ignored, 0, labels_HW)
     least, most = (labels_HW.min(), labels_HW.max()) if labels_HW.size else (0, 0)
     if least < 0 or most >= num_labels:
-        raise images.ImageError(
+        raise image_files.ImageError(
             f"label map {os.fspath(path)} holds labels "
             f"{f'down to {least}' if least < 0 else f'up to {most}'}, but num_labels={num_labels}; "
             "raise num_labels or set ignored"
         )
-    return images.upright(labels_HW.astype(np.int32), picture.orientation)
+    return image_files.upright(labels_HW.astype(np.int32), picture.orientation)

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from lvm_jax import images
+from lvm_jax.image_formats import image_files
 from lvm_jax.image_formats.metadata import UPRIGHT
 from lvm_jax.pictures import aspect, coco_masks
 
@@ -59,7 +59,7 @@ class Turn:
         """The same of a list of polygons or a run-length code."""
         if isinstance(segment, Mapping):
             mask_HW = coco_masks.decode(segment).astype("uint8")
-            return coco_masks.encode(images.upright(mask_HW, self.orientation).astype(bool))
+            return coco_masks.encode(image_files.upright(mask_HW, self.orientation).astype(bool))
         return [
             [value for x, y in zip(polygon[::2], polygon[1::2]) for value in self.point(x, y)]
             for polygon in segment

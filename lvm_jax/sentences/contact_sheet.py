@@ -43,7 +43,7 @@ def contact_sheet(
         number = source.num_sentences()
         for i in range(min(per_source, number)):
             sentence = source.sentence(corpus.seed, 0, i * number // min(per_source, number))
-            row = images.grid([[loader.load_one(ref) for ref in sentence.images]])
+            row = sheets.grid([[loader.load_one(ref) for ref in sentence.images]])
             strips.append((_label(sentence, row.shape[0]), row))
     return sheets.above([sheets.beside(strip) for strip in strips])
 

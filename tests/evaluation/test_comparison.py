@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from lvm_jax import images
+from lvm_jax import images, sheets
 from lvm_jax.evaluation import comparison
 from lvm_jax.measures import image_metrics, perceptual
 from lvm_jax.measures.perceptual import PerceptualConfig
@@ -33,7 +33,7 @@ def test_numbers_are_means_over_all_images(tokenizer):
 def test_a_picture_has_a_labelled_row_for_each():
     rows = {"originals": np.zeros((3, 8, 8, 3), np.uint8), "a": np.full((3, 8, 8, 3), 9, np.uint8)}
     found = comparison.picture(rows, scale=2)
-    row = images.grid([[np.zeros((16, 16, 3), np.uint8)] * 3])
+    row = sheets.grid([[np.zeros((16, 16, 3), np.uint8)] * 3])
     height = found.shape[0] // 2
     assert found.shape == (2 * height, *row.shape[1:]) and height > row.shape[0]
     # Labels are written above the rows, not on them.

@@ -11,7 +11,7 @@ import PIL.Image
 import pytest
 
 import lvm_jax
-from lvm_jax import configs, image_record, images
+from lvm_jax import configs, image_record, images, sheets
 from lvm_jax.generation import sheet
 from lvm_jax.tokenizer import codec
 from lvm_jax.training.checkpoints import Checkpoints
@@ -98,7 +98,7 @@ def test_pictures_are_read_as_the_model_learned(trained, wide, tmp_path, model, 
     change = () if fit is None else (f"--fit={fit}",)
     out = tmp_path / "out.png"
     for how, drawn in (
-        ("--nosheet", images.grid(expected)),
+        ("--nosheet", sheets.grid(expected)),
         ("--scale=2", sheet.draw(prompt, expected, is_analogy=True, scale=2)),
     ):
         done = generate(*flags(trained, "squashed"), *change, how, f"--out={out}", *asked)

@@ -11,6 +11,7 @@ import PIL.Image
 import pytest
 
 from lvm_jax import images
+from lvm_jax.image_formats import image_files
 from lvm_jax.pictures import palette
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.pictures.reference import ImageRef
@@ -167,7 +168,7 @@ def test_label_maps_lie_as_their_pictures_do(tmp_path):
         for name in "ab":
             found = palette.read_labels(tmp_path / name, 12)
             np.testing.assert_array_equal(found, upright(numbers))
-            with images.opened(tmp_path / name) as picture:
+            with image_files.opened(tmp_path / name) as picture:
                 assert picture.size == found.shape[::-1]
 
 

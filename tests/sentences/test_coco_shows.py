@@ -10,6 +10,7 @@ import PIL.Image
 import pytest
 
 from lvm_jax import images
+from lvm_jax.image_formats import image_files
 from lvm_jax.pictures import coco_masks, drawings, palette, render
 from lvm_jax.sentences import coco_shows, coco_turns
 from lvm_jax.sentences.kinds import KINDS
@@ -264,7 +265,7 @@ def test_turns_are_those_of_pixels():
     stored = rng.integers(0, 255, (5, 7), dtype=np.int32)
     for orientation in range(1, 9):
         turn = coco_turns.Turn(orientation=orientation, height=5, width=7)
-        upright = images.upright(stored, orientation)
+        upright = image_files.upright(stored, orientation)
         assert upright.shape == turn.shape
         for y, x in np.ndindex(5, 7):
             across, down = turn.point(x + 0.5, y + 0.5)

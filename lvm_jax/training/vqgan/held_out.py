@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from lvm_jax import draws, images, partition
+from lvm_jax import draws, images, partition, sheets
 from lvm_jax.measures import codes, perceptual
 from lvm_jax.training import loop
 from lvm_jax.training.vqgan import adversarial_step
@@ -85,4 +85,4 @@ def picture(originals_BHWC: np.ndarray, decoded_BHWC: np.ndarray) -> np.ndarray:
     for pair in range(_PAIRS_OF_ROWS):
         part = slice(pair * _COLUMNS, (pair + 1) * _COLUMNS)
         rows += [list(images) for images in (originals_BHWC[part], decoded_BHWC[part])]
-    return images.grid([row for row in rows if row])
+    return sheets.grid([row for row in rows if row])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import lvm_jax
-from lvm_jax import images, trees
+from lvm_jax import images, sheets, trees
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.measures import perceptual
 from lvm_jax.training import metrics
@@ -111,7 +111,7 @@ def test_held_out_images_are_measured_and_pictured(finished):
     # Six images fill one pair of rows.
     assert (
         images.read_image(path).shape
-        == images.grid([[np.zeros((16, 16, 3), np.uint8)] * 6] * 2).shape
+        == sheets.grid([[np.zeros((16, 16, 3), np.uint8)] * 6] * 2).shape
     )
 
 
