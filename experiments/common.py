@@ -1,7 +1,10 @@
 """What experiment files share: reading the part of --config after the colon."""
 
+from collections.abc import Collection
+from typing import Any
 
-def parse_arg(arg: str, **defaults) -> dict:
+
+def parse_arg(arg: str, **defaults: Any) -> dict[str, Any]:
     """Parses "size=full,root=runs/x" against the known names and their defaults.
 
     Args:
@@ -28,12 +31,23 @@ def parse_arg(arg: str, **defaults) -> dict:
     return values
 
 
+def require_one_of(known: Collection[str], **argument: str) -> str:
+    """The value of an argument, given by its name as in `require_one_of(SIZES, size=size)`.
+
+    Raises:
+        ValueError: it is none of the known ones, which are listed.
+    """
+    ((name, value),) = argument.items()
+    if value not in known:
+        listed = " or ".join(known) if len(known) == 2 else f"one of {', '.join(known)}"
+        raise ValueError(f"config argument {name}={value} must be {listed}")
+    return value
+
+
 def is_smallest(size: str) -> bool:
     """Whether the quick-start's size=... asks for a few steps only.
 
     Raises:
         ValueError: neither "full" nor "smallest".
     """
-    if size not in ("full", "smallest"):
-        raise ValueError(f"config argument size={size} must be full or smallest")
-    return size == "smallest"
+    return require_one_of(("full", "smallest"), size=size) == "smallest"

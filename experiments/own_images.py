@@ -53,13 +53,10 @@ def get_config(arg: str = "") -> ConfigDict:
         "model": model,
         "evaluation": evaluation,
     }
-    if values["stage"] not in stages:
-        raise ValueError(
-            f"config argument stage={values['stage']} must be one of {', '.join(stages)}"
-        )
+    stage = common.require_one_of(stages, stage=values["stage"])
     if not values["photos"]:
         raise ValueError("config argument photos is not set; name a folder of pictures, photos=DIR")
-    return ConfigDict(stages[values["stage"]](values))
+    return ConfigDict(stages[stage](values))
 
 
 def tokenizer(values: dict) -> dict:
@@ -174,14 +171,14 @@ def tasks(values: dict, side: str, **more) -> dict[str, dict]:
     }
     # Squares of one picture: the examples show what there is to know of its colors and texture.
     alike = {**shared, "same_picture": True}
-    found = {
+    chosen = {
         "colorization": {"kind": "colorization", **alike},
         "inpainting": {"kind": "inpainting", "mask_ratio": 0.15, **alike},
     }
     if values["annotations"]:
         annotated = {"kind": "annotation", "annotation_folder": values["annotations"]}
-        found["annotation"] = {**shared, **annotated, "crop": (0.5, 1.0)}
-    return found
+        chosen["annotation"] = {**shared, **annotated, "crop": (0.5, 1.0)}
+    return chosen
 
 
 def single(values: dict, side: str, sentences_per_epoch: int) -> dict:

@@ -43,9 +43,8 @@ def tasks(root: str, split: str) -> dict[str, dict]:
 
 def get_config(arg: str = "") -> ConfigDict:
     values = common.parse_arg(arg, size="full", root="runs/quickstart", split="train")
-    smallest, split = common.is_smallest(values["size"]), values["split"]
-    if split not in ("train", "held_out"):
-        raise ValueError(f"config argument split={split} must be train or held_out")
+    smallest = common.is_smallest(values["size"])
+    split = common.require_one_of(("train", "held_out"), split=values["split"])
     sources = tasks(values["root"], split)
     sources["single"] = {
         "kind": "single",

@@ -124,9 +124,7 @@ def get_config(arg: str = "") -> ConfigDict:
     values = common.parse_arg(
         arg, root="runs/uvd_mini", split="train", pairs=8, images=16, epochs=1
     )
-    split = values["split"]
-    if split not in ("train", "held_out"):
-        raise ValueError(f"config argument split={split} must be train or held_out")
+    split = common.require_one_of(("train", "held_out"), split=values["split"])
     folder = f"{values['root']}/{split}"
     sources = tasks(folder, values["pairs"], values["images"])
     if split == "held_out":

@@ -52,10 +52,7 @@ def shared(arg: str) -> dict:
         images=12_000,
         evaluate="validation",
     )
-    if values["evaluate"] not in ("validation", "held_out"):
-        raise ValueError(
-            f"config argument evaluate={values['evaluate']} must be validation or held_out"
-        )
+    common.require_one_of(("validation", "held_out"), evaluate=values["evaluate"])
     root, adam = values["root"], {"peak_lr": 1e-3, "end_lr": 2e-5, "b1": 0.5, "b2": 0.9}
     if values["evaluate"] == "validation":
         evaluated = sources(f"{root}/train", "include", sentences_per_epoch=60)

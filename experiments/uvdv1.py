@@ -6,7 +6,7 @@ for those who have the data sets: ROOT/NAME holds the shards that tools/build_sh
 NAME of `TABLE`, and ROOT/held_out those to evaluate on. Who has some of them names these,
 `:rows=laion+coco_depth`; the weights keep their proportions.
 
-Hardware: as experiments/lvm_3b.py, whose model and mesh this is: a TPU slice of 128 chips.
+Hardware: as experiments/lvm.py:size=3b, whose model and mesh this is: a TPU slice of 128 chips.
 Duration: the table sums to 412.7B tokens, 8.9e21 FLOPs at 3B, about 3.5 days at 50% of 128 x 459
 TFLOP/s; computed, not measured.
 Expected result: the paper's curve for this size ends at a loss of about 5.1 nats per token (read
@@ -18,7 +18,7 @@ Arguments: root=shards/uvdv1, rows= (all), preset=3b.
 
 from ml_collections import ConfigDict
 
-from experiments import common, lvm_3b
+from experiments import common, lvm
 
 # Name -> millions of tokens, data set, annotation and who annotated.
 TABLE = {
@@ -104,7 +104,7 @@ def chosen(rows: str) -> list[str]:
 def get_config(arg: str = "") -> ConfigDict:
     values = common.parse_arg(arg, root="shards/uvdv1", rows="", preset="3b")
     root, names = values["root"], chosen(values["rows"])
-    config = lvm_3b.get_config()
+    config = lvm.get_config("size=3b")
     config.model.preset = values["preset"]
     config.data = {
         "mixture": {name: {"shards": f"{root}/{name}", "weight": TABLE[name][0]} for name in names},

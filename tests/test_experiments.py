@@ -6,9 +6,11 @@ import pathlib
 import jax
 import pytest
 
+from experiments import lvm
 from lvm_jax import configs, partition
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.model import transformer
+from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.training import durations
 from lvm_jax.training.transformer import next_token, transformer_job
 from lvm_jax.training.vqgan import tokenizer_job
@@ -23,12 +25,14 @@ FILES = cli.experiment_files()
 VALUES = {p.stem: cli.load_experiment(str(p)) for p in FILES if p.stem != "own_images"}
 TRANSFORMERS = [name for name, values in VALUES.items() if "model" in values]
 TOKENIZERS = [name for name, values in VALUES.items() if "tokenizer" in values]
-VARIANTS = {"lvm_7b": "original=True", "quickstart_model": "size=smallest", "debug": "steps=3"}
-HARDWARE = {"lvm_300m": 8, "lvm_3b": 128, "lvm_7b": 32}
+LVM = {size: cli.load_experiment(f"{ROOT}/experiments/lvm.py:size={size}") for size in lvm.SIZES}
+VARIANTS = {"lvm": "size=7b,original=True", "quickstart_model": "size=smallest", "debug": "steps=3"}
+HARDWARE = {**dict.fromkeys(lvm.SIZES, 128), **dict.fromkeys(lvm.ON_ONE_HOST, 8), lvm.OF_README: 32}
 
 
 def test_there_are_experiments():
-    assert {"debug", "lvm_300m", "lvm_3b", "lvm_7b"} <= VALUES.keys()
+    assert {"debug", "lvm", "uvdv1", "vqgan"} <= VALUES.keys()
+    assert set(lvm.SIZES) == PRESETS.keys() - {"debug", "quickstart"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -39,9 +43,13 @@ def test_the_header_says_what_to_expect(path):
         assert word in header
 
 
-@pytest.mark.parametrize("name", TRANSFORMERS)
-def test_a_transformer_experiment_trains_by_shape(name):
-    experiment = transformer_job.build_experiment(VALUES[name])
+@pytest.mark.parametrize(
+    "values",
+    [*(VALUES[name] for name in TRANSFORMERS), *LVM.values()],
+    ids=[*TRANSFORMERS, *(f"lvm-{size}" for size in LVM)],
+)
+def test_a_transformer_experiment_trains_by_shape(values):
+    experiment = transformer_job.build_experiment(values)
     rates = durations.Rates(
         examples_per_step=experiment.batch_size,
         tokens_per_step=experiment.batch_size * experiment.data.context,
@@ -71,9 +79,9 @@ def test_a_tokenizer_experiment_can_be_built(name):
     assert experiment.batch_size % experiment.accumulation == 0
 
 
-@pytest.mark.parametrize(("name", "num_devices"), HARDWARE.items())
-def test_parameters_and_batches_divide_on_the_hardware_of_the_header(name, num_devices):
-    experiment = transformer_job.build_experiment(VALUES[name])
+@pytest.mark.parametrize(("size", "num_devices"), HARDWARE.items())
+def test_parameters_and_batches_divide_on_the_hardware_of_the_header(size, num_devices):
+    experiment = transformer_job.build_experiment(LVM[size])
     data, fsdp, tensor = mesh_lib.resolve(experiment.mesh, num_devices)
     sizes = dict(zip(mesh_lib.AXES, (data, fsdp, tensor)))
     rows = experiment.batch_size // experiment.accumulation

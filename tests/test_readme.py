@@ -110,7 +110,7 @@ RULES = (
     # Hundreds of megabytes: that the flags are known is all that is tried.
     Rule(begins="python tools/prepare_uvd_mini.py", append="--only=nothing", code=2),
     Rule(
-        begins="python tools/train.py --config=experiments/lvm_3b.py",
+        begins="python tools/train.py --config=experiments/lvm.py:size=3b",
         replace=(("/shared/", "shared/"),),
         append="--config.distributed.mode=single --config.mesh.fsdp=1 --config.mesh.data=1 "
         "--config.model.preset=debug --config.data.context=16 --config.eval_data.context=16 "

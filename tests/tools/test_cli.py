@@ -40,7 +40,7 @@ def test_get_config_must_return_a_mapping(tmp_path, returned):
 
 @pytest.mark.parametrize("value", ["none", "None"])
 def test_a_section_may_be_left_out(value):
-    path = str(ROOT / "experiments" / "lvm_3b.py")
+    path = str(ROOT / "experiments" / "lvm.py")
     experiment = cli.load_experiment(path, [("eval_data", value)])
     assert transformer_job.build_experiment(experiment).eval_data is None
     with pytest.raises(ValueError, match=r"config\.model=None must be a mapping"):
@@ -116,7 +116,7 @@ def test_help_shows_commands_as_they_are_typed(tool):
 @pytest.mark.parametrize(
     "command, section",
     [
-        ("train.py --config=experiments/lvm_3b.py --config.mesh.fsdp=16", "mesh"),
+        ("train.py --config=experiments/lvm.py --config.mesh.fsdp=16", "mesh"),
         ("train_tokenizer.py --config=experiments/quickstart_tokenizer.py", "tokenizer"),
         ("build_shards.py --config=experiments/quickstart_sentences.py", "corpus"),
         ("evaluate.py --config=experiments/quickstart_evaluation.py", "tasks"),
