@@ -121,21 +121,6 @@ def jpeg_short_side(path: str | os.PathLike) -> int:
         return 0  # whoever reads the picture says what is wrong with it
 
 
-def read_square(
-    path: str | os.PathLike, size: int, config: ImageConfig | None = None
-) -> np.ndarray:
-    """A file of any size and mode as the tokenizer wants it: uint8 [size, size, 3].
-
-    Raises:
-        ImageError: as `read_image`.
-    """
-    config = config or ImageConfig()
-    picture = read_image(
-        path, config.max_pixels, background=config.background, min_side=config.min_side(size)
-    )
-    return RESIZES[config.resize](picture, size)
-
-
 def resize_crop(image: np.ndarray, size: int) -> np.ndarray:
     """The central square at another resolution, antialiased: uint8 [H, W, 3] -> [size, size, 3]."""
     height, width = image.shape[:2]

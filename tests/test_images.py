@@ -138,17 +138,10 @@ def photo(tmp_path):
 
 def test_transparency_is_laid_over_the_stated_background(tmp_path):
     PIL.Image.new("RGBA", (4, 4), (250, 0, 0, 0)).save(tmp_path / "x.png")
-    config = images.ImageConfig(background=(0, 128, 255))
-    assert (images.read_square(tmp_path / "x.png", 2, config) == (0, 128, 255)).all()
+    read = images.read_image(tmp_path / "x.png", background=(0, 128, 255))
+    assert (read == (0, 128, 255)).all()
     PIL.Image.new("RGBA", (1, 1), (255, 255, 255, 51)).save(tmp_path / "x.png")
     assert images.read_image(tmp_path / "x.png", background=(0, 0, 0)).tolist() == [[[51] * 3]]
-
-
-def test_the_resize_rule_is_the_configs(photo):
-    whole = images.read_image(photo)
-    for name, rule in {"crop": images.resize_crop, "squash": images.squash}.items():
-        config = images.ImageConfig(resize=name, reduced_jpeg=False)
-        np.testing.assert_array_equal(images.read_square(photo, 32, config), rule(whole, 32))
 
 
 def test_a_large_jpeg_is_decoded_reduced_and_hardly_differs(photo):
@@ -156,8 +149,10 @@ def test_a_large_jpeg_is_decoded_reduced_and_hardly_differs(photo):
     assert images.read_image(photo, min_side=75).shape == (75, 100, 3)
     assert images.read_image(photo, min_side=151).shape == (300, 400, 3)
     for size in (32, 64, 75):
-        fast = images.read_square(photo, size).astype(float)
-        whole = images.read_square(photo, size, images.ImageConfig(reduced_jpeg=False))
+        reduced = images.read_image(photo, min_side=images.ImageConfig().min_side(size))
+        assert len(reduced) < 300
+        fast = images.resize_crop(reduced, size).astype(float)
+        whole = images.resize_crop(images.read_image(photo), size)
         assert 0 < np.square(fast - whole).mean() < 4, "more than 42 dB"
     # Never fewer pixels than twice those needed, and other formats are untouched.
     assert images.ImageConfig().min_side(100, share=0.5) == 400
@@ -188,9 +183,8 @@ def test_a_decompression_bomb_is_one_line(tmp_path):
     with pytest.raises(images.ImageError, match=r"bomb\.png has more than 178956970 pixels"):
         images.read_image(png(50_000))
     assert images.jpeg_short_side(png(50_000)) == 0
-    small = images.ImageConfig(max_pixels=1_000_000)
     with pytest.raises(images.ImageError, match=r"2000x2000 pixels, more than 1000000; make"):
-        images.read_square(png(2_000), 16, small)
+        images.read_image(png(2_000), max_pixels=1_000_000)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Small inputs that tests and the fault campaign train on."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from lvm_jax.data.shards.records import Record
 from lvm_jax.data.shards.writer import ShardsWriter
 from lvm_jax.measures import perceptual
 from lvm_jax.model.transformer_config import PRESETS
+from lvm_jax.pictures.loader import SquareLoader
+from lvm_jax.pictures.reference import ImageRef
 from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 
 # A small geometry that openMUSE has names for.
@@ -106,3 +109,8 @@ def write_hed(path: pathlib.Path) -> None:
                 value = np.full(layer[part].shape, float(f"{stage}.{index}"), np.float32)
                 file[f"block{stage}/layers/conv2d{number}/vars/{place}"] = value
         file["fuse/vars/0"] = np.zeros(5)
+
+
+def pixels_of(ref: ImageRef, size: int, **config: Any) -> np.ndarray:
+    """What a reference shows: uint8 [size, size, 3]; fields of `ImageConfig` as wanted."""
+    return SquareLoader(images.ImageConfig(**config), size).load_one(ref)

@@ -99,21 +99,20 @@ def perplexity() -> None:
         for where, values in json_lines.read(INPUT_FILE.value)
     ]
     import lvm_jax
-    from lvm_jax import image_record, images, progress_bar
+    from lvm_jax import image_record, progress_bar
     from lvm_jax.evaluation.metrics import perplexity as perplexity_lib
     from lvm_jax.generation import answering as generate_images
     from lvm_jax.generation import prompts
+    from lvm_jax.pictures.loader import SquareLoader
 
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     model = lvm_jax.load_model(MODEL.value)
     generate_images.check_tokenizer(model, tokenizer)
     config = image_record.config_for(model.images, MODEL.value, picture_flags.changes())
+    loader = SquareLoader(config, tokenizer.image_size)
     prompt_ids, target_ids = [], []
     for inputs, targets in progress_bar.Bar(lines, unit="line", desc="tokenizing"):
-        pictures = [
-            images.read_square(path, tokenizer.image_size, config) for path in (*inputs, *targets)
-        ]
-        ids = tokenizer.encode(pictures)
+        ids = tokenizer.encode([loader.load_file(path) for path in (*inputs, *targets)])
         prompt_ids.append(
             prompts.sequential(
                 ids[: len(inputs)],

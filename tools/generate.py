@@ -68,6 +68,7 @@ def main(*more_images: str) -> None:
     from lvm_jax import image_record, progress_bar
     from lvm_jax import images as images_lib
     from lvm_jax.generation import answering, language_model, sampling
+    from lvm_jax.pictures.loader import SquareLoader
 
     how = sampling.SamplingConfig(
         temperature=TEMPERATURE.value, top_k=TOP_K.value, top_p=TOP_P.value
@@ -75,8 +76,8 @@ def main(*more_images: str) -> None:
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     known = language_model.load_image_config(MODEL.value)
     config = image_record.config_for(known, MODEL.value, picture_flags.changes())
-    read = lambda path: images_lib.read_square(path, tokenizer.image_size, config)
-    pictures = [[read(path) for path in prompt.inputs] for prompt in prompts]
+    loader = SquareLoader(config, tokenizer.image_size)
+    pictures = [[loader.load_file(path) for path in prompt.inputs] for prompt in prompts]
     model = lvm_jax.load_model(MODEL.value)
     with progress_bar.Bar(
         total=len(prompts) * NUM_CANDIDATES.value, unit="answer", desc="drawing"

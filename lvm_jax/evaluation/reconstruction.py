@@ -15,6 +15,7 @@ import numpy as np
 
 from lvm_jax import image_record, images, sheets
 from lvm_jax.measures import codes, fidelity, image_metrics
+from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.tokenizer.codec import Tokenizer
 
 
@@ -113,7 +114,8 @@ def reconstruct(
     batch_size = -(-batch_size // tokenizer.images_per_call) * tokenizer.images_per_call
     psnr, ssim, shown = [], [], []
     counts = np.zeros(tokenizer.num_codes, np.int64)
-    for originals in _batches(tokenizer.image_size, paths, config, batch_size, num_threads):
+    loader = SquareLoader(config, tokenizer.image_size)
+    for originals in _batches(loader, paths, batch_size, num_threads):
         ids_BT = tokenizer.encode(originals)
         decoded = images.to_uint8(tokenizer.decode(ids_BT))
         counts += np.bincount(ids_BT.reshape(-1), minlength=tokenizer.num_codes)
@@ -133,16 +135,12 @@ def reconstruct(
 
 
 def _batches(
-    size: int,
-    paths: Sequence[str | os.PathLike],
-    config: images.ImageConfig,
-    batch_size: int,
-    num_threads: int,
+    loader: SquareLoader, paths: Sequence[str | os.PathLike], batch_size: int, num_threads: int
 ) -> Iterator[np.ndarray]:
     """uint8 [B, S, S, 3], one batch read ahead."""
     parts = [paths[i : i + batch_size] for i in range(0, len(paths), batch_size)]
     with futures.ThreadPoolExecutor(num_threads) as pool:
-        start = lambda part: [pool.submit(images.read_square, path, size, config) for path in part]
+        start = lambda part: [pool.submit(loader.load_file, path) for path in part]
         try:
             reading = start(parts[0])
             for part in itertools.chain(parts[1:], [()]):

@@ -18,6 +18,7 @@ from lvm_jax.generation import id_loop, prompts
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.generation.sampling import SamplingConfig
 from lvm_jax.images import ImageConfig
+from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.tokenizer.codec import Tokenizer
 
 # A file, or uint8 or float32 [0, 1] of shape [S, S, 3].
@@ -222,12 +223,13 @@ def _encode(
     ):
         image_config = image_record.config_for(model.images, "the model")
     size, pixels = tokenizer.image_size, []
+    loader = SquareLoader(image_config or ImageConfig(), size)
     for prompt in prompts_images:
         if len(prompt) == 0:
             raise ValueError("a prompt needs at least one image")
         for number, image in enumerate(prompt):
             if is_file(image):
-                pixels.append(images_lib.read_square(image, size, image_config))
+                pixels.append(loader.load_file(image))
             else:
                 pixels.append(_checked(np.asarray(image), number, size))
     ids = np.empty((len(pixels), tokenizer.tokens_per_image), np.int32)

@@ -1,13 +1,18 @@
-"""Image references -> pixels for the tokenizer, from many threads."""
+"""The way from a reference, or from a file, to pixels: decoded, cut, resized, derived.
+
+Legend: S side of a square in pixels.
+"""
 
 import functools
+import os
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 
 from lvm_jax import images
 from lvm_jax.frames.frame_readers import FrameReaders
-from lvm_jax.pictures import palette, render
+from lvm_jax.images import ImageConfig, ImageError
+from lvm_jax.pictures import aspect, palette, render
 from lvm_jax.pictures.cache import PictureCache
 from lvm_jax.pictures.reference import Crop, ImageRef
 
@@ -15,75 +20,92 @@ _MOST_HEADERS = 2**16
 
 
 class SquareLoader:
-    """Reads the pictures of references as an `images.ImageConfig` says; threads share it.
+    """Loads references as squares of one size; threads share it.
 
-    What a reference becomes depends on it alone, not on what else is read, nor in what order.
+    What a reference becomes depends on it and on the config alone, not on what else is loaded, nor
+    in what order. Videos stay open between frames, so that frames in order are decoded once.
 
     Args:
         config: how files become squares.
-        size: the tokenizer's resolution.
-        cache_bytes: of decoded pictures that are kept.
+        size: S, the tokenizer's resolution.
+        cache_bytes: of decoded pictures that are kept for further squares of them; 0 for none.
     """
 
-    def __init__(self, config: images.ImageConfig, size: int, cache_bytes: int):
+    def __init__(self, config: ImageConfig, size: int, cache_bytes: int = 0):
         self._config, self._size = config, size
-        self._resize = images.RESIZES[config.resize]
+        self._cache = PictureCache(cache_bytes) if cache_bytes else None
+        self._frames = FrameReaders(config.max_pixels, config.background)
         self._short_side = functools.lru_cache(_MOST_HEADERS)(images.jpeg_short_side)
-        frames = FrameReaders(config.max_pixels, config.background)
-        self._cache = PictureCache(cache_bytes, self._read, self._picture, frames)
 
-    def load(self, refs: Sequence[ImageRef]) -> list[np.ndarray | images.ImageError]:
-        """The pixels of references that show one square: uint8 [size, size, 3] each.
+    def load(self, refs: Sequence[ImageRef]) -> list[np.ndarray | ImageError]:
+        """The pixels of references that show one square: uint8 [S, S, 3] each.
 
         Where a reference cannot be shown, the error that says why stands in its place.
         """
-        assert len({square_of(ref) for ref in refs}) == 1, refs
+        assert len({ref.square for ref in refs}) == 1, refs
         try:
-            square = render.load_square(refs[0], self._size, self._cache.read, self._resize)
-        except images.ImageError as error:
+            square = render.cut(refs[0], self._picture(refs[0]), self._size, self._config)
+        except ImageError as error:
             return [error] * len(refs)
         return [self._derived(ref, square) for ref in refs]
 
     def load_one(self, ref: ImageRef) -> np.ndarray:
-        """The pixels of one reference: uint8 [size, size, 3].
+        """The pixels of one reference: uint8 [S, S, 3].
 
         Raises:
-            images.ImageError: it cannot be shown; says why.
+            ImageError: it cannot be shown; says why.
         """
         (pixels,) = self.load([ref])
-        if isinstance(pixels, images.ImageError):
+        if isinstance(pixels, ImageError):
             raise pixels
         return pixels
 
-    def _derived(self, ref: ImageRef, square: np.ndarray) -> np.ndarray | images.ImageError:
-        try:
-            return render.derived(ref, square, self._resize)
-        except images.ImageError as error:
-            return error
+    def load_file(self, path: str | os.PathLike) -> np.ndarray:
+        """`load_one` of an image file as it is: uint8 [S, S, 3]."""
+        return self.load_one(ImageRef(path=os.fspath(path)))
+
+    def _picture(self, ref: ImageRef) -> np.ndarray:
+        """The whole picture: uint8 [H, W, 3]; of a label map its labels, int32 [H, W]."""
+        if self._cache is None:
+            return self._decoded(ref)
+        key = self._decoded_key(ref)
+        picture = self._cache.get(key)
+        if picture is None:
+            picture = self._decoded(ref)
+            self._cache.put(key, picture)
+        return picture
+
+    def _decoded(self, ref: ImageRef) -> np.ndarray:
+        config = self._config
+        if ref.frame >= 0:
+            return self._frames.read(ref.path, ref.frame)
+        if ref.labels is not None:
+            num_labels, ignored = ref.labels
+            return palette.read_labels(ref.path, num_labels, ignored, config.max_pixels)
+        return images.read_image(
+            ref.path,
+            config.max_pixels,
+            background=config.background,
+            min_side=self._min_side(ref),
+        )
+
+    def _decoded_key(self, ref: ImageRef) -> Hashable:
+        """References of one picture, decoded at one size, share it."""
+        reduction = 1
+        if self._config.reduced_jpeg and ref.frame < 0 and ref.labels is None:
+            reduction = images.jpeg_reduction(self._short_side(ref.path), self._min_side(ref))
+        return ref.path, ref.frame, ref.labels, reduction
 
     def _min_side(self, ref: ImageRef) -> int:
         share = ref.crop.side / Crop.UNIT if ref.crop else 1.0
         return self._config.min_side(self._size, share)
 
-    def _picture(self, ref: ImageRef) -> Hashable:
-        """References of one picture, decoded at one size, share it."""
-        if ref.frame >= 0 or ref.labels is not None or not self._config.reduced_jpeg:
-            return ref.path, ref.labels, 1
-        short_side = self._short_side(ref.path)
-        return ref.path, ref.labels, images.jpeg_reduction(short_side, self._min_side(ref))
-
-    def _read(self, ref: ImageRef) -> np.ndarray:
-        if ref.labels is not None:
-            return palette.read_labels(ref.path, *ref.labels, self._config.max_pixels)
-        config, min_side = self._config, self._min_side(ref)
-        return images.read_image(
-            ref.path, config.max_pixels, background=config.background, min_side=min_side
-        )
-
-
-def square_of(ref: ImageRef) -> tuple:
-    """References of one value show the same square, before anything is derived from it.
-
-    Values sort by file and frame.
-    """
-    return ref.path, ref.frame, repr(ref.crop), ref.flip, repr(ref.shape), repr(ref.labels)
+    def _derived(self, ref: ImageRef, square: np.ndarray) -> np.ndarray | ImageError:
+        try:
+            # Here and not with the square: references that share one may annotate different
+            # pictures. Squashed whole, pictures of any shape lie on each other.
+            if ref.annotates and not (ref.crop is None and self._config.resize == "squash"):
+                aspect.require_same(ref.path, ref.annotates)
+            return render.derived(ref, square, self._config)
+        except ImageError as error:
+            return error

@@ -77,3 +77,12 @@ class ImageRef:
         marked = any(sign in self.path for sign in "#|")
         path = f"|{len(self.path)}|{self.path}" if marked else self.path
         return f"{path}{frame}|{crop}|{flip}|{self.derivation}({given}){more}"
+
+    @property
+    def square(self) -> tuple[str, int, str, bool, str, str]:
+        """Equal values mean one square of one picture, before anything is derived from it.
+
+        Values sort by file and frame.
+        """
+        parts = repr(self.crop), self.flip, repr(self.shape), repr(self.labels)
+        return self.path, self.frame, *parts

@@ -167,7 +167,7 @@ def test_prompts_and_reconstructions_of_files_too(made, tokenizer, monkeypatch):
     generate_images.generate(model, tokenizer, files)
     np.testing.assert_array_equal(prompts[0][0], expected)
     # The same pixels as numbers have the same ids, whichever way they are given.
-    squares = [images.read_square(path, 16, config) for path in files]
+    squares = [SquareLoader(config, 16).load_file(path) for path in files]
     generate_images.generate(model, tokenizer, [images.to_float(square) for square in squares])
     np.testing.assert_array_equal(prompts[1][0], expected)
     found = reconstruction.reconstruct(codec.load_tokenizer(root / "tokenizer"), files)

@@ -34,7 +34,7 @@ def test_every_image_is_measured_whatever_the_batches(tokenizer, folder):
         tokenizer, paths, num_shown=3, batch_size=2, progress=seen.append
     )
     assert sum(seen) == len(found.paths) == 5 and len(found.shown) == 3
-    originals = np.stack([images.read_square(path, 16) for path in paths])
+    originals = np.stack([images.resize_crop(images.read_image(path), 16) for path in paths])
     ids = tokenizer.encode(originals)
     decoded = images.to_uint8(tokenizer.decode(ids))
     psnr = image_metrics.psnr(image_metrics.mse(decoded, originals))

@@ -13,6 +13,7 @@ import pytest
 import lvm_jax
 from lvm_jax import configs, image_record, images, sheets
 from lvm_jax.generation import sheet
+from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.tokenizer import codec
 from lvm_jax.training.checkpoints import Checkpoints
 from lvm_jax.training.workdir import prepare_workdir
@@ -91,7 +92,7 @@ def wide(tmp_path_factory):
 @pytest.mark.parametrize("fit", [None, "crop"])
 def test_pictures_are_read_as_the_model_learned(trained, wide, tmp_path, model, tokenizer, fit):
     config = dataclasses.replace(SQUASH, resize=fit or "squash")
-    prompt = np.stack([images.read_square(path, 16, config) for path in wide])
+    prompt = np.stack([SquareLoader(config, 16).load_file(path) for path in wide])
     asked = ("--num_candidates=3", "--batch_size=4", "--prompt=analogy", "--images", *wide)
     expected = lvm_jax.generate(model, tokenizer, prompt, num_candidates=3, batch_size=4)
     expected = images.to_uint8(expected)

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from lvm_jax import images
-from lvm_jax.pictures import palette, render
+from lvm_jax.pictures import palette
 from lvm_jax.sentences.label_maps import LabelMapPairs
 from tests.image_formats.picture_files import (
     BLUE,
@@ -23,6 +23,7 @@ from tests.image_formats.picture_files import (
     png,
     tiff,
 )
+from tests.toys import pixels_of
 
 ORDERS = pytest.mark.parametrize("order", ["<", ">"])
 COMPRESSED = pytest.mark.parametrize("compressed", [False, True])
@@ -374,7 +375,7 @@ def test_label_maps_of_a_source_are_as_stored(tmp_path):
             pairs_per_sentence=1,
         )
         _, ref = source.sentence(0, 0, 0).images
-        np.testing.assert_array_equal(palette.decode(render.load(ref, 8), 16), numbers)
+        np.testing.assert_array_equal(palette.decode(pixels_of(ref, 8), 16), numbers)
 
 
 def test_tags_of_pixels_with_wrong_types_are_refused_in_one_line(read):

@@ -5,9 +5,9 @@ import PIL.Image
 import pytest
 
 from lvm_jax import images
-from lvm_jax.pictures import render
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences.kinds import KINDS
+from tests.toys import pixels_of
 
 SIDEWAYS = PIL.Image.Exif()
 SIDEWAYS[0x0112] = 6
@@ -44,10 +44,10 @@ def test_another_shape_is_named_with_both_sizes(kind, tmp_path):
     assert bad
     for ref in refs:
         if ref not in bad:
-            render.load(ref, 16)
+            pixels_of(ref, 16)
             continue
         with pytest.raises(images.ImageError) as caught:
-            render.load(ref, 16)
+            pixels_of(ref, 16)
         message = str(caught.value)
         for part in (f"{ref.path} has 50x100", f"{ref.annotates} has 120x60", "exclude"):
             assert part in message
@@ -63,7 +63,7 @@ def test_another_scale_is_fine(size, tmp_path):
     save(tmp_path / "images/a.png", 120, 60)
     save(tmp_path / "other/a.png", *size)
     for ref in source("annotation", tmp_path, crop=(0.5, 1.0)).sentence(0, 0, 0).images:
-        render.load(ref, 16)
+        pixels_of(ref, 16)
 
 
 def test_whole_pictures_that_are_squashed_may_have_any_shape(tmp_path):
@@ -82,12 +82,12 @@ def test_photographs_that_lie_on_their_side(extension, tmp_path):
     save(tmp_path / "other/a.png", 60, 120, "L")  # made from what is seen
     for kind in ("annotation", "label_map"):
         for ref in source(kind, tmp_path).sentence(0, 0, 0).images:
-            render.load(ref, 16)
+            pixels_of(ref, 16)
     save(tmp_path / "other/a.png", 120, 60, "L")  # made from what is stored
     for kind in ("annotation", "label_map"):
         _, ref = source(kind, tmp_path).sentence(0, 0, 0).images
         with pytest.raises(images.ImageError, match=r"a\.png has 120x60 .* has 60x120, which is"):
-            render.load(ref, 16)
+            pixels_of(ref, 16)
 
 
 def test_a_video_and_its_annotations(tmp_path):
@@ -106,10 +106,10 @@ def test_a_video_and_its_annotations(tmp_path):
         refs = source("annotated_video", tmp_path, layout="split").sentence(0, 0, 0).images
         for ref in refs[2:]:
             if fits:
-                render.load(ref, 16)
+                pixels_of(ref, 16)
             else:
                 with pytest.raises(images.ImageError, match=r"32x32 .*a\.mp4 has 64x32"):
-                    render.load(ref, 16)
+                    pixels_of(ref, 16)
 
 
 def test_a_picture_that_cannot_be_read_is_named_once(tmp_path):
@@ -117,6 +117,6 @@ def test_a_picture_that_cannot_be_read_is_named_once(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images/a.png").write_bytes(b"no picture")
     picture, annotation = source("annotation", tmp_path).sentence(0, 0, 0).images
-    render.load(annotation, 16)
+    pixels_of(annotation, 16)
     with pytest.raises(images.ImageError, match="cannot read image"):
-        render.load(picture, 16)
+        pixels_of(picture, 16)

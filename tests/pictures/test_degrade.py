@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lvm_jax import images
-from lvm_jax.pictures import degrade, render
+from lvm_jax.pictures import degrade
 from lvm_jax.sentences.kinds import KINDS
+from tests.toys import pixels_of
 
 FLAT = np.full((64, 64, 3), 128, np.uint8)
 
@@ -134,7 +135,7 @@ def test_strengths_are_drawn_from_their_range(kind, field, expected, tmp_path):
     with pytest.raises(ValueError, match=rf"{kind}\.{field}=\({high}, {low}\) must be"):
         KINDS[kind](folder="x", **{field: (high, low)})
     spoiled, clean = KINDS[kind](**values).sentence(0, 0, 0).images[:2]
-    assert (render.load(spoiled, 32) != render.load(clean, 32)).any()
+    assert (pixels_of(spoiled, 32) != pixels_of(clean, 32)).any()
 
 
 def test_angles(tmp_path):
@@ -145,7 +146,7 @@ def test_angles(tmp_path):
     assert angles == {(("degrees", 90),), (("degrees", 40),)}
     degrees = dict(turned.parameters)["degrees"]
     np.testing.assert_array_equal(
-        render.load(turned, 32), degrade.rotate(render.load(upright, 32), degrees=degrees)
+        pixels_of(turned, 32), degrade.rotate(pixels_of(upright, 32), degrees=degrees)
     )
     same = KINDS["rotation"](folder=str(tmp_path), same_strength=True)
     for index in range(10):

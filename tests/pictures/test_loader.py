@@ -6,9 +6,10 @@ import pytest
 
 from lvm_jax import images
 from lvm_jax.frames import frame_readers
-from lvm_jax.pictures import palette, render
+from lvm_jax.pictures import palette
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.pictures.reference import Crop, ImageRef
+from tests.toys import pixels_of
 
 RED = (255, 0, 0)
 
@@ -67,7 +68,7 @@ def test_many_squares_of_a_label_map_decode_it_once(tmp_path, monkeypatch):
     ]
     # The numbers of one file as other labels, and as a picture, are other pictures.
     refs += [ImageRef(path=path, labels=(4, 3)), ImageRef(path=path)]
-    expected = [render.load(ref, 8) for ref in refs]
+    expected = [pixels_of(ref, 8) for ref in refs]
     read, calls = palette.read_labels, []
     monkeypatch.setattr(palette, "read_labels", lambda *args: calls.append(args) or read(*args))
     made = loader()
@@ -83,3 +84,26 @@ def test_an_animation_that_is_a_decompression_bomb_is_one_line(tmp_path, monkeyp
     for read in (frame_readers.count_frames, lambda path: frame_readers.read_frame(path, 0)):
         with pytest.raises(images.ImageError, match=r"video .*a\.webp has more than"):
             read(path)
+
+
+@pytest.mark.parametrize("name,resize", images.RESIZES.items())
+def test_a_file_is_a_reference_that_is_resized_as_the_config_says(name, resize, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    PIL.Image.fromarray(picture).save(tmp_path / "a.jpg", quality=95)
+    whole = images.read_image(tmp_path / "a.jpg")
+    for path in (tmp_path / "a.jpg", str(tmp_path / "a.jpg")):
+        pixels = loader(resize=name, reduced_jpeg=False).load_file(path)
+        np.testing.assert_array_equal(pixels, resize(whole, 8))
+    with pytest.raises(images.ImageError, match=r"none\.jpg does not exist"):
+        loader().load_file(tmp_path / "none.jpg")
+
+
+def test_pixels_do_not_depend_on_what_is_kept(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (160, 200, 3), dtype=np.uint8)
+    PIL.Image.fromarray(picture).save(tmp_path / "a.jpg")
+    sides = np.random.default_rng(1).integers(1, Crop.UNIT, 20).tolist()
+    refs = [ImageRef(path=str(tmp_path / "a.jpg"), crop=Crop(9, 9, side)) for side in sides]
+    expected = [SquareLoader(images.ImageConfig(), 8).load_one(ref) for ref in refs]
+    for cache_bytes in (0, 1, 2**20):
+        made = SquareLoader(images.ImageConfig(), 8, cache_bytes)
+        np.testing.assert_array_equal([made.load_one(ref) for ref in refs], expected)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lvm_jax import images
-from lvm_jax.pictures import derive, render
+from lvm_jax.pictures import derive
 from lvm_jax.pictures.reference import Crop, ImageRef
+from tests.toys import pixels_of
 
 
 @pytest.fixture
@@ -21,13 +22,13 @@ def test_load_crops_resizes_flips_and_derives_in_this_order(picture_path):
     path, picture = picture_path
     crop = Crop(Crop.UNIT, 0, Crop.UNIT // 2)  # top right, half the short side
     ref = ImageRef(path=path, crop=crop)
-    np.testing.assert_array_equal(render.load(ref, 20), picture[:20, 40:60])
+    np.testing.assert_array_equal(pixels_of(ref, 20), picture[:20, 40:60])
     flipped = dataclasses.replace(ref, flip=True)
-    np.testing.assert_array_equal(render.load(flipped, 20), picture[:20, 40:60][:, ::-1])
+    np.testing.assert_array_equal(pixels_of(flipped, 20), picture[:20, 40:60][:, ::-1])
     gray = dataclasses.replace(flipped, derivation="gray")
-    np.testing.assert_array_equal(render.load(gray, 20), derive.gray(render.load(flipped, 20)))
-    assert render.load(ref, 7).shape == (7, 7, 3)
-    np.testing.assert_array_equal(render.load(ImageRef(path=path), 40), picture[:, 10:50])
+    np.testing.assert_array_equal(pixels_of(gray, 20), derive.gray(pixels_of(flipped, 20)))
+    assert pixels_of(ref, 7).shape == (7, 7, 3)
+    np.testing.assert_array_equal(pixels_of(ImageRef(path=path), 40), picture[:, 10:50])
 
 
 @pytest.mark.parametrize("height,width", [(1, 1), (3, 100), (100, 3), (511, 513)])
@@ -56,4 +57,4 @@ def test_keys_tell_different_pixels_apart():
 def test_an_unreadable_image_is_named(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(images.ImageError, match=r"bad\.png"):
-        render.load(ImageRef(path=str(tmp_path / "bad.png")), 8)
+        pixels_of(ImageRef(path=str(tmp_path / "bad.png")), 8)

@@ -9,10 +9,11 @@ import PIL.ImageDraw
 import pytest
 
 from lvm_jax import images
-from lvm_jax.pictures import coco_masks, palette, raster, render
+from lvm_jax.pictures import coco_masks, palette, raster
 from lvm_jax.sentences import coco, corpora
 from lvm_jax.sentences.corpora import CorpusConfig
 from lvm_jax.sentences.kinds import KINDS
+from tests.toys import pixels_of
 
 HEIGHT, WIDTH = 48, 64
 # A rectangle x 8..40, y 12..36 and, in it, a triangle; a mask in the lower right.
@@ -83,7 +84,7 @@ def test_only_pictures_with_something_to_draw_are_used(root):
 
 def test_segments_decode_to_their_labels(root):
     source = make("segmentation", root, pairs_per_sentence=1)
-    shown = render.load(source.sentence(0, 0, 0).images[1], HEIGHT)  # the central square
+    shown = pixels_of(source.sentence(0, 0, 0).images[1], HEIGHT)  # the central square
     assert source.num_labels == 4
     np.testing.assert_array_equal(palette.decode(shown, 4), truth()[:, 8:56])
 
@@ -95,15 +96,14 @@ def test_segments_follow_crops_and_mirroring(root):
         left, top, side = ref.crop.box(HEIGHT, WIDTH)
         part = truth()[top : top + side, left : left + side]
         expected = part[:, ::-1] if ref.flip else part
-        labels = palette.decode(render.load(ref, side), 4)
+        labels = palette.decode(pixels_of(ref, side), 4)
         # The slanted side passes through centres of pixels: mirrored, it may take or leave them.
         assert (labels != expected).sum() <= (20 if ref.flip else 0)
 
 
 def test_drawings_lie_on_squashed_pictures_too(root):
     ref = make("segmentation", root, pairs_per_sentence=1).sentence(0, 0, 0).images[1]
-    square = render.load_square(ref, WIDTH, resize=images.squash)
-    labels = palette.decode(render.derived(ref, square, images.squash), 4)
+    labels = palette.decode(pixels_of(ref, WIDTH, resize="squash"), 4)
     assert set(labels[:, 2].tolist()) == {0} and labels[32, 36] == 1  # y 32 was 24
     assert np.isin(labels[18], (1, 2)).sum() == 32
 
@@ -113,8 +113,8 @@ def test_boxes_follow_crops_and_mirroring(root):
     for index in range(12):
         clean, drawn = source.sentence(0, 0, index).images
         left, top, side = drawn.crop.box(HEIGHT, WIDTH)
-        pixels = render.load(drawn, side)
-        np.testing.assert_array_equal(render.load(clean, side), 100)
+        pixels = pixels_of(drawn, side)
+        np.testing.assert_array_equal(pixels_of(clean, side), 100)
         whole = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
         for label, (x, y, w, h) in ((3, (10, 14, 20, 20)), (1, (8, 12, 32, 24))):
             color = palette.line_colors(4)[{3: 2, 1: 1}[label]]
@@ -128,7 +128,7 @@ def test_boxes_follow_crops_and_mirroring(root):
 @pytest.mark.parametrize("background", ["black", "picture"])
 def test_skeletons(background, root):
     source = make("keypoints", root, pairs_per_sentence=1, background=background)
-    shown = render.load(source.sentence(0, 0, 0).images[1], HEIGHT)
+    shown = pixels_of(source.sentence(0, 0, 0).images[1], HEIGHT)
     ground = 0 if background == "black" else 100
     changed = (shown != ground).any(-1)
     # From (16, 16) to (48, 16) in the picture, of which the left 8 columns are cut off.
@@ -142,7 +142,7 @@ def test_skeletons(background, root):
 
 def test_chosen_categories_decide_colors(root):
     source = make("segmentation", root, pairs_per_sentence=1, categories=("kite",))
-    labels = palette.decode(render.load(source.sentence(0, 0, 0).images[1], HEIGHT), 2)
+    labels = palette.decode(pixels_of(source.sentence(0, 0, 0).images[1], HEIGHT), 2)
     np.testing.assert_array_equal(labels, truth()[:, 8:56] == 2)
     with pytest.raises(ValueError, match=r"boxes\.categories: kit are not in .*all\.json; there"):
         _ = make("boxes", root, categories=("kit",)).items
@@ -305,7 +305,7 @@ def test_boxes_that_cannot_be_seen_are_counted(root, caplog):
 def test_a_box_is_seen_on_a_white_picture(root):
     images.write_image(root / "images/sub/a.png", np.full((HEIGHT, WIDTH, 3), 255, np.uint8))
     source = make("boxes", root, categories=("person",), pairs_per_sentence=1)
-    picture, drawn = (render.load(ref, 32) for ref in source.sentence(0, 0, 0).images)
+    picture, drawn = (pixels_of(ref, 32) for ref in source.sentence(0, 0, 0).images)
     assert (picture == 255).all() and (drawn != 255).any()
 
 
@@ -323,7 +323,7 @@ def test_mirrored_hands_change_sides(root):
     seen = {}
     for index in range(12):
         ref = source.sentence(0, 0, index).images[1]
-        seen[ref.flip] = render.load(ref, HEIGHT)[24, [8, 40]].tolist()
+        seen[ref.flip] = pixels_of(ref, HEIGHT)[24, [8, 40]].tolist()
     assert len(seen) == 2 and seen[True] == seen[False] and seen[True][0] != seen[True][1]
 
 
@@ -358,10 +358,10 @@ def test_a_picture_of_another_shape_is_named(root):
     with pytest.raises(
         images.ImageError, match=r"sub/a\.png has 48x64 pixels, but its annotations"
     ):
-        render.load(ref, 16)
+        pixels_of(ref, 16)
     # The same picture at half the resolution is fine: coordinates are taken in proportion.
     images.write_image(root / "images/sub/a.png", np.zeros((HEIGHT // 2, WIDTH // 2, 3), np.uint8))
-    assert (render.load(ref, 16) > 0).any()
+    assert (pixels_of(ref, 16) > 0).any()
 
 
 def test_label_maps_are_not_mixed_when_resized(tmp_path):
@@ -383,7 +383,7 @@ def test_label_maps_are_not_mixed_when_resized(tmp_path):
         left, top, side = ref.crop.box(HEIGHT, WIDTH)
         part = labels[top : top + side, left : left + side]
         part = part[:, ::-1] if ref.flip else part
-        np.testing.assert_array_equal(palette.decode(render.load(ref, side), 4), part)
+        np.testing.assert_array_equal(palette.decode(pixels_of(ref, side), 4), part)
         np.testing.assert_array_equal(
-            palette.decode(render.load(ref, 3 * side), 4), part.repeat(3, 0).repeat(3, 1)
+            palette.decode(pixels_of(ref, 3 * side), 4), part.repeat(3, 0).repeat(3, 1)
         )

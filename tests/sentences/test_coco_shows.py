@@ -11,9 +11,10 @@ import pytest
 
 from lvm_jax import images
 from lvm_jax.image_formats import image_files
-from lvm_jax.pictures import coco_masks, drawings, palette, render
+from lvm_jax.pictures import coco_masks, drawings, palette
 from lvm_jax.sentences import coco_shows, coco_turns
 from lvm_jax.sentences.kinds import KINDS
+from tests.toys import pixels_of
 
 FILES = pathlib.Path(__file__).parent / "coco_files"
 SHAPE = 48, 64
@@ -232,7 +233,7 @@ def test_sizes_say_which_coordinates_hold(orientation, right, tmp_path, caplog):
     with pytest.raises(ValueError, match=message + rf"boxes\.coordinates='{right}'"):
         _ = make("boxes", tmp_path, BOX, size, coordinates=wrong).items
     source = make("boxes", tmp_path, BOX, size, coordinates=right)
-    assert render.load(source.sentence(0, 0, 0).images[1], 32).any()
+    assert pixels_of(source.sentence(0, 0, 0).images[1], 32).any()
     assert "orientation" not in caplog.text
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from lvm_jax import images
-from lvm_jax.pictures import render
 from lvm_jax.sentences import contact_sheet as module
 from lvm_jax.sentences.contact_sheet import contact_sheet
+from tests.toys import pixels_of
 
 SIZE = 40
 
@@ -20,7 +20,7 @@ def test_the_sheet_shows_the_sentences(small_corpus):
     sheet = contact_sheet(small_corpus, SIZE, per_source=2)
     assert sheet.dtype == np.uint8 and sheet.shape[2] == 3
     for position, ref in enumerate(small_corpus.sources[1].sentence(0, 0, 0).images):
-        np.testing.assert_array_equal(cell(sheet, 2, position), render.load(ref, SIZE))
+        np.testing.assert_array_equal(cell(sheet, 2, position), pixels_of(ref, SIZE))
     for row in range(6):
         label = sheet[row * (SIZE + 4) : (row + 1) * (SIZE + 4), : module._LABEL_WIDTH]
         assert label.min() < 128, "something is written there"

@@ -16,6 +16,7 @@ from lvm_jax.sentences import corpora
 from lvm_jax.sentences.coco import CocoPairs
 from lvm_jax.sentences.kinds import KINDS
 from lvm_jax.sentences.pairs import Pairs
+from tests.toys import pixels_of
 
 SIZE = 16
 
@@ -102,7 +103,7 @@ def test_every_image_becomes_pixels_and_equal_keys_are_equal_pixels(kind, root):
     pixels: dict[str, np.ndarray] = {}
     for index in range(3):
         for ref in source.sentence(0, 0, index).images:
-            image = render.load(ref, SIZE)
+            image = pixels_of(ref, SIZE)
             assert image.shape == (SIZE, SIZE, 3) and image.dtype == np.uint8
             np.testing.assert_array_equal(pixels.setdefault(ref.key, image), image)
 
@@ -175,7 +176,8 @@ def test_golden_drawings(root):
     for kind in ("boxes", "keypoints", "segmentation"):
         ref = make(kind, root).sentence(0, 0, 0).images[1]
         square = np.full((48, 48, 3), 77, np.uint8)
-        found[kind] = hashlib.sha256(render.derived(ref, square).tobytes()).hexdigest()[:12]
+        drawn = render.derived(ref, square, images.ImageConfig())
+        found[kind] = hashlib.sha256(drawn.tobytes()).hexdigest()[:12]
     assert found == DRAWINGS
 
 

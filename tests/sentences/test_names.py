@@ -9,9 +9,9 @@ import PIL.Image
 import pytest
 
 from lvm_jax import images
-from lvm_jax.pictures import render
 from lvm_jax.pictures.reference import ImageRef
 from lvm_jax.sentences.kinds import KINDS
+from tests.toys import pixels_of
 
 COMPOSED, APART = (unicodedata.normalize(form, "été") for form in ("NFC", "NFD"))
 ODD = ["a\nb", "-rf", "'\"`$x", "a#1", "a|b", "[v2]?", "a+b", " ", "x" * 251, os.fsdecode(b"\xe9")]
@@ -114,7 +114,7 @@ def test_clips_are_what_is_in_files_without_extension(tmp_path):
     assert {clip.key: clip.num_frames for clip in source.items} == {ODD[-1]: 4, "b": 3, "d": 3}
     for index in range(3):
         for ref in source.sentence(0, 0, index).images:
-            assert render.load(ref, 8).shape == (8, 8, 3)
+            assert pixels_of(ref, 8).shape == (8, 8, 3)
 
 
 def test_one_name_in_two_spellings_is_refused(tmp_path):

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from lvm_jax import images
-from lvm_jax.pictures import reference, render
+from lvm_jax.pictures import reference
 from lvm_jax.sentences.coco import CocoPairs
 from lvm_jax.sentences.kinds import KINDS
 from lvm_jax.sentences.label_maps import LabelMapPairs
 from lvm_jax.sentences.pairs import ColorizationPairs, Pairs
 from lvm_jax.sentences.sources import SingleImages
+from tests.toys import pixels_of
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +86,7 @@ def test_pairs_show_one_square_of_one_picture(kind, same_picture, folder):
 def test_what_each_pair_shows(folder):
     def pair(kind, **values):
         refs = make(kind, folder, pairs_per_sentence=1, **values).sentence(0, 0, 0).images
-        return [render.load(ref, 24).astype(int) for ref in refs]
+        return [pixels_of(ref, 24).astype(int) for ref in refs]
 
     question, answer = pair("colorization")
     assert (question[..., 0] == question[..., 2]).all() and (answer[..., 0] != answer[..., 2]).any()

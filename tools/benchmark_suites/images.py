@@ -15,6 +15,7 @@ from lvm_jax.data.building import token_cache
 from lvm_jax.data.building.rejects import Rejects
 from lvm_jax.data.building.tokenizing import Tokenize
 from lvm_jax.data.shards.writer import ShardsWriter
+from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import corpora
 from lvm_jax.vocabulary import Vocabulary
 
@@ -78,7 +79,7 @@ def _row(name: str, unit: str, count: int, times: timing.Times) -> dict[str, Any
 def _read_all(
     pool: futures.Executor, paths: list[pathlib.Path], size: int, config: images.ImageConfig
 ) -> None:
-    list(pool.map(lambda path: images.read_square(path, size, config), paths))
+    list(pool.map(SquareLoader(config, size).load_file, paths))
 
 
 def _write(folder: pathlib.Path, num_files: int) -> list[pathlib.Path]:

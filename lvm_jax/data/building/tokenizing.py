@@ -21,7 +21,7 @@ from lvm_jax.data.building.originals import Look, Originals
 from lvm_jax.data.building.rejects import Rejects
 from lvm_jax.data.shards.records import Record
 from lvm_jax.pictures import reference
-from lvm_jax.pictures.loader import SquareLoader, square_of
+from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import corpora, sources
 
 _PICTURE_CACHE_BYTES = 512 * 2**20
@@ -200,8 +200,8 @@ class Tokenize:
     def _load(self, wanted: dict[bytes, reference.ImageRef]) -> collections.deque:
         # By file and square, so that a picture with many squares is decoded once and the images of
         # a pair, which show one square, are made together.
-        items = sorted(wanted.items(), key=lambda item: square_of(item[1]))
-        groups = [list(g) for _, g in itertools.groupby(items, lambda item: square_of(item[1]))]
+        items = sorted(wanted.items(), key=lambda item: item[1].square)
+        groups = [list(g) for _, g in itertools.groupby(items, lambda item: item[1].square)]
         return collections.deque(
             (group, self._readers.submit(self._read, group)) for group in groups
         )

@@ -14,9 +14,9 @@ from lvm_jax import images
 from lvm_jax.data.building import from_sentences, token_cache
 from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
 from lvm_jax.data.shards.reader import Shards
-from lvm_jax.pictures import render
 from lvm_jax.sentences import corpora
 from tests.data.data_sets import BreakingTokenizer, FakeTokenizer
+from tests.toys import pixels_of
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_shards_hold_the_ids_of_the_sentences(built, folder):
     shards, sentences = Shards(out), corpora.sentences(make_corpus(folder))
     assert len(shards) == len(sentences) == 2 * (6 + 9 + 2 + 5)
     for sentence, record in zip(sentences, shards.read_records(range(len(shards)))):
-        pixels = np.stack([render.load(ref, 8) for ref in sentence.images])
+        pixels = np.stack([pixels_of(ref, 8) for ref in sentence.images])
         np.testing.assert_array_equal(record.ids, FakeTokenizer().encode(pixels))
         found = (record.kind, record.source, record.key)
         assert found == (sentence.kind, sentence.source, sentence.key)

@@ -5,10 +5,10 @@ import PIL.Image
 import pytest
 
 from lvm_jax import images
-from lvm_jax.pictures import render
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import corpora
 from lvm_jax.training.vqgan.corpus_images import CorpusImages
+from tests.toys import pixels_of
 
 SIZE = 16
 
@@ -48,7 +48,7 @@ def test_jpegs_are_decoded_no_larger_than_needed(corpus, monkeypatch):
     # Of 320; squares of a part of the picture need more of it, and never less than they show.
     assert min(sides) == 40 and max(sides) > 40
     refs = [ref for sentence in corpora.sentences(corpus) for ref in sentence.images]
-    whole = [render.load(ref, SIZE) for ref in refs]
+    whole = [pixels_of(ref, SIZE, reduced_jpeg=False) for ref in refs]
     assert np.abs(np.subtract(shown, whole, dtype=np.float64)).mean() < 3
 
 
