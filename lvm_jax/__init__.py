@@ -7,7 +7,7 @@ from lvm_jax.version import __version__
 # Name -> the module that has it. Loaded on first use, so that `import lvm_jax` stays cheap and a
 # tool can still configure jax.
 _LAZY = {
-    "generate": "lvm_jax.generation.answering",
+    "generate": "lvm_jax.generation.answers",
     "load_model": "lvm_jax.generation.language_model",
     "load_tokenizer": "lvm_jax.tokenizer.codec",
 }

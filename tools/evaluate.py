@@ -101,13 +101,12 @@ def perplexity() -> None:
     import lvm_jax
     from lvm_jax import image_record, progress_bar
     from lvm_jax.evaluation.metrics import perplexity as perplexity_lib
-    from lvm_jax.generation import answering as generate_images
     from lvm_jax.generation import prompts
     from lvm_jax.pictures.loader import SquareLoader
 
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     model = lvm_jax.load_model(MODEL.value)
-    generate_images.check_tokenizer(model, tokenizer)
+    model.check_tokenizer(tokenizer)
     config = image_record.config_for(model.images, MODEL.value, picture_flags.changes())
     loader = SquareLoader(config, tokenizer.image_size)
     prompt_ids, target_ids = [], []

@@ -67,11 +67,20 @@ def main(*more_images: str) -> None:
     import lvm_jax
     from lvm_jax import image_record, progress_bar
     from lvm_jax import images as images_lib
-    from lvm_jax.generation import answering, language_model, sampling
+    from lvm_jax.generation import answers, language_model
+    from lvm_jax.generation.answer_config import AnswerConfig
+    from lvm_jax.generation.sampling import SamplingConfig
     from lvm_jax.pictures.loader import SquareLoader
 
-    how = sampling.SamplingConfig(
-        temperature=TEMPERATURE.value, top_k=TOP_K.value, top_p=TOP_P.value
+    asked = AnswerConfig(
+        num_new_images=NUM_NEW_IMAGES.value,
+        num_candidates=NUM_CANDIDATES.value,
+        seed=SEED.value,
+        sampling=SamplingConfig(
+            temperature=TEMPERATURE.value, top_k=TOP_K.value, top_p=TOP_P.value
+        ),
+        images_per_example=2 if PROMPT.value == "analogy" else 1,
+        batch_size=BATCH_SIZE.value,
     )
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     known = language_model.load_image_config(MODEL.value)
@@ -82,19 +91,8 @@ def main(*more_images: str) -> None:
     with progress_bar.Bar(
         total=len(prompts) * NUM_CANDIDATES.value, unit="answer", desc="drawing"
     ) as bar:
-        answers = answering.generate_many(
-            model,
-            tokenizer,
-            pictures,
-            num_new_images=NUM_NEW_IMAGES.value,
-            num_candidates=NUM_CANDIDATES.value,
-            seed=SEED.value,
-            sampling=how,
-            images_per_example=2 if PROMPT.value == "analogy" else 1,
-            batch_size=BATCH_SIZE.value,
-            progress=bar.update,
-        )
-    for prompt, shown, answer in zip(prompts, pictures, answers):
+        drawn = answers.answer_prompts(model, tokenizer, pictures, asked, progress=bar.update)
+    for prompt, shown, answer in zip(prompts, pictures, drawn):
         images_lib.write_image(prompt.output, _picture(shown, images_lib.to_uint8(answer)))
         print(f"wrote {prompt.output}")
 

@@ -20,7 +20,6 @@ from lvm_jax.evaluation.analogies.examples import SentenceTask
 from lvm_jax.evaluation.analogies.scores import TaskResult
 from lvm_jax.evaluation.metrics import perplexity
 from lvm_jax.evaluation.report import answers_picture, charts, losses, next_steps, page
-from lvm_jax.generation import answering as generate_images
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.measures import codes
 from lvm_jax.pictures.loader import SquareLoader
@@ -119,7 +118,7 @@ def run(
         ValueError: the tokenizer is not the model's, or pictures or shards are missing.
     """
     started = time.monotonic()
-    generate_images.check_tokenizer(model, tokenizer)
+    model.check_tokenizer(tokenizer)
     resolved = workdir_lib.read_config(model_dir)
     counts = code_counts(experiment, model, resolved)
     how = image_record.config_for(model.images, str(model_dir), experiment.images)

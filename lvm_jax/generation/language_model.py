@@ -17,6 +17,7 @@ from lvm_jax import configs, image_record, trees
 from lvm_jax.images import ImageConfig
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
+from lvm_jax.tokenizer.codec import Tokenizer
 from lvm_jax.training import checkpoints
 from lvm_jax.training import workdir as workdir_lib
 from lvm_jax.vocabulary import Vocabulary
@@ -67,6 +68,24 @@ class LanguageModel:
                 f"ids {ids_BL.min()}..{ids_BL.max()} must lie in 0..{self.vocabulary.size - 1}"
             )
         return _logits(self.params, ids_BL.astype(np.int32), config=self.config)
+
+    def check_tokenizer(self, tokenizer: Tokenizer) -> None:
+        """Refuses a tokenizer whose ids mean something else to this model.
+
+        Raises:
+            ValueError: another number of codes, or another fingerprint than the training data's.
+        """
+        if tokenizer.num_codes != self.vocabulary.num_codes:
+            raise ValueError(
+                f"the tokenizer has {tokenizer.num_codes} codes and the model "
+                f"{self.vocabulary.num_codes}; use the tokenizer that the model was trained with"
+            )
+        known = self.tokenizer_fingerprint
+        if known and known != tokenizer.fingerprint:
+            raise ValueError(
+                f"the tokenizer's fingerprint {tokenizer.fingerprint[:12]} is not the model's "
+                f"{known[:12]}; use the tokenizer that the model was trained with"
+            )
 
 
 @functools.partial(jax.jit, static_argnames="config")

@@ -29,6 +29,17 @@ def images_that_fit(context: int, tokens_per_image: int, num_new_images: int) ->
     return most
 
 
+def new_images_at_once(
+    context: int, tokens_per_image: int, num_images: int, num_new_images: int
+) -> int:
+    """How many of the new images are made in one go: those that fit beside all images so far.
+
+    Where the context is full already it is one at a time, each with as many images before it as
+    leave it room.
+    """
+    return max(1, min(num_new_images, context // tokens_per_image - num_images))
+
+
 def sequential(
     ids_NT: np.ndarray,
     *,
@@ -37,10 +48,10 @@ def sequential(
     num_new_images: int = 1,
     images_per_example: int = 1,
 ) -> np.ndarray:
-    """A prompt of images in order.
+    """A prompt of images in order, or several of one length.
 
     Args:
-        ids_NT: int code ids, oldest image first.
+        ids_NT: int code ids [..., N, T], oldest image first.
         vocabulary: gives BOS.
         context: most ids that the model looks at.
         num_new_images: images that the answer will have.
@@ -48,12 +59,13 @@ def sequential(
             that an example is never halved.
 
     Returns:
-        int32 [1 + n * T], BOS first; n <= N images, the last ones.
+        int32 [..., 1 + n * T], BOS first; n <= N images, the last ones.
 
     Raises:
         ValueError: no image, or no room.
     """
-    num_images, tokens_per_image = np.shape(ids_NT)
+    ids_NT = np.asarray(ids_NT, np.int32)
+    *rows, num_images, tokens_per_image = ids_NT.shape
     if num_images < 1:
         raise ValueError("a prompt needs at least one image")
     most = images_that_fit(context, tokens_per_image, num_new_images)
@@ -64,8 +76,9 @@ def sequential(
             f"a context of {context} ids has room for {most} prompt images of {tokens_per_image} "
             f"ids, less than one example ({images_per_example} images) and a query"
         )
-    kept = np.asarray(ids_NT)[dropped:]
-    return np.concatenate([[vocabulary.bos], kept.reshape(-1)]).astype(np.int32)
+    kept = ids_NT[..., dropped:, :].reshape(*rows, -1)
+    bos = np.full((*rows, 1), vocabulary.bos, np.int32)
+    return np.concatenate([bos, kept], axis=-1)
 
 
 def analogy(

@@ -9,6 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from lvm_jax import configs
+from lvm_jax.configs import ConfigError, Field
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SamplingConfig:
@@ -28,13 +31,14 @@ class SamplingConfig:
     def __post_init__(self):
         # A non-finite temperature would pass a plain "< 0" test and give NaN logits.
         if not 0 <= self.temperature < float("inf"):
-            raise ValueError(
-                f"temperature={self.temperature} must be 0 (greedy) or a positive number"
+            raise ConfigError(
+                Field("temperature"), f"={self.temperature} must be 0 (greedy) or a positive number"
             )
-        if self.top_k < 0:
-            raise ValueError(f"top_k={self.top_k} must be 0 (all) or positive")
+        configs.require_at_least(self, 0, "top_k")
         if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p={self.top_p} must be in (0, 1]; 1 keeps everything")
+            raise ConfigError(
+                Field("top_p"), f"={self.top_p} must be in (0, 1]; 1 keeps everything"
+            )
 
 
 def row_keys(seed: int, candidates: Int[Array, " B"]) -> Key[Array, " B"]:

@@ -11,7 +11,7 @@ from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.evaluation import analogy_job, reconstruction
 from lvm_jax.evaluation.analogies import asking
-from lvm_jax.generation import answering as generate_images
+from lvm_jax.generation import answers
 from lvm_jax.generation.language_model import load_model
 from lvm_jax.images import ImageConfig
 from lvm_jax.pictures.loader import SquareLoader
@@ -160,16 +160,18 @@ def test_prompts_and_reconstructions_of_files_too(made, tokenizer, monkeypatch):
     expected = np.stack([expected[order.index(path)] for path in files])
     prompts = []
     monkeypatch.setattr(
-        generate_images,
-        "continue_ids",
-        lambda model, ids_NnT, **options: prompts.append(ids_NnT) or ids_NnT[:, None, :1],
+        answers,
+        "answer_ids",
+        lambda model, ids, config, **options: (
+            prompts.extend(ids) or [ids_nT[None, :1] for ids_nT in ids]
+        ),
     )
-    generate_images.generate(model, tokenizer, files)
-    np.testing.assert_array_equal(prompts[0][0], expected)
+    answers.generate(model, tokenizer, files)
+    np.testing.assert_array_equal(prompts[0], expected)
     # The same pixels as numbers have the same ids, whichever way they are given.
     squares = [SquareLoader(config, 16).load_file(path) for path in files]
-    generate_images.generate(model, tokenizer, [images.to_float(square) for square in squares])
-    np.testing.assert_array_equal(prompts[1][0], expected)
+    answers.generate(model, tokenizer, [images.to_float(square) for square in squares])
+    np.testing.assert_array_equal(prompts[1], expected)
     found = reconstruction.reconstruct(codec.load_tokenizer(root / "tokenizer"), files)
     originals = np.stack([original for original, _ in found.shown])
     np.testing.assert_array_equal(tokenizer.encode(originals), expected)

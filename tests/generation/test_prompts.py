@@ -68,6 +68,20 @@ def test_no_room_is_said_with_the_numbers():
         prompts.sequential(images(2), vocabulary=VOCABULARY, context=16, num_new_images=4)
 
 
+def test_prompts_of_one_length_are_made_together():
+    several = np.stack([images(9), images(9)[::-1]])
+    options = {"vocabulary": VOCABULARY, "context": 16}
+    together = prompts.sequential(several, **options)
+    alone = [prompts.sequential(ids, **options) for ids in several]
+    np.testing.assert_array_equal(together, alone)
+
+
+@pytest.mark.parametrize(("so_far", "at_once"), [(1, 3), (2, 2), (3, 1), (4, 1), (9, 1)])
+def test_new_images_are_made_together_while_all_fit(so_far, at_once):
+    assert prompts.new_images_at_once(16, T, so_far, 5) == at_once
+    assert prompts.new_images_at_once(16, T, so_far, 1) == 1
+
+
 def test_an_empty_prompt_is_refused():
     with pytest.raises(ValueError, match="at least one image"):
         prompts.sequential(images(0), vocabulary=VOCABULARY, context=16)

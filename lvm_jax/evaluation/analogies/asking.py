@@ -27,8 +27,9 @@ from lvm_jax.evaluation.analogies.scores import (
     TaskResult,
 )
 from lvm_jax.evaluation.metrics import perplexity
-from lvm_jax.generation import answering as generate_images
 from lvm_jax.generation import prompts
+from lvm_jax.generation.answer_config import AnswerConfig
+from lvm_jax.generation.answers import answer_ids
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.generation.sampling import SamplingConfig
 from lvm_jax.measures import image_metrics
@@ -110,7 +111,7 @@ def evaluate(
     Raises:
         ValueError: the tokenizer is not the model's, or an analogy does not fit the context.
     """
-    generate_images.check_tokenizer(model, tokenizer)
+    model.check_tokenizer(tokenizer)
     by_task: list[list[SeedScores]] = [[] for _ in tasks]
     shown: list[tuple[Shown, ...]] = [() for _ in tasks]
     for number, seed in enumerate(config.seeds):
@@ -200,15 +201,14 @@ def _answer(
         ],
         axis=1,
     )
-    ids_NCMT = generate_images.continue_ids(
-        model,
-        prompts_NnT,
+    asked = AnswerConfig(
         num_candidates=config.num_candidates,
         seed=seed,
         sampling=config.sampling,
         images_per_example=2,
         batch_size=config.batch_size,
     )
+    ids_NCMT = np.stack(answer_ids(model, list(prompts_NnT), asked))
     decoded = tokenizer.decode(ids_NCMT.reshape(-1, tokens_per_image))
     answers_nC = np.reshape(decoded, (num, config.num_candidates, *decoded.shape[1:]))
     return answers_nC, np.asarray(tokenizer.decode(tokenized.answers[:num]))

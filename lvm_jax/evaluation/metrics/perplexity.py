@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lvm_jax.generation import id_loop
+from lvm_jax.generation import rows
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
@@ -84,7 +84,8 @@ def target_nll(
         num_targets=target_NL.shape[1],
         num_legal=num_legal,
     )
-    return id_loop.in_batches(lambda rows: nll(ids_NS[rows]), len(ids_NS), batch_size, progress)
+    score = lambda rows_B: nll(ids_NS[rows_B])
+    return rows.in_batches_of_one_size(score, len(ids_NS), batch_size, progress)
 
 
 def target_nll_of_each(
@@ -94,18 +95,8 @@ def target_nll_of_each(
     **options: Any,
 ) -> list[np.ndarray]:
     """`target_nll` for examples of different lengths, in their order: float32 [L] each."""
-    shapes = [(len(prompt), len(target)) for prompt, target in zip(prompts, targets, strict=True)]
-    found: dict[int, np.ndarray] = {}
-    for shape in sorted(set(shapes)):
-        which = [i for i, other in enumerate(shapes) if other == shape]
-        nll = target_nll(
-            model,
-            np.stack([prompts[i] for i in which]),
-            np.stack([targets[i] for i in which]),
-            **options,
-        )
-        found.update(zip(which, nll))
-    return [found[i] for i in range(len(shapes))]
+    score = functools.partial(target_nll, model, **options)
+    return rows.in_groups_of_one_shape(score, prompts, targets)
 
 
 @functools.partial(jax.jit, static_argnames=("config", "num_targets", "num_legal"))

@@ -9,7 +9,8 @@ from lvm_jax.evaluation.analogies import asking, scores
 from lvm_jax.evaluation.analogies.asking import AnalogyConfig
 from lvm_jax.evaluation.analogies.examples import SentenceTask
 from lvm_jax.evaluation.metrics import perplexity
-from lvm_jax.generation import answering
+from lvm_jax.generation import answers
+from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.images import ImageConfig
 from lvm_jax.measures import image_metrics
 from lvm_jax.pictures.loader import SquareLoader
@@ -73,17 +74,12 @@ def test_compared_images_are_what_they_say(model, tokenizer, tasks, results):
     example = tasks[0].example(3, 1)
     mse = {name: values[1] for name, values in results[0].seeds[0].mse.items()}
     truth = example.answer
-    (answers,) = answering.generate_many(
-        model,
-        tokenizer,
-        [[*example.pairs[0], example.query]],
-        num_candidates=2,
-        seed=3,
-        batch_size=4,
-    )
+    asked = AnswerConfig(num_candidates=2, seed=3, batch_size=4)
+    prompt = [*example.pairs[0], example.query]
+    (drawn,) = answers.answer_prompts(model, tokenizer, [prompt], asked)
     decoded = tokenizer.decode(tokenizer.encode(truth[None]))[0]
     expected = {
-        scores.ANSWER: image_metrics.mse(answers[:, 0], truth).mean(),
+        scores.ANSWER: image_metrics.mse(drawn[:, 0], truth).mean(),
         scores.CEILING: image_metrics.mse(decoded, truth),
         scores.COPY: image_metrics.mse(example.query, truth),
         scores.MEAN: image_metrics.mse(example.pairs[0, 1], truth),  # one pair: its own mean

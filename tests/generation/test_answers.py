@@ -7,12 +7,12 @@ import pytest
 
 import lvm_jax
 from lvm_jax import images as images_lib
-from lvm_jax.generation import answering, id_loop, prompts
+from lvm_jax.generation import answers, decode_loop, prompts
+from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.generation.sampling import SamplingConfig
 
 
-def test_the_package_is_the_promised_function(model, tokenizer, pictures):
-    # Importing the modules above has bound the package to the name; it still answers calls.
+def test_generate_is_the_promised_function(model, tokenizer, pictures):
     answer = lvm_jax.generate(
         model, tokenizer, pictures[:2], num_new_images=2, num_candidates=3, batch_size=4
     )
@@ -21,7 +21,7 @@ def test_the_package_is_the_promised_function(model, tokenizer, pictures):
     assert answer.min() >= 0
     assert answer.max() <= 1
     assert len({candidate.tobytes() for candidate in answer}) == 3
-    assert lvm_jax.generation.answering is answering
+    assert lvm_jax.generate is answers.generate
 
 
 def test_floats_and_bytes_are_the_same_prompt(model, tokenizer, pictures):
@@ -38,11 +38,10 @@ def test_files_arrays_and_numbers_may_be_mixed(model, tokenizer, pictures, tmp_p
     mixed = [tmp_path / "a.png", pictures[1].astype(np.float64) / 255, inexact]
     answer = lvm_jax.generate(model, tokenizer, mixed, batch_size=4, temperature=0)
     ids = [tokenizer.encode(np.stack(part)) for part in (pictures[:2], inexact[None])]
-    expected = answering.continue_ids(
-        model, np.concatenate(ids)[None], sampling=SamplingConfig(temperature=0.0), batch_size=4
-    )
-    np.testing.assert_array_equal(answer[0], tokenizer.decode(expected[0, 0]))
-    assert answering.generate_many(model, tokenizer, []) == []
+    greedy = AnswerConfig(sampling=SamplingConfig(temperature=0.0), batch_size=4)
+    (expected,) = answers.answer_ids(model, [np.concatenate(ids)], greedy)
+    np.testing.assert_array_equal(answer[0], tokenizer.decode(expected[0]))
+    assert answers.answer_prompts(model, tokenizer, [], greedy) == []
 
 
 def test_a_candidate_does_not_depend_on_how_many_are_asked(model, tokenizer, pictures):
@@ -54,28 +53,25 @@ def test_a_candidate_does_not_depend_on_how_many_are_asked(model, tokenizer, pic
 def test_many_prompts_of_different_lengths_are_answered_as_if_alone(model, tokenizer, pictures):
     asked = [pictures[:3], pictures[3:4], pictures[1:4], pictures[:1]]
     seen = []
-    together = answering.generate_many(
-        model, tokenizer, asked, num_candidates=2, seed=5, batch_size=4, progress=seen.append
-    )
+    config = AnswerConfig(num_candidates=2, seed=5, batch_size=4)
+    together = answers.answer_prompts(model, tokenizer, asked, config, progress=seen.append)
     assert sum(seen) == 8
     for prompt, answer in zip(asked, together):
-        (alone,) = answering.generate_many(
-            model, tokenizer, [prompt], num_candidates=2, seed=5, batch_size=4
-        )
+        (alone,) = answers.answer_prompts(model, tokenizer, [prompt], config)
         np.testing.assert_array_equal(answer, alone)
 
 
 def test_beyond_the_context_the_window_slides(model, tokenizer, pictures):
     """Three images and three new ones in a context of four: the last three are always seen."""
     ids = tokenizer.encode(pictures[:3])
-    greedy = SamplingConfig(temperature=0.0)
-    answer = answering.continue_ids(model, ids[None], num_new_images=3, sampling=greedy)[0, 0]
+    config = AnswerConfig(num_new_images=3, sampling=SamplingConfig(temperature=0.0))
+    (answer,) = answers.answer_ids(model, [ids], config)[0]
     history = list(ids)
     for new in answer:
         prompt = prompts.sequential(
             np.stack(history[-3:]), vocabulary=model.vocabulary, context=model.config.context
         )
-        expected = id_loop.generate_ids(model, prompt[None], 16, greedy)
+        expected = decode_loop.continue_rows(model, prompt[None], 16, config)
         np.testing.assert_array_equal(new, expected[0])
         history.append(new)
 
@@ -83,8 +79,8 @@ def test_beyond_the_context_the_window_slides(model, tokenizer, pictures):
 def test_a_long_analogy_loses_whole_pairs(model, tokenizer, pictures):
     """Five images in a context of four: the first pair goes, the second stays."""
     ids = tokenizer.encode(pictures[:5])
-    whole = answering.continue_ids(model, ids[None], images_per_example=2, seed=1, batch_size=4)
-    last = answering.continue_ids(model, ids[None, 2:], images_per_example=2, seed=1, batch_size=4)
+    config = AnswerConfig(images_per_example=2, seed=1, batch_size=4)
+    whole, last = answers.answer_ids(model, [ids, ids[2:]], config)
     np.testing.assert_array_equal(whole, last)
 
 
@@ -110,7 +106,14 @@ def test_prompts_that_are_no_images_are_refused(model, tokenizer, pictures, chan
 
 
 @pytest.mark.parametrize(
-    "options", [{"num_new_images": 0}, {"num_candidates": 0}, {"temperature": -1.0}]
+    "options",
+    [
+        {"num_new_images": 0},
+        {"num_candidates": 0},
+        {"images_per_example": 0},
+        {"batch_size": 0},
+        {"temperature": -1.0},
+    ],
 )
 def test_options_out_of_range_are_refused(model, tokenizer, pictures, options):
     (name,) = options

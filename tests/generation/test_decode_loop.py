@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lvm_jax.generation import id_loop, sampling
+from lvm_jax.generation import decode_loop, sampling
+from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.generation.sampling import SamplingConfig
 from lvm_jax.model import transformer
@@ -52,9 +53,8 @@ def recompute(model, prompt_NP, config, seed, candidates):
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_cached_equals_recomputed(model, prompts, name):
     candidates = np.array([0, 1, 2, 0, 3])
-    cached = id_loop.generate_ids(
-        model, prompts, NUM_IDS, SAMPLINGS[name], seed=7, candidates=candidates, batch_size=5
-    )
+    config = AnswerConfig(sampling=SAMPLINGS[name], seed=7, batch_size=5)
+    cached = decode_loop.continue_rows(model, prompts, NUM_IDS, config, candidates_R=candidates)
     expected = recompute(model, prompts, SAMPLINGS[name], 7, candidates)
     np.testing.assert_array_equal(cached, expected)
     assert cached.shape == (5, NUM_IDS)
@@ -65,11 +65,10 @@ def test_cached_equals_recomputed(model, prompts, name):
 
 @pytest.mark.parametrize("name", SAMPLINGS)
 def test_a_prompt_alone_and_in_a_batch_gets_the_same_answer(model, prompts, name):
-    together = id_loop.generate_ids(model, prompts, NUM_IDS, SAMPLINGS[name], seed=1, batch_size=4)
+    config = AnswerConfig(sampling=SAMPLINGS[name], seed=1, batch_size=4)
+    together = decode_loop.continue_rows(model, prompts, NUM_IDS, config)
     for row in range(len(prompts)):
-        alone = id_loop.generate_ids(
-            model, prompts[row : row + 1], NUM_IDS, SAMPLINGS[name], seed=1, batch_size=4
-        )
+        alone = decode_loop.continue_rows(model, prompts[row : row + 1], NUM_IDS, config)
         np.testing.assert_array_equal(alone[0], together[row])
 
 
@@ -79,8 +78,9 @@ def test_special_ids_are_never_drawn(model, prompts):
     params = {**model.params, "head": {"kernel": head.at[:, CONFIG.vocabulary.num_codes :].mul(99)}}
     loud = dataclasses.replace(model, params=params)
     assert (np.argmax(loud.logits(prompts), -1) >= CONFIG.vocabulary.num_codes).any()
-    for config in SAMPLINGS.values():
-        ids = id_loop.generate_ids(loud, prompts, NUM_IDS, config, batch_size=5)
+    for sampling_config in SAMPLINGS.values():
+        config = AnswerConfig(sampling=sampling_config, batch_size=5)
+        ids = decode_loop.continue_rows(loud, prompts, NUM_IDS, config)
         assert ids.min() >= 0
         assert ids.max() < CONFIG.vocabulary.num_codes
 
@@ -89,8 +89,9 @@ def test_seeds_and_candidates_differ_and_repeat(model, prompts):
     same = np.repeat(prompts[:1], 3, axis=0)
 
     def answers(seed, candidates):
-        return id_loop.generate_ids(
-            model, same, NUM_IDS, seed=seed, candidates=candidates, batch_size=5
+        config = AnswerConfig(seed=seed, batch_size=5)
+        return decode_loop.continue_rows(
+            model, same, NUM_IDS, config, candidates_R=np.array(candidates)
         )
 
     first = answers(0, [0, 1, 2])
@@ -101,30 +102,20 @@ def test_seeds_and_candidates_differ_and_repeat(model, prompts):
 
 def test_the_context_may_be_filled_exactly_and_no_further(model, prompts):
     room = CONFIG.context - prompts.shape[1] + 1
-    ids = id_loop.generate_ids(model, prompts[:1], room, SAMPLINGS["greedy"], batch_size=1)
+    config = AnswerConfig(sampling=SAMPLINGS["greedy"], batch_size=1)
+    ids = decode_loop.continue_rows(model, prompts[:1], room, config)
     assert ids.shape == (1, room)
     with pytest.raises(ValueError, match=f"context of {CONFIG.context}"):
-        id_loop.generate_ids(model, prompts[:1], room + 1, SAMPLINGS["greedy"], batch_size=1)
+        decode_loop.continue_rows(model, prompts[:1], room + 1, config)
 
 
 def test_progress_counts_rows(model, prompts):
     seen = []
-    id_loop.generate_ids(model, prompts, NUM_IDS, batch_size=4, progress=seen.append)
+    config = AnswerConfig(batch_size=4)
+    decode_loop.continue_rows(model, prompts, NUM_IDS, config, progress=seen.append)
     assert seen == [4, 1]
-
-
-def test_rows_are_computed_in_batches_of_one_size():
-    batches, seen = [], []
-
-    def compute(rows_B):
-        batches.append(list(rows_B))
-        return jnp.asarray(rows_B)[:, None] * 10
-
-    found = id_loop.in_batches(compute, 5, 3, seen.append)
-    assert batches == [[0, 1, 2], [3, 4, 3]] and seen == [3, 2]
-    np.testing.assert_array_equal(found, [[0], [10], [20], [30], [40]])
 
 
 def test_ids_out_of_range_are_refused(model, prompts):
     with pytest.raises(ValueError, match=r"must lie in 0\.\."):
-        id_loop.generate_ids(model, prompts + 60, NUM_IDS)
+        decode_loop.continue_rows(model, prompts + 60, NUM_IDS, AnswerConfig())

@@ -1,0 +1,33 @@
+"""What is asked of a model beside its prompts."""
+
+import dataclasses
+
+from lvm_jax import configs
+from lvm_jax.generation.sampling import SamplingConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnswerConfig:
+    """How many answers a prompt gets, how long they are, and how they are drawn.
+
+    Attributes:
+        num_new_images: images of an answer. Beyond the context the oldest images make room, one new
+            image at a time.
+        num_candidates: answers to draw; number c is the same whatever the number asked for.
+        seed: of the drawing; same seed, same answer.
+        sampling: how each id is drawn.
+        images_per_example: oldest images are dropped this many at a time, so that an example is
+            never halved; 2 for analogies.
+        batch_size: candidates decoded at a time.
+    """
+
+    num_new_images: int = 1
+    num_candidates: int = 1
+    seed: int = 0
+    sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
+    images_per_example: int = 1
+    batch_size: int = 8
+
+    def __post_init__(self):
+        at_least_one = ("num_new_images", "num_candidates", "images_per_example", "batch_size")
+        configs.require_at_least(self, 1, *at_least_one)
