@@ -21,6 +21,7 @@ def one_run(config: "DistributedConfig", workdir: pathlib.Path) -> Iterator[None
         workdir: the run's directory.
     """
     # Imported after the flags are known to be good: a typo should not wait for jax.
+    from lvm_jax import configs
     from lvm_jax.distributed import member, supervisor
     from lvm_jax.distributed.distributed_config import initialize_jax
     from lvm_jax.training import in_use, stopping
@@ -35,12 +36,13 @@ def one_run(config: "DistributedConfig", workdir: pathlib.Path) -> Iterator[None
         begun = workdir.exists()
         return stopping.resume_hint(workdir) if begun else "the same command starts over"
 
-    place = supervisor.start(
-        config,
-        say=cli.say,
-        hint=hint,
-        clean_up=lambda: in_use.release(workdir, os.getpid()),
-    )
+    with configs.within("config.distributed"):
+        place = supervisor.start(
+            config,
+            say=cli.say,
+            hint=hint,
+            clean_up=lambda: in_use.release(workdir, os.getpid()),
+        )
     if not member.attached():
         initialize_jax(place)
         yield

@@ -6,6 +6,8 @@ from typing import Literal
 
 import jax
 
+from lvm_jax.configs import ConfigError, Field
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistributedConfig:
@@ -29,18 +31,20 @@ class DistributedConfig:
 
     def __post_init__(self):
         if not self.timeout > 0:
-            raise ValueError(f"distributed.timeout={self.timeout:g} must be positive, in seconds")
+            raise ConfigError(Field("timeout"), f"={self.timeout:g} must be positive, in seconds")
         if self.mode != "explicit":
             return
         host, _, port = self.coordinator_address.rpartition(":")
         if not host or not port.isdecimal():
-            raise ValueError(
-                f"distributed.coordinator_address={self.coordinator_address!r} must be host:port"
+            raise ConfigError(
+                Field("coordinator_address"), f"={self.coordinator_address!r} must be host:port"
             )
         if not 0 <= self.process_id < self.num_processes:
-            raise ValueError(
-                f"distributed.process_id={self.process_id} must lie in "
-                f"0..{self.num_processes - 1} (distributed.num_processes={self.num_processes})"
+            raise ConfigError(
+                Field("process_id"),
+                f"={self.process_id} must lie in 0..{self.num_processes - 1} (",
+                Field("num_processes"),
+                f"={self.num_processes})",
             )
 
 
@@ -83,42 +87,47 @@ def find_place(config: DistributedConfig) -> Place | None:
     """This process's place in its run; None for a run of one process.
 
     Raises:
-        ValueError: mode="auto" where JAX knows no cluster.
+        ConfigError: mode="auto" where JAX knows no cluster.
     """
     if config.mode == "single":
         return None
-    if config.mode == "explicit":
-        found = (config.coordinator_address, config.num_processes, config.process_id, None)
-    else:
-        found = _ask_cluster(config)
-    address, count, index, devices = found
+    if config.mode == "auto":
+        return _ask_cluster(config)
     return Place(
-        address=address,
-        count=count,
-        index=index,
-        local_device_ids=devices,
+        address=config.coordinator_address,
+        count=config.num_processes,
+        index=config.process_id,
         timeout=config.timeout,
     )
 
 
-def _ask_cluster(config: DistributedConfig) -> tuple[str, int, int, Sequence[int] | None]:
+def _ask_cluster(config: DistributedConfig) -> Place:
     # What jax.distributed.initialize() does first; JAX has no public name for it.
     from jax._src.clusters import ClusterEnv
 
     try:
-        found = ClusterEnv.auto_detect_unset_distributed_params(
+        address, count, index, devices, *_ = ClusterEnv.auto_detect_unset_distributed_params(
             None, None, None, None, None, int(config.timeout)
         )
     # A half-set environment: KeyError of a variable, ValueError of its value, OSError of a lookup.
     except (KeyError, ValueError, OSError, RuntimeError) as error:
         reason = f"the cluster's environment cannot be read ({type(error).__name__}: {error})"
     else:
-        if None not in found[:3]:
-            return found
+        if None not in (address, count, index):
+            return Place(
+                address=address,
+                count=count,
+                index=index,
+                local_device_ids=devices,
+                timeout=config.timeout,
+            )
         reason = "JAX finds no cluster here (TPU pod, Slurm, Open MPI or GKE)"
-    raise ValueError(
-        f"config.distributed.mode='auto': {reason}; use --config.distributed.mode=single for one "
-        "process, or explicit with coordinator_address, num_processes and process_id"
+    raise ConfigError(
+        Field("mode"),
+        f"='auto': {reason}; use ",
+        Field("mode"),
+        "=single for one process, or explicit with coordinator_address, num_processes and "
+        "process_id",
     )
 
 

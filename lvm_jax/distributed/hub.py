@@ -152,7 +152,7 @@ class Hub(threading.Thread):
             missing = [i for i in range(self._place.count) if i not in meeting.arrived]
             who, waiting = self._place.names(missing), meeting.waiting
             if waiting.too_long():
-                limit = f"{self._place.timeout:g} s (config.distributed.timeout)"
+                limit = f"{self._place.timeout:g} s (distributed.timeout)"
                 self._fail(None, f"{who} did not come to {name} within {limit}")
             elif waiting.reminds():
                 text = f"waiting for {who} to come to {name} ({waiting.seconds:.0f} s)"

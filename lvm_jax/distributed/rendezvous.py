@@ -13,6 +13,7 @@ from typing import Any
 
 from absl import logging
 
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.distributed import lines
 from lvm_jax.distributed.distributed_config import Place
 
@@ -46,7 +47,7 @@ class _Gathering:
         self._place = place
         self._joined: dict[int, lines.Line] = {}
         self._who: dict[int, str] = {0: _who()}
-        self._refusal: ValueError | None = None
+        self._refusal: ConfigError | None = None
         self._refused_at = 0.0
         self._selector = selectors.DefaultSelector()
 
@@ -78,7 +79,7 @@ class _Gathering:
         if waiting.too_long():
             error = RuntimeError(
                 f"{who} did not join at {address} within {self._place.timeout:g} s "
-                "(config.distributed.timeout); look at why they did not start, then start all "
+                "(distributed.timeout); look at why they did not start, then start all "
                 "processes again"
             )
             self._tell_all({"refused": str(error), "code": 1})
@@ -108,25 +109,27 @@ class _Gathering:
         misfit = self._misfit(hello)
         self._who[hello["hello"]] = hello["who"]
         if misfit and not self._refusal:
-            self._refusal, self._refused_at = ValueError(misfit), time.monotonic()
-            self._tell_all({"refused": misfit, "code": 2})
+            self._refusal, self._refused_at = misfit, time.monotonic()
+            self._tell_all({"refused": str(misfit), "code": 2})
         if self._refusal:
             line.send({"refused": str(self._refusal), "code": 2})
         else:
             self._joined[hello["hello"]] = line
 
-    def _misfit(self, hello: lines.Message) -> str | None:
+    def _misfit(self, hello: lines.Message) -> ConfigError | None:
         """Why a process cannot be one of this run."""
         count, index = self._place.count, hello["hello"]
         if hello["count"] != count:
-            return (
-                f"config.distributed.num_processes is {count} on process 0 and {hello['count']} on "
-                f"process {index}; start all processes with the same config"
+            return ConfigError(
+                Field("num_processes"),
+                f" is {count} on process 0 and {hello['count']} on process {index}; start all "
+                "processes with the same config",
             )
         if index == 0 or index in self._joined:
-            return (
-                f"config.distributed.process_id={index} is that of {self._who[index]} and of "
-                f"{hello['who']}; give each process its own"
+            return ConfigError(
+                Field("process_id"),
+                f"={index} is that of {self._who[index]} and of {hello['who']}; give each process "
+                "its own",
             )
         return None
 
@@ -152,8 +155,8 @@ class _Caller:
             if self._waiting.too_long():
                 raise RuntimeError(
                     f"{place.name(0)} was not found at {place.address} within {place.timeout:g} s "
-                    f"(config.distributed.timeout): {self._reason}; start it, or correct "
-                    "config.distributed.coordinator_address"
+                    f"(distributed.timeout): {self._reason}; start it, or correct "
+                    "distributed.coordinator_address"
                 )
             if self._waiting.reminds():
                 logging.info(
@@ -240,10 +243,10 @@ def _listen(place: Place) -> socket.socket:
             return socket.create_server(("", port), backlog=1024)
         except OSError as error:
             if time.monotonic() > deadline:
-                raise ValueError(
-                    f"config.distributed.coordinator_address={place.address}: cannot listen on "
-                    f"port {port} ({error.strerror or error}); choose a free one, the same for all "
-                    "processes"
+                raise ConfigError(
+                    Field("coordinator_address"),
+                    f"={place.address}: cannot listen on port {port} ({error.strerror or error}); "
+                    "choose a free one, the same for all processes",
                 ) from error
             time.sleep(0.2)
 

@@ -34,7 +34,7 @@ def start(
     hint: Callable[[], str] = str,
     clean_up: Callable[[], None] = lambda: None,
 ) -> config_lib.Place | None:
-    """Joins the run; call once, before anything touches a device and `config.initialize_jax`.
+    """Joins the run; call once, before anything touches a device and `initialize_jax`.
 
     With several processes the caller forks: the child returns from here as the trainer, and the
     parent ends the program when the run has ended.

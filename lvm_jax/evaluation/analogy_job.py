@@ -180,6 +180,8 @@ def code_counts(
     data = {"shards": experiment.shards} if experiment.shards else resolved.get("data", {})
     if not data:
         raise ValueError("config.shards is not set and the model's config names no shards; set it")
+    # In runs of earlier versions; it says nothing about the shards.
+    data = {key: value for key, value in data.items() if key != "accept_changed"}
     config = configs.build(DataConfig, data, "the model's config.data")
     total = np.zeros(model.vocabulary.num_codes, np.int64)
     for source in config.mixture or (None,):

@@ -38,10 +38,10 @@ _LAST_FILES = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
 
 def _remove_unfinished(folder: pathlib.Path) -> None:
-    for found in folder.iterdir() if folder.is_dir() else ():
-        if found.is_dir() and _UNFINISHED in found.name:
-            logging.info("removing the unfinished checkpoint %s", found)
-            shutil.rmtree(found)
+    for path in folder.glob(f"*{_UNFINISHED}*"):
+        if path.is_dir():
+            logging.info("removing the unfinished checkpoint %s", path)
+            shutil.rmtree(path)
 
 
 class Checkpoints:
@@ -222,9 +222,9 @@ def load_params(
     if not saved:
         raise ValueError(f"{workdir} has no checkpoint yet; train until the first one is saved")
     if step is None:
-        found = recovery.newest_whole(workdir)
-        recovery.warn(workdir, found, "reading")
-        step = found.step
+        newest = recovery.newest_whole(workdir)
+        recovery.warn(workdir, newest, "reading")
+        step = newest.step
     elif step not in saved:
         raise ValueError(f"{workdir} has no checkpoint of step {step}; it has {sorted(saved)}")
     elif damage := recovery.find_damage(workdir / FOLDER / str(step)):

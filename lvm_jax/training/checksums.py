@@ -76,12 +76,12 @@ def find_damage(
                 return f"{name} has {size} bytes instead of {files[name][0]}"
         if sizes_only:
             return None
-        found = _measure(folder, names)
+        measured = _measure(folder, names)
     except ValueError as error:
         return str(error)
     except OSError as error:
         return f"{error.filename or folder} cannot be read ({error.strerror or error})"
-    different = next((name for name in names if found[name] != files[name]), None)
+    different = next((name for name in names if measured[name] != files[name]), None)
     return None if different is None else f"{different} is not what was written (checksum)"
 
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from lvm_jax.configs import ConfigError, Field, within
+
 T = TypeVar("T", bound=Any)
 Duration = int | str
 """300 (steps), "300 steps", "1m examples", "50b tokens", "2.5 epochs" or "5%" of the run."""
@@ -38,23 +40,23 @@ def to_steps(duration: Duration, rates: Rates, name: str) -> int:
     Args:
         duration: see `Duration`.
         rates: what a step consumes.
-        name: the config key, for error messages.
+        name: the field that it is from, for error messages.
 
     Raises:
-        ValueError: a form or unit that is unknown, or one that this training does not have.
+        ConfigError: a form or unit that is unknown, or one that this training does not have.
     """
     if isinstance(duration, int):
         if duration < 0:
-            raise ValueError(f"{name}={duration} must not be negative")
+            raise ConfigError(Field(name), f"={duration} must not be negative")
         return duration
     match = _FORM.fullmatch(duration.strip())
     if match is None:
-        raise ValueError(f"{name}={duration!r} is no duration; write {_EXAMPLES}")
+        raise ConfigError(Field(name), f"={duration!r} is no duration; write {_EXAMPLES}")
     amount = float(match["number"].replace("_", "")) * _SCALES[match["scale"].lower()]
     unit = match["unit"] or "steps"
     steps_per_unit = _steps_per_unit(unit.removesuffix("s"), rates)
     if steps_per_unit is None:
-        raise ValueError(f"{name}={duration!r}: no unit {unit!r} here; write {_EXAMPLES}")
+        raise ConfigError(Field(name), f"={duration!r}: no unit {unit!r} here; write {_EXAMPLES}")
     # The tolerance keeps 0.1 + 0.2 style noise from adding a step.
     return math.ceil(amount * steps_per_unit - 1e-9)
 
@@ -82,9 +84,12 @@ def resolve_experiment(experiment: T, rates: Rates, optimizers: Sequence[str]) -
         optimizers: names of its `optimizer.OptimizerConfig`s.
 
     Raises:
-        ValueError: a duration that cannot be resolved; names its key.
+        ConfigError: a duration that cannot be resolved.
     """
-    loop_config = experiment.loop.resolve(rates)
-    rates = dataclasses.replace(rates, run_steps=loop_config.num_steps)
-    resolved = {name: getattr(experiment, name).resolve(rates) for name in optimizers}
-    return dataclasses.replace(experiment, loop=loop_config, **resolved)
+    with within("loop"):
+        resolved = {"loop": experiment.loop.resolve(rates)}
+    rates = dataclasses.replace(rates, run_steps=resolved["loop"].num_steps)
+    for name in optimizers:
+        with within(name):
+            resolved[name] = getattr(experiment, name).resolve(rates)
+    return dataclasses.replace(experiment, **resolved)

@@ -99,14 +99,14 @@ def claim(workdir: pathlib.Path) -> Iterator[Owner]:
             mine = _take(workdir)
             stack.callback(release, workdir, mine.pid)
             stack.enter_context(_touching(workdir / FILE))
-        found = member.share(
+        first = member.share(
             "the workdir", mine and {"owner": dataclasses.asdict(mine), "path": str(workdir)}
         )
-        owner = mine or Owner(**found["owner"])
+        owner = mine or Owner(**first["owner"])
         if not _shows(workdir, owner):
             raise ValueError(
                 f"workdir {workdir} of process {member.index()} is not the same directory as "
-                f"{found['path']} of process 0; give all processes the same shared one"
+                f"{first['path']} of process 0; give all processes the same shared one"
             )
         member.share("the same workdir")
         yield owner
@@ -118,18 +118,18 @@ def require(workdir: pathlib.Path, owner: Owner) -> None:
     Raises:
         RuntimeError: somebody has, because this run was silent for too long.
     """
-    found = read(workdir)
-    if found is not None and found.token != owner.token:
+    now = read(workdir)
+    if now is not None and now.token != owner.token:
         raise RuntimeError(
-            f"workdir {workdir} was taken over by {found}, because this run did not show itself "
+            f"workdir {workdir} was taken over by {now}, because this run did not show itself "
             f"for {STALE_SECONDS:.0f} s; only one of them can go on"
         )
 
 
 def release(workdir: pathlib.Path, pid: int) -> None:
     """Removes the mark of a process of this machine, if it is there."""
-    found = read(workdir)
-    if found is not None and found.is_here and found.pid == pid:
+    owner = read(workdir)
+    if owner is not None and owner.is_here and owner.pid == pid:
         with contextlib.suppress(OSError):
             (pathlib.Path(workdir) / FILE).unlink()
 
@@ -147,12 +147,12 @@ def _take(workdir: pathlib.Path) -> Owner:
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         with _alone(workdir):
-            found = read(workdir)
-            if found is not None:
+            owner = read(workdir)
+            if owner is not None:
                 silent = time.time() - mark.stat().st_mtime
-                if not found.is_gone(silent):
-                    raise ValueError(_refusal(workdir, found, silent))
-                logging.info("%s was in use by %s, which is gone; taken over", workdir, found)
+                if not owner.is_gone(silent):
+                    raise ValueError(_refusal(workdir, owner, silent))
+                logging.info("%s was in use by %s, which is gone; taken over", workdir, owner)
             atomic.write_json(mark, dataclasses.asdict(mine))
     except OSError as error:
         raise cannot_write(workdir, error) from error
@@ -203,9 +203,9 @@ def _touching(mark: pathlib.Path) -> Iterator[None]:
 def _shows(workdir: pathlib.Path, owner: Owner) -> bool:
     """Whether the mark of `owner` is found here, perhaps a little later."""
     deadline = time.monotonic() + _LOOK_SECONDS
-    while (found := read(workdir)) is None or found.token != owner.token:
+    while (mark := read(workdir)) is None or mark.token != owner.token:
         # A folder without any mark may only be late; another owner's mark is another folder's.
-        if found is not None or time.monotonic() > deadline:
+        if mark is not None or time.monotonic() > deadline:
             return False
         time.sleep(0.5)
     return True

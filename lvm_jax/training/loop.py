@@ -9,25 +9,23 @@ import dataclasses
 import math
 import pathlib
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 from absl import logging
 
-from lvm_jax import trees
+from lvm_jax import configs, trees
 from lvm_jax.distributed import member
-from lvm_jax.training import checkpoints as checkpoints_lib
-from lvm_jax.training import durations, finite, in_use, one_run, processes, recovery, stopping
+from lvm_jax.training import durations, finite, in_use, processes, recovery, stopping
 from lvm_jax.training import metrics as metrics_lib
-from lvm_jax.training import speed as speed_lib
 from lvm_jax.training import workdir as workdir_lib
+from lvm_jax.training.checkpoints import Checkpoints
+from lvm_jax.training.journal import Journal
+from lvm_jax.training.metrics import MetricsWriter
+from lvm_jax.training.training import State, Training
+from lvm_jax.training.workdir import RunIdentity
 from lvm_jax.version import __version__
-
-State = Any
-"""A pytree of arrays with a "params" key on top."""
-Evaluator = Callable[[State], Iterable[tuple[str, float]]]
-"""Yields (name, value) pairs for a state; it must not change it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,60 +54,35 @@ class LoopConfig:
     accept_changed_data: bool = False
 
     def __post_init__(self):
-        if self.keep_checkpoints < 1:
-            raise ValueError(f"loop.keep_checkpoints={self.keep_checkpoints} must be at least 1")
+        configs.require_at_least(self, 1, "keep_checkpoints")
 
     def resolve(self, rates: durations.Rates) -> "LoopConfig":
         """The same with every duration in steps.
 
         Raises:
-            ValueError: a duration that cannot be resolved; names its key.
+            ConfigError: a duration that cannot be resolved.
         """
-        num_steps = durations.to_steps(self.num_steps, rates, "loop.num_steps")
+        num_steps = durations.to_steps(self.num_steps, rates, "num_steps")
         rates = dataclasses.replace(rates, run_steps=num_steps)
-        steps = {
-            name: durations.to_steps(getattr(self, name), rates, f"loop.{name}")
-            for name in ("log_every", "checkpoint_every", "eval_every")
-        }
-        steps["log_every"] = max(steps["log_every"], 1)
-        return dataclasses.replace(self, num_steps=num_steps, **steps)
+        return dataclasses.replace(
+            self,
+            num_steps=num_steps,
+            log_every=max(durations.to_steps(self.log_every, rates, "log_every"), 1),
+            checkpoint_every=durations.to_steps(self.checkpoint_every, rates, "checkpoint_every"),
+            eval_every=durations.to_steps(self.eval_every, rates, "eval_every"),
+        )
 
 
 def run(
-    config: LoopConfig,
-    *,
-    workdir: pathlib.Path,
-    resolved: Mapping[str, Any],
-    init_state: Callable[[], State],
-    train_step: Callable[[State, Any], tuple[State, Mapping[str, jax.Array]]],
-    batches: Callable[[int], Iterator[Any]],
-    work: speed_lib.Work,
-    fixed: Sequence[str] = ("model", "seed"),
-    data: Sequence[str] = ("data_fingerprint",),
-    free: Sequence[str] = (),
-    accept_key: str = "loop.accept_changed_data",
-    data_metrics: Callable[[int], Mapping[str, float]] | None = None,
-    evaluators: Mapping[str, Evaluator] | None = None,
-    after_save: Callable[[int, State], None] | None = None,
-    summary: Sequence[str] = (),
+    config: LoopConfig, workdir: pathlib.Path, identity: RunIdentity, training: Training
 ) -> State | None:
     """Trains from the newest whole checkpoint in `workdir`, or from the start, to the last step.
 
     Args:
         config: with all durations in steps (`LoopConfig.resolve`).
         workdir: the run's directory; made when missing.
-        resolved: the whole resolved config with fingerprints, written to workdir/config.json.
-        init_state: a jitted function of no arguments with explicit output shardings. A restored
-            state gets the same shardings.
-        train_step: jitted, donating the state; metrics are scalars, "loss" among them.
-        batches: step -> iterator over the batches of that step and the following ones.
-        work: see `speed.Work`.
-        fixed, data, free, accept_key: which keys of `resolved` identify the run and its data, see
-            `workdir.prepare_workdir`.
-        data_metrics: step -> more values to log, such as the epochs of each source.
-        evaluators: name -> `Evaluator`; its values are logged as eval/<name>/<key>.
-        after_save: called with (step, state) whenever a checkpoint is saved.
-        summary: more lines to log at the start, such as a sharding table.
+        identity: which run it is; a workdir of another one is refused.
+        training: with its data.
 
     Returns:
         The final state, or None when the run was finished before.
@@ -121,104 +94,125 @@ def run(
         RunStoppedError: SIGTERM or SIGINT arrived; the state was saved.
     """
     assert isinstance(config.num_steps, int), "LoopConfig.resolve first"
+    assert training.batches is not None, "a training without data"
+    workdir = pathlib.Path(workdir)
     if config.tensorboard:
-        metrics_lib.require_tensorboard()
-    one_run.require_one_config(resolved)
+        with configs.within("loop"):
+            metrics_lib.require_tensorboard()
+    processes.require_one_config(identity.resolved)
     with in_use.claim(workdir) as owner:
-        workdir_lib.prepare_workdir(
-            workdir,
-            resolved,
-            fixed=fixed,
-            data=data,
-            free=free,
-            accept_changed_data=config.accept_changed_data,
-            accept_key=accept_key,
-        )
-        one_run.require_one_list(workdir)
-        found = recovery.newest_whole(workdir, together=True)
-        recovery.warn(workdir, found, "going on from")
-        if found.step is not None and found.step >= config.num_steps:
+        accepted = config.accept_changed_data
+        workdir_lib.prepare_workdir(workdir, identity, accept_changed_data=accepted)
+        processes.require_one_list(workdir)
+        newest = recovery.newest_whole(workdir, together=True)
+        recovery.warn(workdir, newest, "going on from")
+        if newest.step is not None and newest.step >= config.num_steps:
             again = "raise loop.num_steps to go on"
-            _log("finished before: %s is at step %d; %s", workdir, found.step, again)
+            _log("finished before: %s is at step %d; %s", workdir, newest.step, again)
             return None
-        recovery.set_aside(workdir, found)
+        recovery.set_aside(workdir, newest)
         with stopping.explained(workdir), stopping.StopSignal() as stop:
-            trained = _Run(
-                config, workdir, resolved, train_step, work, evaluators or {}, after_save, stop
-            )
-            trained.owner = owner
-            trained.data_metrics = data_metrics or trained.data_metrics
-            return trained.train(init_state, batches, summary)
+            return _train(config, workdir, identity, training, owner, stop)
 
 
+def _train(
+    config: LoopConfig,
+    workdir: pathlib.Path,
+    identity: RunIdentity,
+    training: Training,
+    owner: in_use.Owner,
+    stop: stopping.StopSignal,
+) -> State:
+    """Opens what a run needs, goes through its steps and closes everything again."""
+    with stopping.Closing() as closing:
+        checkpoints = Checkpoints(workdir, identity.resolved, keep=config.keep_checkpoints)
+        closing.add(checkpoints.close)
+        start, state, totals = _restore_or_init(checkpoints, training)
+        _log_start(config, workdir, training, start, state)
+        main, board = jax.process_index() == 0, config.tensorboard
+        writer = MetricsWriter(workdir, start_step=start, tensorboard=board, active=main)
+        closing.add(writer.close)
+        progress = metrics_lib.Progress(
+            start_step=start, num_steps=config.num_steps, unit=training.work.unit, active=main
+        )
+        closing.add(progress.close)
+        journal = Journal(
+            training.work,
+            totals=totals,
+            writer=writer,
+            progress=progress,
+            is_logged=lambda step: step % config.log_every == 0 or step == config.num_steps,
+            data_metrics=training.data_metrics,
+        )
+        batches = training.batches(start)
+        closing.add(getattr(batches, "close", lambda: None))
+        opened = _Run(config, workdir, training, owner, stop, checkpoints, writer, journal)
+        return opened.train(start, state, batches)
+
+
+def _restore_or_init(
+    checkpoints: Checkpoints, training: Training
+) -> tuple[int, State, dict[str, int]]:
+    """(updates made, the state after them, sums over them by name)."""
+    step, names = checkpoints.latest_step(), training.work.totals.keys()
+    if step is None:
+        return 0, training.init_state(), dict.fromkeys(names, 0)
+    state, saved = checkpoints.restore(training.abstract_state(), step), checkpoints.totals(step)
+    for name in names - saved.keys():
+        _log("train/%s is not counted: the checkpoint of step %d has no such sum", name, step)
+    return step, state, {name: saved[name] for name in names & saved.keys()}
+
+
+def _log_start(
+    config: LoopConfig, workdir: pathlib.Path, training: Training, start: int, state: State
+) -> None:
+    devices = jax.devices()
+    _log(
+        "lvm_jax %s, jax %s, python %s; %d x %s in %d process(es)",
+        *(__version__, jax.__version__, platform.python_version()),
+        *(len(devices), devices[0].device_kind, jax.process_count()),
+    )
+    for line in training.summary:
+        _log("%s", line)
+    count = trees.count_parameters(state["params"])
+    _log("%s parameters; config in %s", f"{count:,}", workdir / workdir_lib.CONFIG)
+    if start:
+        _log("resuming from the checkpoint of step %d of %d", start, config.num_steps)
+    else:
+        _log("starting: %d steps", config.num_steps)
+
+
+@dataclasses.dataclass(frozen=True)
 class _Run:
-    """One call of `run`: its open files and what it measures."""
+    """One call of `run`, with all that it has opened."""
 
-    def __init__(self, config, workdir, resolved, train_step, work, evaluators, after_save, stop):
-        self.config, self.work, self.stop = config, work, stop
-        self.train_step, self.evaluators, self.after_save = train_step, evaluators, after_save
-        self.workdir = pathlib.Path(workdir)
-        self.checkpoints = checkpoints_lib.Checkpoints(
-            self.workdir, resolved, keep=config.keep_checkpoints
-        )
-        self.speed = speed_lib.Speed(work)
-        self.totals = dict.fromkeys(work.totals, 0)
-        self.data_metrics: Callable[[int], Mapping[str, float]] = lambda step: {}
+    config: LoopConfig
+    workdir: pathlib.Path
+    training: Training
+    owner: in_use.Owner
+    stop: stopping.StopSignal
+    checkpoints: Checkpoints
+    writer: MetricsWriter
+    journal: Journal
 
-    def train(self, init_state, batches, summary) -> State:
+    def train(self, start: int, state: State, batches: Iterator[Any]) -> State:
         """The loop. Its order matters and is the same for every training."""
-        with stopping.Closing() as closing:
-            closing.add(self.checkpoints.close)
-            start, state = self._restore_or_init(init_state)
-            self._log_start(start, state, summary)
-            num_steps, main = self.config.num_steps, jax.process_index() == 0
-            self.writer = metrics_lib.MetricsWriter(
-                self.workdir, start_step=start, tensorboard=self.config.tensorboard, active=main
-            )
-            closing.add(self.writer.close)
-            self.progress = metrics_lib.Progress(
-                start_step=start, num_steps=num_steps, unit=self.work.unit, active=main
-            )
-            closing.add(self.progress.close)
-            self.pending = None
-            source = batches(start)
-            closing.add(getattr(source, "close", lambda: None))
-            for step in range(start, num_steps):
-                # 1. Evaluate what `step` updates have made; 2. save it, if its loss was finite.
-                self._evaluate_and_save(step, state, resumed=step == start)
-                # 3. Take the batch: a function of the step, so a resumed run takes the same one.
-                with self.speed.waiting():
-                    batch = next(source)
-                # 4. Step. The old state is donated; nothing may read it from here on.
-                state, metrics = self.train_step(state, batch)
-                # 5. Log the step before, so that the device never waits for the host.
-                self._read_pending()
-                self.pending = (step + 1, metrics)
-                if step == start:
-                    self._read_pending()
-            self._read_pending()
-            self._finish(num_steps, state)
+        training, journal, num_steps = self.training, self.journal, self.config.num_steps
+        for step in range(start, num_steps):
+            # 1. Evaluate what `step` updates have made; 2. save it, if its loss was finite.
+            self._evaluate_and_save(step, state, resumed=step == start)
+            # 3. Take the batch: a function of the step, so a resumed run takes the same one.
+            with journal.speed.waiting():
+                batch = next(batches)
+            # 4. Step. The old state is donated; nothing may read it from here on.
+            state, metrics = training.step(state, batch, *training.constants)
+            # 5. Log the step before, so that the device never waits for the host.
+            journal.add(step + 1, metrics)
+            if step == start:
+                journal.read()
+        journal.read()
+        self._finish(num_steps, state)
         return state
-
-    def _restore_or_init(self, init_state) -> tuple[int, State]:
-        step = self.checkpoints.latest_step()
-        if step is None:
-            return 0, init_state()
-        abstract = jax.eval_shape(init_state)
-        # An initialiser that states no shardings is one for a single device.
-        single = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        placed = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(
-                leaf.shape, leaf.dtype, sharding=leaf.sharding or single
-            ),
-            abstract,
-        )
-        state = self.checkpoints.restore(placed, step)
-        found = self.checkpoints.totals(step)
-        for name in self.totals.keys() - found.keys():
-            _log("train/%s is not counted: the checkpoint of step %d has no such sum", name, step)
-        self.totals = {name: found[name] for name in self.totals.keys() & found.keys()}
-        return step, state
 
     def _evaluate_and_save(self, step: int, state: State, resumed: bool) -> None:
         self.checkpoints.check(step, state)
@@ -234,8 +228,8 @@ class _Run:
         if not (evaluate or save or signal):
             return
         # The newest metrics decide whether this state is good; a bad one never replaces a good one.
-        self._read_pending()
-        with self.speed.paused():
+        self.journal.read()
+        with self.journal.speed.paused():
             if evaluate and not signal:
                 self._evaluate(step, state)
             if (save or signal) and step > 0:
@@ -250,7 +244,7 @@ class _Run:
     def _evaluate(self, step: int, state: State) -> None:
         values = {
             f"eval/{name}/{key}": float(value)
-            for name, evaluator in self.evaluators.items()
+            for name, evaluator in self.training.evaluators.items()
             for key, value in evaluator(state)
         }
         bad = [f"{key} is {value}" for key, value in values.items() if not math.isfinite(value)]
@@ -274,57 +268,14 @@ class _Run:
         member.share(f"the save of step {step}")
         # Lines before a checkpoint are never written again.
         self.writer.sync()
-        self.checkpoints.save(step, state, self.totals)
-        if self.after_save is not None:
-            self.after_save(step, state)
-
-    def _read_pending(self) -> None:
-        """Waits for the metrics of the newest step, checks and logs them."""
-        if self.pending is None:
-            return
-        (step, arrays), self.pending = self.pending, None
-        values = {key: float(value) for key, value in jax.device_get(dict(arrays)).items()}
-        for key, value in values.items():
-            if not math.isfinite(value) and ("loss" in key or key == "grad_norm"):
-                raise FloatingPointError(
-                    f"step {step}: {key} is {value}; lower optimizer.peak_lr or look at the batch "
-                    f"of step {step - 1}"
-                )
-        for name in self.totals:
-            self.totals[name] += round(values[self.work.totals[name]])
-        first = self.speed.step_done()
-        if first is not None:
-            _log("first step took %.1f s, compilation included", first)
-            self.progress.first_step_done()
-        self.progress.update(values.get("loss"), self.speed.recent())
-        if step % self.config.log_every == 0 or step == self.config.num_steps:
-            seen = {f"{self.work.unit}_seen": step * self.work.units_per_step, **self.totals}
-            seen = {f"train/{name}": count for name, count in seen.items()}
-            train = {f"train/{key}": value for key, value in values.items()}
-            measured = {**self.speed.take_window(), **self.data_metrics(step)}
-            self.writer.write(step, {**train, **seen, **measured})
+        self.checkpoints.save(step, state, self.journal.totals)
+        self.training.after_save(step, state)
 
     def _finish(self, step: int, state: State) -> None:
         self._evaluate(step, state)
         self._save(step, state)
         self.checkpoints.wait(step, state)
         _log("finished at step %d; checkpoint in %s", step, self.checkpoints.folder / str(step))
-
-    def _log_start(self, start: int, state: State, summary: Sequence[str]) -> None:
-        devices = jax.devices()
-        _log(
-            "lvm_jax %s, jax %s, python %s; %d x %s in %d process(es)",
-            *(__version__, jax.__version__, platform.python_version()),
-            *(len(devices), devices[0].device_kind, jax.process_count()),
-        )
-        for line in summary:
-            _log("%s", line)
-        count = trees.count_parameters(state["params"])
-        _log("%s parameters; config in %s", f"{count:,}", self.workdir / workdir_lib.CONFIG)
-        if start:
-            _log("resuming from the checkpoint of step %d of %d", start, self.config.num_steps)
-        else:
-            _log("starting: %d steps", self.config.num_steps)
 
 
 def _log(message: str, *values: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 from absl import logging
 
 from lvm_jax import atomic, progress_bar
+from lvm_jax.configs import ConfigError, Field
 
 FILE = "metrics.jsonl"
 
@@ -174,7 +175,7 @@ def _keep_until(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
 
 
 def require_tensorboard() -> None:
-    """Raises ValueError when tensorboardX is missing."""
+    """Raises ConfigError when tensorboardX is missing."""
     _summary_writer()
 
 
@@ -182,8 +183,8 @@ def _summary_writer() -> Any:
     try:
         import tensorboardX
     except ImportError as error:
-        raise ValueError(
-            "loop.tensorboard=True needs tensorboardX; install lvm_jax[tensorboard]"
+        raise ConfigError(
+            Field("tensorboard"), "=True needs tensorboardX; install lvm_jax[tensorboard]"
         ) from error
     return tensorboardX.SummaryWriter
 

@@ -11,6 +11,7 @@ import jax
 import optax
 
 from lvm_jax import trees
+from lvm_jax.configs import ConfigError, Field, require_at_least
 from lvm_jax.training import durations
 
 # Parts of a parameter's name that are vectors or look-up tables in spirit, whatever their rank
@@ -45,27 +46,27 @@ class OptimizerConfig:
 
     def __post_init__(self):
         if self.peak_lr <= 0:
-            raise ValueError(f"optimizer.peak_lr={self.peak_lr} must be positive")
-        for name in ("end_lr", "weight_decay", "clip_norm"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"optimizer.{name}={getattr(self, name)} must not be negative")
-        for name in ("b1", "b2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"optimizer.{name}={getattr(self, name)} must lie in [0, 1)")
+            raise ConfigError(Field("peak_lr"), f"={self.peak_lr} must be positive")
+        require_at_least(self, 0, "end_lr", "weight_decay", "clip_norm")
+        for name, value in {"b1": self.b1, "b2": self.b2}.items():
+            if not 0 <= value < 1:
+                raise ConfigError(Field(name), f"={value} must lie in [0, 1)")
 
     def resolve(self, rates: durations.Rates) -> "OptimizerConfig":
         """The same with durations in steps; `rates.run_steps` must be set.
 
         Raises:
-            ValueError: a duration that cannot be resolved, or a warm-up longer than the decay.
+            ConfigError: a duration that cannot be resolved, or a warm-up longer than the decay.
         """
         decay = "100%" if self.decay_steps is None else self.decay_steps
-        warmup_steps = durations.to_steps(self.warmup_steps, rates, "optimizer.warmup_steps")
-        decay_steps = durations.to_steps(decay, rates, "optimizer.decay_steps")
+        warmup_steps = durations.to_steps(self.warmup_steps, rates, "warmup_steps")
+        decay_steps = durations.to_steps(decay, rates, "decay_steps")
         if warmup_steps > decay_steps:
-            raise ValueError(
-                f"optimizer.warmup_steps={warmup_steps} exceeds optimizer.decay_steps="
-                f"{decay_steps}; shorten the warm-up"
+            raise ConfigError(
+                Field("warmup_steps"),
+                f"={warmup_steps} exceeds ",
+                Field("decay_steps"),
+                f"={decay_steps}; shorten the warm-up",
             )
         return dataclasses.replace(self, warmup_steps=warmup_steps, decay_steps=decay_steps)
 

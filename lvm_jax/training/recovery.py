@@ -17,7 +17,7 @@ HAS_CHECKSUMS = "has_checksums"
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class Newest:
     """The newest whole checkpoint, if any, and what is wrong with each newer one, by step."""
 
     step: int | None
@@ -44,7 +44,7 @@ def find_damage(
     return None
 
 
-def newest_whole(workdir: pathlib.Path, *, together: bool = False) -> Found:
+def newest_whole(workdir: pathlib.Path, *, together: bool = False) -> Newest:
     """Reads the checkpoints of a run, the newest first, until one is whole.
 
     Args:
@@ -66,36 +66,36 @@ def newest_whole(workdir: pathlib.Path, *, together: bool = False) -> Found:
         if damage is None:
             if not (folder / str(step) / checksums.FILE).exists():
                 logging.info("%s has no checksums: damage may show only later", folder / str(step))
-            return Found(step, damaged)
+            return Newest(step, damaged)
         damaged[step] = damage
     if damaged:
         raise ValueError(
             f"no checkpoint in {folder} is whole: {_listed(damaged)}; restore one from a copy, or "
             "remove that folder to start over"
         )
-    return Found(None, damaged)
+    return Newest(None, damaged)
 
 
-def warn(workdir: pathlib.Path, found: Found, doing: str) -> None:
+def warn(workdir: pathlib.Path, newest: Newest, doing: str) -> None:
     """Says which checkpoints were passed over, and why, in one line."""
-    if found.damaged:
+    if newest.damaged:
         logging.warning(
             "%s: not whole: %s; %s step %s instead",
             pathlib.Path(workdir) / FOLDER,
-            *(_listed(found.damaged), doing, found.step),
+            *(_listed(newest.damaged), doing, newest.step),
         )
 
 
-def set_aside(workdir: pathlib.Path, found: Found) -> None:
+def set_aside(workdir: pathlib.Path, newest: Newest) -> None:
     """Renames damaged checkpoints to STEP.damaged, so that their steps can be saved again.
 
     Every process of the run calls this; it returns when the checkpoints have their new names.
     """
-    if not found.damaged:
+    if not newest.damaged:
         return
     folder = pathlib.Path(workdir) / FOLDER
     if jax.process_index() == 0:
-        for step in found.damaged:
+        for step in newest.damaged:
             names = (f"{step}.damaged{n}" for n in ("", *(f"-{i}" for i in range(2, 10**6))))
             free = next(folder / name for name in names if not (folder / name).exists())
             (folder / str(step)).rename(free)

@@ -13,7 +13,7 @@ def warn_if_unwatched(epochs: Mapping[str, float], held_out_key: str, *, watched
 
     Args:
         epochs: what is seen -> how often until the end of the run.
-        held_out_key: the config key that would bring held-out data.
+        held_out_key: the field of the experiment that would bring held-out data.
         watched: whether it is set.
     """
     name = max(epochs, key=lambda name: epochs[name])
@@ -22,6 +22,6 @@ def warn_if_unwatched(epochs: Mapping[str, float], held_out_key: str, *, watched
     logging.warning(
         "the run sees %s %.0f times and has no held-out data: if it memorises them, no number will "
         "show it; set %s, make more sentences of the pictures (sentences_per_epoch) or take fewer "
-        "steps (config.loop.num_steps)",
+        "steps (loop.num_steps)",
         *(name, epochs[name], held_out_key),
     )

@@ -6,6 +6,7 @@ workdir/metrics.jsonl        see `metrics`
 workdir/checkpoints/<step>/  see `checkpoints`
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -16,38 +17,48 @@ import jax
 from absl import logging
 
 from lvm_jax import atomic, configs
+from lvm_jax.configs import ConfigError, Field
 
 CONFIG = "config.json"
 FOLDER = "checkpoints"
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """Which run it is: a workdir goes on only with the one that it was begun with.
+
+    Attributes:
+        resolved: the whole resolved config with fingerprints, JSON-serialisable; it is written to
+            workdir/config.json.
+        fixed: keys of `resolved` that cannot change during a run, such as "model".
+        data: keys of `resolved` that identify its data, such as "data_fingerprint".
+        free: dotted keys inside `fixed` that may change all the same, such as "model.remat": they
+            say how something is computed, not what.
+        accept_key: the dotted key of `resolved` that accepts other data, for messages.
+    """
+
+    resolved: Mapping[str, Any]
+    fixed: Sequence[str]
+    data: Sequence[str] = ()
+    free: Sequence[str] = ()
+    accept_key: str = "loop.accept_changed_data"
+
+
 def prepare_workdir(
-    workdir: pathlib.Path,
-    resolved: Mapping[str, Any],
-    *,
-    fixed: Sequence[str],
-    data: Sequence[str] = (),
-    free: Sequence[str] = (),
-    accept_changed_data: bool = False,
-    accept_key: str = "loop.accept_changed_data",
+    workdir: pathlib.Path, identity: RunIdentity, *, accept_changed_data: bool = False
 ) -> None:
     """Makes a run's directory, or makes sure that it is this run's.
 
     Args:
         workdir: the directory; made when missing.
-        resolved: the whole resolved config, JSON-serialisable.
-        fixed: keys of `resolved` that cannot change during a run, such as "model".
-        data: keys of `resolved` that identify its data, such as "data_fingerprint".
-        free: dotted keys inside `fixed` that may change all the same, such as "model.remat": they
-            say how something is computed, not what.
+        identity: of the run.
         accept_changed_data: go on with other data, with a warning.
-        accept_key: the config key that sets it, for the message.
 
     Raises:
         ValueError: the directory holds another run, its data changed, or it cannot be written.
     """
     workdir = pathlib.Path(workdir)
-    resolved = json.loads(json.dumps(resolved))
+    identity = dataclasses.replace(identity, resolved=json.loads(json.dumps(identity.resolved)))
     has_checkpoints = latest_step(workdir) is not None
     if has_checkpoints and not (workdir / CONFIG).exists():
         raise ValueError(
@@ -56,35 +67,47 @@ def prepare_workdir(
     # Without a checkpoint there is nothing to lose: a run that failed early may start afresh.
     if has_checkpoints:
         previous = read_config(workdir)
-        for key in fixed:
-            difference = next(_changes(previous.get(key), resolved.get(key), key, free), None)
-            if difference:
-                raise ValueError(
-                    f"workdir {workdir} holds another run: its {difference} now; "
-                    "choose another workdir or the config it was started with"
-                )
-        _check_data(workdir, previous, resolved, data, accept_changed_data, accept_key)
-        _log_changes(previous, resolved, data)
+        _require_same_run(workdir, previous, identity)
+        _check_data(workdir, previous, identity, accept_changed_data)
+        _log_changes(previous, identity)
     if jax.process_index() == 0:
-        _write_config(workdir, resolved)
+        _write_config(workdir, identity.resolved)
 
 
-def _check_data(workdir, previous, resolved, keys, accept_changed_data, accept_key) -> None:
+def _require_same_run(
+    workdir: pathlib.Path, previous: Mapping[str, Any], identity: RunIdentity
+) -> None:
+    for key in identity.fixed:
+        changes = _changes(previous.get(key), identity.resolved.get(key), key, identity.free)
+        if change := next(changes, None):
+            raise ValueError(
+                f"workdir {workdir} holds another run: its {change} now; "
+                "choose another workdir or the config it was started with"
+            )
+
+
+def _check_data(
+    workdir: pathlib.Path, previous: Mapping[str, Any], identity: RunIdentity, accepted: bool
+) -> None:
     changes = [
-        change for key in keys for change in _changes(previous.get(key), resolved.get(key), key)
+        change
+        for key in identity.data
+        for change in _changes(previous.get(key), identity.resolved.get(key), key)
     ]
-    if changes and not accept_changed_data:
-        raise ValueError(
+    if changes and not accepted:
+        raise ConfigError(
             f"workdir {workdir}: the data changed since its last checkpoint ({'; '.join(changes)});"
-            f" restore the data, choose another workdir, or accept it with {accept_key}=True"
+            " restore the data, choose another workdir, or accept it with ",
+            Field(identity.accept_key),
+            "=True",
         )
     for change in changes:
         logging.warning("going on with other data: %s", change)
 
 
-def _log_changes(previous, resolved, checked) -> None:
-    for key in sorted((resolved.keys() | previous.keys()) - set(checked)):
-        for change in _changes(previous.get(key), resolved.get(key), key):
+def _log_changes(previous: Mapping[str, Any], identity: RunIdentity) -> None:
+    for key in sorted((identity.resolved.keys() | previous.keys()) - set(identity.data)):
+        for change in _changes(previous.get(key), identity.resolved.get(key), key):
             logging.warning("the config changed since the last start: %s now", change)
 
 
@@ -146,5 +169,4 @@ def steps(workdir: pathlib.Path) -> list[int]:
     if not folder.is_dir():
         return []
     # Unfinished and damaged checkpoints have longer names.
-    named = (found for found in folder.iterdir() if found.name.isdecimal())
-    return [int(found.name) for found in named if found.is_dir()]
+    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]

@@ -110,7 +110,7 @@ def test_who_is_awaited_is_said_every_half_minute_and_for_so_long(three, clock):
     hub._look_at_the_clock()
     (failed,) = said(heard, "failed")
     assert failed["reason"].startswith("processes 0, 2 of 3 did not come to the save within 50 s")
-    assert "config.distributed.timeout" in failed["reason"]
+    assert "(distributed.timeout)" in failed["reason"]
 
 
 def test_the_end_is_told_when_all_are_done(three):

@@ -179,7 +179,7 @@ def test_who_never_comes_is_named(toy_run, only, message):
     (ended,) = toy_run(2, only=[only], timeout=2.0).end()
     assert ended.code == 1
     assert message in ended.last
-    assert "within 2 s (config.distributed.timeout)" in ended.last
+    assert "within 2 s (distributed.timeout)" in ended.last
     assert "Traceback" not in ended.stderr
 
 

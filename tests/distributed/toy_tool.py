@@ -72,6 +72,8 @@ def train(workdir: pathlib.Path) -> None:
 
     from lvm_jax import mesh as mesh_lib
     from lvm_jax.training import loop, speed
+    from lvm_jax.training.training import Training
+    from lvm_jax.training.workdir import RunIdentity
 
     fault("begin", 0)
     mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(data=-1, fsdp=1))
@@ -98,18 +100,20 @@ def train(workdir: pathlib.Path) -> None:
         fault("evaluate", int(state["step"]))
         yield "w", float(state["params"]["w"].sum())
 
-    loop.run(
-        loop.LoopConfig(
-            num_steps=TOY["num_steps"], log_every=1, checkpoint_every=10, eval_every=10
-        ),
-        workdir=workdir,
-        resolved={"model": {"dim": 4}, "seed": TOY.get("seed", 0), "data_fingerprint": "a"},
+    config = loop.LoopConfig(
+        num_steps=TOY["num_steps"], log_every=1, checkpoint_every=10, eval_every=10
+    )
+    resolved = {"model": {"dim": 4}, "seed": TOY.get("seed", 0), "data_fingerprint": "a"}
+    training = Training(
         init_state=jax.jit(init, out_shardings=everywhere),
-        train_step=jax.jit(step_once, donate_argnums=0, out_shardings=everywhere),
+        step=jax.jit(step_once, donate_argnums=0, out_shardings=everywhere),
+        abstract_batch=jax.ShapeDtypeStruct((6, 4), jnp.float32, sharding=split),
         batches=batches,
         work=speed.Work(unit="images", units_per_step=6),
         evaluators={"toy": evaluate},
     )
+    identity = RunIdentity(resolved=resolved, fixed=("model", "seed"), data=("data_fingerprint",))
+    loop.run(config, workdir, identity, training)
 
 
 if __name__ == "__main__":

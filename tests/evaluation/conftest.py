@@ -9,7 +9,7 @@ from lvm_jax.data.shards.writer import write_shards
 from lvm_jax.tokenizer import codec
 from lvm_jax.training.checkpoints import Checkpoints
 from lvm_jax.training.metrics import MetricsWriter
-from lvm_jax.training.workdir import prepare_workdir
+from lvm_jax.training.workdir import RunIdentity, prepare_workdir
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +47,7 @@ def trained(model, tokenizer, tmp_path_factory):
         "optimizer": {"peak_lr": 1e-3},
         "tokenizer_fingerprint": tokenizer.fingerprint,
     }
-    prepare_workdir(root / "model", resolved, fixed=("model",))
+    prepare_workdir(root / "model", RunIdentity(resolved=resolved, fixed=("model",)))
     checkpoints = Checkpoints(root / "model", resolved)
     checkpoints.save(40, {"params": model.params})
     checkpoints.wait(40, {"params": model.params})

@@ -19,7 +19,7 @@ from lvm_jax.sentences import corpora
 from lvm_jax.tokenizer import codec
 from lvm_jax.training.checkpoints import Checkpoints
 from lvm_jax.training.transformer import transformer_job
-from lvm_jax.training.workdir import prepare_workdir
+from lvm_jax.training.workdir import RunIdentity, prepare_workdir
 
 CONFIGS = {
     "default": ImageConfig(),
@@ -106,7 +106,7 @@ def train(model, workdir, data):
     )
     source = transformer_job.Pipeline(experiment.data, seed=0, global_batch=1)
     resolved = transformer_job.resolved_config(experiment, source)
-    prepare_workdir(workdir, resolved, fixed=("model",))
+    prepare_workdir(workdir, RunIdentity(resolved=resolved, fixed=("model",)))
     checkpoints = Checkpoints(workdir, resolved)
     checkpoints.save(1, {"params": model.params})
     checkpoints.wait(1, {"params": model.params})

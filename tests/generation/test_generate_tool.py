@@ -16,7 +16,7 @@ from lvm_jax.generation import sheet
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.tokenizer import codec
 from lvm_jax.training.checkpoints import Checkpoints
-from lvm_jax.training.workdir import prepare_workdir
+from lvm_jax.training.workdir import RunIdentity, prepare_workdir
 
 SQUASH = images.ImageConfig(resize="squash", background=(0, 90, 0))
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -39,7 +39,7 @@ def trained(model, tokenizer, tmp_path_factory):
         resolved = {"model": configs.to_dict(model.config), "tokenizer_fingerprint": fingerprint}
         if name == "squashed":
             resolved[image_record.KEY] = configs.to_dict(SQUASH)
-        prepare_workdir(root / name, resolved, fixed=("model",))
+        prepare_workdir(root / name, RunIdentity(resolved=resolved, fixed=("model",)))
         checkpoints = Checkpoints(root / name, resolved)
         checkpoints.save(1, {"params": model.params})
         checkpoints.wait(1, {"params": model.params})

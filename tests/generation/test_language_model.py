@@ -11,7 +11,7 @@ from lvm_jax import configs
 from lvm_jax.images import ImageConfig
 from lvm_jax.model import transformer
 from lvm_jax.training.checkpoints import Checkpoints
-from lvm_jax.training.workdir import prepare_workdir
+from lvm_jax.training.workdir import RunIdentity, prepare_workdir
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def workdir(model, tmp_path_factory):
         "model": configs.to_dict(model.config),
         "tokenizer_fingerprint": model.tokenizer_fingerprint,
     }
-    prepare_workdir(folder, resolved, fixed=("model",))
+    prepare_workdir(folder, RunIdentity(resolved=resolved, fixed=("model",)))
     writer = Checkpoints(folder, resolved)
     for step, scale in ((1, 0.0), (2, 1.0)):
         state = {"params": jax.tree.map(lambda leaf, s=scale: leaf * s, model.params), "step": step}

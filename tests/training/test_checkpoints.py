@@ -16,11 +16,13 @@ CONFIG = {
     "optimizer": {"peak_lr": 1.0},
     "data_fingerprint": "aaa",
 }
-RULES = {"fixed": ("model", "seed"), "data": ("data_fingerprint",)}
 
 
 def prepare(workdir, config=CONFIG, **options):
-    workdir_lib.prepare_workdir(workdir, config, **RULES, **options)
+    identity = workdir_lib.RunIdentity(
+        resolved=config, fixed=("model", "seed"), data=("data_fingerprint",)
+    )
+    workdir_lib.prepare_workdir(workdir, identity, **options)
 
 
 def place(num_devices, spec):

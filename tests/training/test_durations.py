@@ -27,19 +27,19 @@ RATES = durations.Rates(
     ],
 )
 def test_resolves_to_steps(duration, steps):
-    assert durations.to_steps(duration, RATES, "loop.num_steps") == steps
+    assert durations.to_steps(duration, RATES, "num_steps") == steps
 
 
 @pytest.mark.parametrize("duration", ["soon", "3 weeks", "-1 steps", "", "1 2 steps"])
 def test_other_forms_are_refused_by_name(duration):
-    with pytest.raises(ValueError, match=r"loop\.num_steps=.*write 300"):
-        durations.to_steps(duration, RATES, "loop.num_steps")
+    with pytest.raises(ValueError, match=r"num_steps=.*write 300"):
+        durations.to_steps(duration, RATES, "num_steps")
 
 
 def test_a_unit_that_the_training_lacks_is_refused():
     images = durations.Rates(examples_per_step=4)
     for duration in ("5 tokens", "1 epoch", "5%"):
         with pytest.raises(ValueError, match="no unit"):
-            durations.to_steps(duration, images, "loop.log_every")
+            durations.to_steps(duration, images, "log_every")
     with pytest.raises(ValueError, match="must not be negative"):
-        durations.to_steps(-1, images, "loop.log_every")
+        durations.to_steps(-1, images, "log_every")

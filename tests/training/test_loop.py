@@ -143,11 +143,11 @@ def test_durations_are_resolved_together():
         num_steps="2 epochs", log_every="1%", checkpoint_every="800 tokens", eval_every=0
     )
     rates = durations.Rates(examples_per_step=2, tokens_per_step=20, examples_per_epoch=100)
-    found = config.resolve(rates)
-    assert (found.num_steps, found.log_every, found.checkpoint_every) == (100, 1, 40)
-    with pytest.raises(ValueError, match=r"loop\.num_steps='5%'"):
+    steps = config.resolve(rates)
+    assert (steps.num_steps, steps.log_every, steps.checkpoint_every) == (100, 1, 40)
+    with pytest.raises(ValueError, match="num_steps='5%'"):
         loop.LoopConfig(num_steps="5%").resolve(rates)
-    with pytest.raises(ValueError, match=r"loop\.keep_checkpoints=0"):
+    with pytest.raises(ValueError, match="keep_checkpoints=0"):
         loop.LoopConfig(num_steps=1, keep_checkpoints=0)
 
 

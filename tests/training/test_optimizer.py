@@ -31,7 +31,7 @@ def test_without_decay_steps_the_cosine_takes_the_whole_run():
 
 
 def test_warmup_beyond_the_decay_is_refused():
-    with pytest.raises(ValueError, match=r"optimizer\.warmup_steps=60 exceeds .*=50"):
+    with pytest.raises(ValueError, match="warmup_steps=60 exceeds decay_steps=50"):
         config(warmup_steps="60%", decay_steps=50)
 
 
@@ -39,7 +39,7 @@ def test_warmup_beyond_the_decay_is_refused():
     ("key", "value"), [("peak_lr", 0.0), ("b2", 1.0), ("clip_norm", -1.0), ("weight_decay", -0.1)]
 )
 def test_bad_values_are_refused_by_name(key, value):
-    with pytest.raises(ValueError, match=rf"optimizer\.{key}={value}"):
+    with pytest.raises(ValueError, match=f"{key}={value}"):
         optimizer.OptimizerConfig(**{key: value})
 
 

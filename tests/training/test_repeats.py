@@ -16,8 +16,8 @@ PLAIN = {"generator_weight": 0.0}
     + [({"a": 55.0}, True, False), ({"a": 4.0}, False, False)],
 )
 def test_many_epochs_without_held_out_data_are_said(epochs, watched, warned, caplog):
-    repeats.warn_if_unwatched(epochs, "config.eval_data", watched=watched)
-    assert ("55 times" in caplog.text and "set config.eval_data" in caplog.text) is warned
+    repeats.warn_if_unwatched(epochs, "eval_data", watched=watched)
+    assert ("55 times" in caplog.text and "set eval_data" in caplog.text) is warned
 
 
 @pytest.mark.parametrize("steps", [4, 400])
@@ -38,5 +38,5 @@ def test_both_trainings_look(steps, watched, tmp_path, caplog, monkeypatch):
         tmp_path / "tokenizer",
     )
     warned = steps == 400 and not watched
-    for key in ("set config.eval_data", "set config.eval_corpus"):
+    for key in ("set eval_data", "set eval_corpus"):
         assert (key in caplog.text) is warned

@@ -6,6 +6,8 @@ import numpy as np
 
 from lvm_jax.training import loop, metrics, speed
 from lvm_jax.training import workdir as workdir_lib
+from lvm_jax.training.training import Training
+from lvm_jax.training.workdir import RunIdentity
 
 RESOLVED = {"model": {"dim": 4}, "seed": 0, "data_fingerprint": "a"}
 
@@ -33,18 +35,27 @@ def batches(start):
         step += 1
 
 
-def run(workdir, num_steps=12, *, step=train_step, source=batches, **options):
-    config = {"log_every": 1, "checkpoint_every": 5, **options.pop("config", {})}
-    return loop.run(
-        loop.LoopConfig(num_steps=num_steps, **config),
-        workdir=workdir,
-        resolved=options.pop("resolved", RESOLVED),
+WORK = speed.Work(unit="images", units_per_step=2)
+
+
+def identify(resolved=RESOLVED):
+    return RunIdentity(resolved=resolved, fixed=("model", "seed"), data=("data_fingerprint",))
+
+
+def run(
+    workdir, num_steps=12, *, config=(), resolved=RESOLVED, step=train_step, source=batches, **rest
+):
+    """Runs the toy training, or one with other parts."""
+    config = {"log_every": 1, "checkpoint_every": 5, **dict(config)}
+    training = Training(
         init_state=init_state,
-        train_step=step,
+        step=step,
+        abstract_batch=jax.ShapeDtypeStruct((4,), jnp.float32),
         batches=source,
-        work=options.pop("work", speed.Work(unit="images", units_per_step=2)),
-        **options,
+        **{"work": WORK, **rest},
     )
+    config = loop.LoopConfig(num_steps=num_steps, **config)
+    return loop.run(config, workdir, identify(resolved), training)
 
 
 def losses(workdir):

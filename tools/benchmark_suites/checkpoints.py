@@ -85,7 +85,8 @@ def _check(state: Any, repeats: int) -> float:
 @contextlib.contextmanager
 def _folder() -> Iterator[pathlib.Path]:
     with tempfile.TemporaryDirectory(prefix="lvm_jax_checkpoints_") as folder:
-        workdir_lib.prepare_workdir(pathlib.Path(folder), {}, fixed=())
+        identity = workdir_lib.RunIdentity(resolved={}, fixed=())
+        workdir_lib.prepare_workdir(pathlib.Path(folder), identity)
         yield pathlib.Path(folder)
 
 

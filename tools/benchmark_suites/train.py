@@ -1,6 +1,7 @@
 """The train step's speed: the step that tools/train.py runs, on one batch of full rows."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,12 +9,14 @@ import numpy as np
 
 from benchmark_suites import hf, timing
 from lvm_jax import devices
+from lvm_jax.data.feeding.data_config import DataConfig
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.model import flops
 from lvm_jax.model.transformer_config import TransformerConfig
-from lvm_jax.partition import Rules, batch_sharding, check_batch
+from lvm_jax.partition import batch_sharding, check_batch
+from lvm_jax.training.loop import LoopConfig
 from lvm_jax.training.optimizer import OptimizerConfig
-from lvm_jax.training.transformer import next_token
+from lvm_jax.training.transformer import transformer_job
 
 OPTIMIZER = OptimizerConfig(warmup_steps=10, decay_steps=1000)
 
@@ -57,10 +60,13 @@ def run(
     return rows
 
 
-def _our_step(config: TransformerConfig, batch_size: int, context: int, mesh_config: MeshConfig):
+def _our_step(
+    config: TransformerConfig, batch_size: int, context: int, mesh_config: MeshConfig
+) -> tuple[Callable[[], None], float, np.ndarray]:
     """A function that makes one update and waits for it, its compile time, and the ids."""
-    mesh, rules = make_mesh(mesh_config), Rules()
-    check_batch(mesh, batch_size, "--batch", rules)
+    mesh = make_mesh(mesh_config)
+    check_batch(mesh, batch_size, "--batch")
+    training = transformer_job.make_training(_experiment(config, batch_size, context), mesh)
     ids = np.random.default_rng(0).integers(0, config.vocabulary.num_codes, (batch_size, context))
     ids = ids.astype(np.int32)
     batch = {
@@ -70,15 +76,27 @@ def _our_step(config: TransformerConfig, batch_size: int, context: int, mesh_con
         "positions": np.broadcast_to(np.arange(context, dtype=np.int32), ids.shape),
         "weights": np.ones(ids.shape, np.float32),
     }
-    batch = jax.device_put(batch, batch_sharding(mesh, rules))
-    state = {"now": next_token.make_init(config, OPTIMIZER, mesh, rules, 0)()}
+    batch = jax.device_put(batch, batch_sharding(mesh))
     begun = time.perf_counter()
-    step = next_token.make_step(config, OPTIMIZER, mesh, rules)
-    compiled = step.lower(state["now"], batch).compile()
+    compiled = training.trace().lower().compile()
     compile_seconds = time.perf_counter() - begun
+    state = {"now": training.init_state()}
 
     def update() -> None:
         state["now"], metrics = compiled(state["now"], batch)
         jax.block_until_ready((state["now"], metrics))
 
     return update, compile_seconds, ids
+
+
+def _experiment(
+    config: TransformerConfig, batch_size: int, context: int
+) -> transformer_job.TransformerExperiment:
+    """What is measured as an experiment, whose data nobody opens."""
+    return transformer_job.TransformerExperiment(
+        batch_size=batch_size,
+        data=DataConfig(shards="none", context=context),
+        model=config,
+        optimizer=OPTIMIZER,
+        loop=LoopConfig(num_steps=1000),
+    )

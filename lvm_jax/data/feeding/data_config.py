@@ -114,7 +114,6 @@ class DataConfig:
         prefetch: about how many batches are made ahead, by each worker process where there are
             some. Small ones are made several at a time, and lie together in memory.
         plan_cache: directory for row plans; empty keeps them beside the shards.
-        accept_changed: resume although the data is not what the run began with.
     """
 
     shards: str = ""
@@ -128,7 +127,6 @@ class DataConfig:
     num_workers: int = 0
     prefetch: int = 8
     plan_cache: str = ""
-    accept_changed: bool = False
 
     def __post_init__(self) -> None:
         configs.require_at_least(self, 1, "context", "prefetch")

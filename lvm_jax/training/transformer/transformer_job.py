@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from lvm_jax import configs, devices, image_record, partition
 from lvm_jax import mesh as mesh_lib
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.data.feeding.data_config import DataConfig, named_mixture
 from lvm_jax.data.feeding.pipeline import Pipeline
 from lvm_jax.distributed.distributed_config import DistributedConfig
@@ -21,7 +22,9 @@ from lvm_jax.model import flops, transformer
 from lvm_jax.model.transformer_config import PRESETS, TransformerConfig
 from lvm_jax.training import durations, loop, repeats, speed
 from lvm_jax.training.optimizer import OptimizerConfig
+from lvm_jax.training.training import Evaluator, Training
 from lvm_jax.training.transformer import device_rows, next_token
+from lvm_jax.training.workdir import RunIdentity
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,19 +57,18 @@ class TransformerExperiment:
     loop: loop.LoopConfig
     distributed: DistributedConfig = dataclasses.field(default_factory=DistributedConfig)
 
-    def __post_init__(self):
-        for name in ("batch_size", "accumulation", "loss_chunks", "eval_batches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"config.{name}={getattr(self, name)} must be at least 1")
+    def __post_init__(self) -> None:
+        counts = ("batch_size", "accumulation", "loss_chunks", "eval_batches")
+        configs.require_at_least(self, 1, *counts)
+        context = Field("data.context"), f"={self.data.context}"
         if self.data.context > self.model.context:
-            raise ValueError(
-                f"config.data.context={self.data.context} exceeds config.model.context="
-                f"{self.model.context}; shorten the rows or raise the model's context"
+            raise ConfigError(
+                *(*context, " exceeds ", Field("model.context"), f"={self.model.context}; "),
+                "shorten the rows or raise the model's context",
             )
         if self.data.context % self.loss_chunks:
-            raise ValueError(
-                f"config.loss_chunks={self.loss_chunks} must divide config.data.context="
-                f"{self.data.context}"
+            raise ConfigError(
+                *(Field("loss_chunks"), f"={self.loss_chunks} must divide ", *context)
             )
 
 
@@ -78,18 +80,21 @@ def build_experiment(values: Mapping[str, Any], name: str = "config") -> Transfo
         name: what error messages call the mapping.
 
     Raises:
-        ValueError: an unknown key or a bad value, by name.
+        ConfigError: an unknown key or a bad value, by name.
     """
     builders = {
         "model": functools.partial(configs.with_preset, PRESETS),
-        "data": named_mixture,
-        "eval_data": _build_eval_data,
+        "data": _data_section,
+        "eval_data": _data_section,
     }
     return configs.build(TransformerExperiment, values, name, builders)
 
 
-def _build_eval_data(values: Mapping[str, Any], name: str) -> DataConfig:
-    return configs.build(DataConfig, named_mixture(values, name), name)
+def _data_section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if "accept_changed" in values:
+        accept = Field(f"{name.rpartition('.')[0]}.loop.accept_changed_data")
+        raise ConfigError(Field(f"{name}.accept_changed"), " is now ", accept, "; set that")
+    return named_mixture(values, name)
 
 
 def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_token.State | None:
@@ -107,7 +112,44 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
         stopping.RunError: training failed or was told to stop.
     """
     workdir = pathlib.Path(workdir)
-    mesh = partition.make_mesh(
+    mesh = make_mesh(experiment)
+    source = _open_data(experiment.data, experiment, "data")
+    held_out = _open_held_out(experiment)
+    if held_out is not None:
+        _require_one_tokenizer(source, held_out)
+    experiment = resolve(experiment, source.rows_per_epoch)
+    epochs = source.epochs(experiment.loop.num_steps)
+    repeats.warn_if_unwatched(
+        {f"the rows of {name}": number for name, number in epochs.items()},
+        "eval_data",
+        watched=experiment.eval_data is not None,
+    )
+    identity = RunIdentity(
+        resolved=resolved_config(experiment, source, held_out),
+        fixed=("kind", "model", "seed"),
+        data=("data_dependencies",),
+        # How a step is computed may change between two starts; what it computes may not.
+        free=("model.remat", "model.attention", "model.scan"),
+    )
+    training = dataclasses.replace(
+        make_training(experiment, mesh),
+        batches=lambda step: device_batches(source, step, experiment, mesh),
+        data_metrics=lambda step: {
+            f"data/epochs/{name}": epochs for name, epochs in source.epochs(step).items()
+        },
+        evaluators=_evaluators(experiment, mesh, held_out),
+    )
+    logging.debug("config: %s", json.dumps(configs.to_dict(experiment)))
+    return loop.run(experiment.loop, workdir, identity, training)
+
+
+def make_mesh(experiment: TransformerExperiment) -> Mesh:
+    """The mesh of all devices, on which parameters and batch divide.
+
+    Raises:
+        ValueError: something does not divide; names the nearest mesh or batch that works.
+    """
+    return partition.make_mesh(
         experiment.mesh,
         experiment.rules,
         transformer.logical_axes(experiment.model),
@@ -115,40 +157,45 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
         num_rows=experiment.batch_size,
         accumulation=experiment.accumulation,
     )
-    source = _open_data(experiment.data, experiment, "data")
-    held_out = _open_held_out(experiment)
-    if held_out is not None:
-        _require_one_tokenizer(source, held_out)
-    experiment = _resolve(experiment, source)
-    epochs = source.epochs(experiment.loop.num_steps)
-    repeats.warn_if_unwatched(
-        {f"the rows of {name}": number for name, number in epochs.items()},
-        "config.eval_data",
-        watched=experiment.eval_data is not None,
-    )
-    accept_changed = experiment.loop.accept_changed_data or experiment.data.accept_changed
-    arguments = (experiment.model, experiment.optimizer, mesh, experiment.rules)
-    chunks = experiment.loss_chunks
-    return loop.run(
-        dataclasses.replace(experiment.loop, accept_changed_data=accept_changed),
-        workdir=workdir,
-        resolved=resolved_config(experiment, source, held_out),
-        init_state=next_token.make_init(*arguments, experiment.seed),
-        train_step=next_token.make_step(
-            *arguments, accumulation=experiment.accumulation, loss_chunks=chunks
+
+
+def make_training(experiment: TransformerExperiment, mesh: Mesh) -> Training:
+    """The training of an experiment, without data.
+
+    Args:
+        experiment: with all durations in steps (`resolve`).
+        mesh: where it runs; its devices need not be here if it is only compiled.
+
+    Raises:
+        ValueError: a parameter does not divide over the mesh.
+    """
+    model, rules, context = experiment.model, experiment.rules, experiment.data.context
+    tokens = experiment.batch_size * context
+    peak = devices.device_peak(mesh.devices.flat[0].device_kind)
+    abstract_params = transformer.abstract_params(model)
+    placed = partition.shardings(mesh, rules, transformer.logical_axes(model), abstract_params)
+    return Training(
+        init_state=next_token.make_init(model, experiment.optimizer, mesh, rules, experiment.seed),
+        step=next_token.make_step(
+            model,
+            experiment.optimizer,
+            mesh,
+            rules,
+            accumulation=experiment.accumulation,
+            loss_chunks=experiment.loss_chunks,
         ),
-        batches=lambda step: device_batches(source, step, experiment, mesh),
-        work=_work(experiment),
-        fixed=("kind", "model", "seed"),
-        data=("data_dependencies",),
-        # How a step is computed may change between two starts; what it computes may not.
-        free=("model.remat", "model.attention", "model.scan"),
-        accept_key="config.data.accept_changed",
-        data_metrics=lambda step: {
-            f"data/epochs/{name}": epochs for name, epochs in source.epochs(step).items()
-        },
-        evaluators=_evaluators(experiment, mesh, held_out),
-        summary=_summary(experiment, mesh),
+        abstract_batch=next_token.abstract_batch(experiment.batch_size, context, mesh, rules),
+        work=speed.Work(
+            unit="tokens",
+            units_per_step=tokens,
+            flops_per_step=tokens * flops.train_flops_per_token(model, context),
+            peak_flops_per_device=None if peak is None else peak.flops,
+            totals={"tokens_with_loss_seen": "tokens"},
+        ),
+        summary=[
+            mesh_lib.summary(mesh),
+            "parameters:\n" + partition.table(abstract_params, placed),
+        ],
     )
 
 
@@ -160,13 +207,13 @@ def _open_data(config: DataConfig, experiment: TransformerExperiment, key: str) 
             global_batch=experiment.batch_size,
             allow_repeats=key == "eval_data",
         )
-    wanted, found = experiment.model.vocabulary, source.vocabulary
+    of_model, of_shards = experiment.model.vocabulary, source.vocabulary
     for field in ("num_codes", "num_special"):
-        if getattr(wanted, field) != getattr(found, field):
-            raise ValueError(
-                f"config.model.vocabulary.{field}={getattr(wanted, field)} but the shards of "
-                f"config.{key} ({source.parts[0].shards.directory}) have "
-                f"{getattr(found, field)}; set the model's to theirs"
+        wanted, given = getattr(of_model, field), getattr(of_shards, field)
+        if wanted != given:
+            raise ConfigError(
+                *(Field(f"model.vocabulary.{field}"), f"={wanted} but the shards of ", Field(key)),
+                f" ({source.parts[0].shards.directory}) have {given}; set the model's to theirs",
             )
     return source
 
@@ -182,19 +229,29 @@ def _require_one_tokenizer(source: Pipeline, held_out: Pipeline) -> None:
     one, other = source.tokenizer_fingerprint, held_out.tokenizer_fingerprint
     # Imported lines may not say whose ids they are.
     if one and other and one != other:
-        raise ValueError(
-            f"config.eval_data: the shards in {held_out.parts[0].shards.directory} are of "
-            f"tokenizer {other[:16]}, those of config.data are of {one[:16]}; build both with one "
-            "tokenizer"
+        raise ConfigError(
+            *(Field("eval_data"), f": the shards in {held_out.parts[0].shards.directory} are of "),
+            *(f"tokenizer {other[:16]}, those of ", Field("data"), f" are of {one[:16]}; "),
+            "build both with one tokenizer",
         )
 
 
-def _resolve(experiment: TransformerExperiment, source: Pipeline) -> TransformerExperiment:
-    """Every duration in steps."""
+def resolve(
+    experiment: TransformerExperiment, rows_per_epoch: int | None = None
+) -> TransformerExperiment:
+    """Every duration in steps.
+
+    Args:
+        experiment: as it was written.
+        rows_per_epoch: of its data; None refuses durations in epochs.
+
+    Raises:
+        ConfigError: a duration that cannot be resolved.
+    """
     rates = durations.Rates(
         examples_per_step=experiment.batch_size,
         tokens_per_step=experiment.batch_size * experiment.data.context,
-        examples_per_epoch=source.rows_per_epoch,
+        examples_per_epoch=rows_per_epoch,
     )
     return durations.resolve_experiment(experiment, rates, ["optimizer"])
 
@@ -231,21 +288,9 @@ def device_batches(
         yield place(batch)
 
 
-def _work(experiment: TransformerExperiment) -> speed.Work:
-    tokens, context = experiment.batch_size * experiment.data.context, experiment.data.context
-    peak = devices.device_peak(jax.devices()[0].device_kind)
-    return speed.Work(
-        unit="tokens",
-        units_per_step=tokens,
-        flops_per_step=tokens * flops.train_flops_per_token(experiment.model, context),
-        peak_flops_per_device=None if peak is None else peak.flops,
-        totals={"tokens_with_loss_seen": "tokens"},
-    )
-
-
 def _evaluators(
     experiment: TransformerExperiment, mesh: Mesh, source: Pipeline | None
-) -> dict[str, loop.Evaluator]:
+) -> dict[str, Evaluator]:
     if source is None:
         return {}
     sums = next_token.make_eval(
@@ -254,7 +299,7 @@ def _evaluators(
     shape = (experiment.batch_size, experiment.eval_data.context)
     chosen = source.rows_once(experiment.eval_batches * experiment.batch_size)
 
-    def evaluate(state):
+    def evaluate(state: next_token.State) -> Iterator[tuple[str, float]]:
         batches = device_rows.batches_once(source, chosen, shape, mesh, experiment.rules)
         totals = [jax.device_get(sums(state["params"], batch)) for batch in batches]
         loss, hits, tokens = (
@@ -265,11 +310,3 @@ def _evaluators(
         yield "accuracy", hits / max(tokens, 1)
 
     return {"held_out": evaluate}
-
-
-def _summary(experiment: TransformerExperiment, mesh: Mesh) -> list[str]:
-    abstract = transformer.abstract_params(experiment.model)
-    axes = transformer.logical_axes(experiment.model)
-    placed = partition.shardings(mesh, experiment.rules, axes, abstract)
-    logging.debug("config: %s", json.dumps(configs.to_dict(experiment)))
-    return [mesh_lib.summary(mesh), "parameters:\n" + partition.table(abstract, placed)]

@@ -13,7 +13,7 @@ Letters: B batch, H and W pixels, N vectors of a batch, L ids per image.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -117,26 +117,44 @@ def state_shardings(setup: Setup) -> State:
     return placed
 
 
-def make_step(
-    setup: Setup, perceptual_params: perceptual.Params | None = None
-) -> Callable[[State, Array], tuple[State, Mapping[str, Array]]]:
-    """The jitted step: (state, uint8 images [B, H, W, 3]) -> (state, metrics); donates the state.
+def make_step(setup: Setup) -> jax.stages.Wrapped:
+    """The train step, jitted once, donating the state.
 
     Args:
-        setup: what to train and where; B must be a multiple of its accumulation times the devices
-            that share the batch.
-        perceptual_params: of `training.perceptual`, if that has weight.
+        setup: what to train and where.
+
+    Returns:
+        (state, images, perceptual params) -> (state, metrics): uint8 [B, H, W, 3], where B must be
+        a multiple of the setup's accumulation times the devices that share the batch; the weights
+        of `training.perceptual`, whole on every device, or None without such a network.
     """
     whole, placed = partition.replicated(setup.mesh), state_shardings(setup)
-    step = jax.jit(
+    # The weights are an argument: as constants the compiler would fold 60 MB into the program.
+    return jax.jit(
         lambda state, images, perceptual_params: _step(setup, state, images, perceptual_params),
         in_shardings=(placed, partition.batch_sharding(setup.mesh), whole),
         out_shardings=(placed, whole),
         donate_argnums=0,
     )
-    # An argument, not a constant: the compiler would fold 60 MB of weights into the program.
-    constants = jax.device_put(perceptual_params, whole)
-    return lambda state, images: step(state, images, constants)
+
+
+def abstract_batch(setup: Setup, num_images: int) -> jax.ShapeDtypeStruct:
+    """The shape and sharding of a batch, to compile the step without data."""
+    size = setup.model.image_size
+    return jax.ShapeDtypeStruct(
+        (num_images, size, size, 3), jnp.uint8, sharding=partition.batch_sharding(setup.mesh)
+    )
+
+
+def abstract_perceptual_params(setup: Setup) -> perceptual.Params | None:
+    """The shapes and shardings of the perceptual network, if there is one."""
+    network, whole = setup.training.perceptual, partition.replicated(setup.mesh)
+    if network is None:
+        return None
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole),
+        perceptual.abstract_params(network),
+    )
 
 
 def _step(

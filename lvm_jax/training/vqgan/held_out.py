@@ -9,7 +9,7 @@ import numpy as np
 
 from lvm_jax import draws, images, partition, sheets
 from lvm_jax.measures import codes, perceptual
-from lvm_jax.training import loop
+from lvm_jax.training.training import Evaluator
 from lvm_jax.training.vqgan import adversarial_step
 from lvm_jax.training.vqgan.corpus_images import CorpusImages
 
@@ -25,7 +25,7 @@ def make_evaluator(
     batch_size: int,
     workdir: pathlib.Path,
     perceptual_params: perceptual.Params | None = None,
-) -> loop.Evaluator:
+) -> Evaluator:
     """An evaluator of averaged weights; it also writes workdir/reconstructions/step_N.png.
 
     Args:

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from lvm_jax import configs, partition, trees
 from lvm_jax import images as images_lib
 from lvm_jax import mesh as mesh_lib
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.distributed.distributed_config import DistributedConfig
 from lvm_jax.measures import perceptual, perceptual_weights
 from lvm_jax.sentences import corpora
@@ -20,9 +21,11 @@ from lvm_jax.tokenizer import codec
 from lvm_jax.tokenizer.vqgan_config import PRESETS, VQGANConfig
 from lvm_jax.training import checkpoints, durations, in_use, loop, repeats, speed
 from lvm_jax.training.optimizer import OptimizerConfig
+from lvm_jax.training.training import Evaluator, Training
 from lvm_jax.training.vqgan import adversarial_step, held_out
 from lvm_jax.training.vqgan.adversarial_config import AdversarialConfig
 from lvm_jax.training.vqgan.corpus_images import CorpusImages, device_batches
+from lvm_jax.training.workdir import RunIdentity
 
 TOKENIZER_FOLDER = "tokenizer"
 
@@ -41,7 +44,7 @@ class TokenizerExperiment:
     Attributes:
         seed: of the initialisation, the data order and the restarts of codes.
         batch_size: images of the global batch, over all devices and micro-batches.
-        accumulation: micro-batches per update, see `adversarial.Setup`.
+        accumulation: micro-batches per update, see `adversarial_step.Setup`.
         corpus: where images come from: the same sources that make visual sentences, so that the
             tokenizer sees photographs, gray versions, holes and edges as the transformer will.
         eval_corpus: held-out sources, or None for no evaluation.
@@ -51,7 +54,7 @@ class TokenizerExperiment:
             rest again.
         num_threads: that read and prepare images.
         perceptual_weights: files that hold the weights of `training.perceptual` together, see
-            `perceptual_weights`. They may move while a run is interrupted, but not change.
+            `measures.perceptual_weights`. They may move while a run is interrupted, but not change.
         tokenizer, training, optimizer, mesh, loop, distributed: see their classes.
         discriminator_optimizer: its schedule begins when the discriminator does.
     """
@@ -76,18 +79,15 @@ class TokenizerExperiment:
     loop: loop.LoopConfig
     distributed: DistributedConfig = dataclasses.field(default_factory=DistributedConfig)
 
-    def __post_init__(self):
-        for name in ("batch_size", "accumulation", "eval_images", "num_threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"config.{name}={getattr(self, name)} must be at least 1")
-        if self.memory_megabytes < 0:
-            raise ValueError(
-                f"config.memory_megabytes={self.memory_megabytes} must not be negative"
-            )
+    def __post_init__(self) -> None:
+        counts = ("batch_size", "accumulation", "eval_images", "num_threads")
+        configs.require_at_least(self, 1, *counts)
+        configs.require_at_least(self, 0, "memory_megabytes")
         if self.perceptual_weights and self.training.perceptual is None:
-            raise ValueError(
-                f"config.perceptual_weights={list(self.perceptual_weights)} are set and nothing "
-                "reads them; set training.perceptual.network too"
+            raise ConfigError(
+                Field("perceptual_weights"),
+                f"={list(self.perceptual_weights)} are set and nothing reads them; set ",
+                *(Field("training.perceptual.network"), " too"),
             )
         self.training.check_images(self.tokenizer)
 
@@ -100,7 +100,7 @@ def build_experiment(values: Mapping[str, Any], name: str = "config") -> Tokeniz
         name: what error messages call the mapping.
 
     Raises:
-        ValueError: an unknown key or a bad value, by name.
+        ConfigError: an unknown key or a bad value, by name.
     """
     builders = {
         "tokenizer": functools.partial(configs.with_preset, PRESETS),
@@ -126,30 +126,25 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
     """
     workdir = pathlib.Path(workdir)
     source = open_images(experiment, experiment.corpus, experiment.memory_megabytes)
-    # Its parameters fit any mesh, see `partition.split_largest`.
-    mesh = partition.make_mesh(
-        *(experiment.mesh, partition.Rules(), {}, {}),
-        num_rows=experiment.batch_size,
-        accumulation=experiment.accumulation,
-    )
+    mesh = make_mesh(experiment)
     perceptual_params = _perceptual_params(experiment)
-    experiment = _resolve(experiment, source)
+    experiment = resolve(experiment, len(source))
     repeats.warn_if_unwatched(
         {"the images": experiment.loop.num_steps * experiment.batch_size / len(source)},
-        "config.eval_corpus",
+        "eval_corpus",
         watched=experiment.eval_corpus is not None,
     )
-    setup = _setup(experiment, mesh)
-    init_state = adversarial_step.make_init(setup)
+    training = make_training(experiment, mesh)
     eval_source = _open_held_out(experiment)
-    resolved = resolved_config(experiment, source, perceptual_params, eval_source)
-    export = functools.partial(_export, experiment, workdir, mesh)
-    state = loop.run(
-        experiment.loop,
-        workdir=workdir,
-        resolved=resolved,
-        init_state=init_state,
-        train_step=adversarial_step.make_step(setup, perceptual_params),
+    identity = RunIdentity(
+        resolved=resolved_config(experiment, source, perceptual_params, eval_source),
+        fixed=("kind", "tokenizer", "training", "seed", "perceptual_fingerprint"),
+        data=("data_fingerprint",),
+    )
+    config = experiment.tokenizer
+    training = dataclasses.replace(
+        training,
+        constants=(jax.device_put(perceptual_params, partition.replicated(mesh)),),
         batches=lambda step: device_batches(
             source,
             step,
@@ -158,22 +153,65 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
             mesh=mesh,
             num_threads=experiment.num_threads,
         ),
-        work=speed.Work(unit="images", units_per_step=experiment.batch_size),
-        fixed=("kind", "tokenizer", "training", "seed", "perceptual_fingerprint"),
-        evaluators=_evaluators(experiment, setup, eval_source, workdir, perceptual_params),
-        after_save=export,
-        summary=_summary(experiment, source, setup),
+        evaluators=_evaluators(experiment, mesh, eval_source, workdir, perceptual_params),
+        after_save=functools.partial(_export, experiment, workdir, mesh),
+        summary=[
+            f"{len(source):,} images of {config.image_size} pixels -> "
+            f"{config.tokens_per_image} ids of {config.num_codes}",
+            *training.summary,
+        ],
     )
+    state = loop.run(experiment.loop, workdir, identity, training)
     if state is None and not _has_tokenizer(workdir):
         # The run was killed after its last checkpoint and before its tokenizer was written.
         with in_use.claim(workdir):
             store = checkpoints.Checkpoints(
-                workdir, resolved, keep=experiment.loop.keep_checkpoints
+                workdir, identity.resolved, keep=experiment.loop.keep_checkpoints
             )
-            abstract = jax.eval_shape(init_state)
-            export(store.latest_step(), store.restore(abstract))
+            training.after_save(store.latest_step(), store.restore(training.abstract_state()))
             store.close()
     return state
+
+
+def make_mesh(experiment: TokenizerExperiment) -> Mesh:
+    """The mesh of all devices, on which the batch divides.
+
+    Raises:
+        ValueError: it does not; names the nearest batch that does.
+    """
+    # Its parameters fit any mesh, see `partition.split_largest`.
+    return partition.make_mesh(
+        experiment.mesh,
+        partition.Rules(),
+        {},
+        {},
+        num_rows=experiment.batch_size,
+        accumulation=experiment.accumulation,
+    )
+
+
+def make_training(experiment: TokenizerExperiment, mesh: Mesh) -> Training:
+    """The training of an experiment, without data: neither images nor a perceptual network's files.
+
+    Args:
+        experiment: with all durations in steps (`resolve`).
+        mesh: where it runs; its devices need not be here if it is only compiled.
+    """
+    setup = _setup(experiment, mesh)
+    init_state = adversarial_step.make_init(setup)
+    summary = [mesh_lib.summary(mesh)]
+    if mesh.shape["fsdp"] > 1:
+        abstract = jax.eval_shape(init_state)["params"]
+        placed = adversarial_step.state_shardings(setup)["params"]
+        summary.append("parameters:\n" + partition.table(abstract, placed))
+    return Training(
+        init_state=init_state,
+        step=adversarial_step.make_step(setup),
+        abstract_batch=adversarial_step.abstract_batch(setup, experiment.batch_size),
+        constants=(adversarial_step.abstract_perceptual_params(setup),),
+        work=speed.Work(unit="images", units_per_step=experiment.batch_size),
+        summary=summary,
+    )
 
 
 def _perceptual_params(experiment: TokenizerExperiment) -> perceptual.Params | None:
@@ -237,9 +275,21 @@ def _open_held_out(experiment: TokenizerExperiment) -> CorpusImages | None:
     return open_images(experiment, experiment.eval_corpus)
 
 
-def _resolve(experiment: TokenizerExperiment, source: CorpusImages) -> TokenizerExperiment:
-    """Every duration in steps."""
-    rates = durations.Rates(examples_per_step=experiment.batch_size, examples_per_epoch=len(source))
+def resolve(
+    experiment: TokenizerExperiment, images_per_epoch: int | None = None
+) -> TokenizerExperiment:
+    """Every duration in steps.
+
+    Args:
+        experiment: as it was written.
+        images_per_epoch: of its data; None refuses durations in epochs.
+
+    Raises:
+        ConfigError: a duration that cannot be resolved.
+    """
+    rates = durations.Rates(
+        examples_per_step=experiment.batch_size, examples_per_epoch=images_per_epoch
+    )
     optimizers = ["optimizer", "discriminator_optimizer"]
     return durations.resolve_experiment(experiment, rates, optimizers)
 
@@ -263,15 +313,15 @@ def resolved_config(
 
 def _evaluators(
     experiment: TokenizerExperiment,
-    setup: adversarial_step.Setup,
+    mesh: Mesh,
     source: CorpusImages | None,
     workdir: pathlib.Path,
     perceptual_params: perceptual.Params | None,
-) -> dict[str, loop.Evaluator]:
+) -> dict[str, Evaluator]:
     if source is None:
         return {}
     evaluator = held_out.make_evaluator(
-        setup,
+        _setup(experiment, mesh),
         source,
         num_images=experiment.eval_images,
         batch_size=experiment.batch_size,
@@ -279,19 +329,3 @@ def _evaluators(
         perceptual_params=perceptual_params,
     )
     return {"held_out": evaluator}
-
-
-def _summary(
-    experiment: TokenizerExperiment, source: CorpusImages, setup: adversarial_step.Setup
-) -> list[str]:
-    config, mesh = experiment.tokenizer, setup.mesh
-    abstract = jax.eval_shape(adversarial_step.make_init(setup))["params"]
-    placed = adversarial_step.state_shardings(setup)["params"]
-    lines = [
-        f"{len(source):,} images of {config.image_size} pixels -> "
-        f"{config.tokens_per_image} ids of {config.num_codes}",
-        mesh_lib.summary(mesh),
-    ]
-    if mesh.shape["fsdp"] > 1:
-        lines.append("parameters:\n" + partition.table(abstract, placed))
-    return lines

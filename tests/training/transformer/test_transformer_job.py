@@ -11,6 +11,7 @@ from lvm_jax import configs
 from lvm_jax.model import transformer
 from lvm_jax.training import checkpoints, metrics
 from lvm_jax.training.transformer import next_token, transformer_job
+from tests.training.without_data import assert_compiled_step_is_the_loops
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +83,25 @@ def test_batches_are_the_pipelines_and_are_split_over_the_mesh(shards):
             assert batch[key].sharding.shard_shape(batch[key].shape) == (2, 16)
 
 
+def test_a_step_compiled_without_data_is_the_one_that_is_run(tmp_path, write_toy_shards):
+    place = tmp_path / "shards"
+    experiment = make_experiment(str(place), mesh={"data": 2, "fsdp": 2, "tensor": 2})
+    mesh = transformer_job.make_mesh(experiment)
+    training = transformer_job.make_training(transformer_job.resolve(experiment), mesh)
+    traced = training.trace()
+    write_toy_shards(place)
+    transformer_job.train(experiment, tmp_path / "run")
+    source = transformer_job.Pipeline(experiment.data, seed=0, global_batch=8)
+    batch = next(transformer_job.device_batches(source, 0, experiment, mesh))
+    assert_compiled_step_is_the_loops(training, traced, batch, (), tmp_path / "run")
+
+
 def test_durations_in_epochs_and_tokens(shards):
     experiment = make_experiment(
         shards, loop={"num_steps": "2 epochs", "checkpoint_every": "256 tokens"}
     )
     source = transformer_job.Pipeline(experiment.data, seed=0, global_batch=8)
-    resolved = transformer_job._resolve(experiment, source)
+    resolved = transformer_job.resolve(experiment, source.rows_per_epoch)
     assert resolved.loop.num_steps == -(-2 * source.rows_per_epoch // 8)
     assert resolved.loop.checkpoint_every == 2
     assert resolved.optimizer.decay_steps == resolved.loop.num_steps
@@ -105,6 +119,7 @@ def test_durations_in_epochs_and_tokens(shards):
         ({"data": {"shards": "/nowhere"}}, r"/nowhere"),
         ({"eval_data": {"context": 16}}, r"nor a mixture; set config\.eval_data\.shards=DIR"),
         ({"eval_data": {"shards": "/nowhere", "context": 16}}, r"eval_data\.shards: /nowhere"),
+        ({"data": {"accept_changed": True}}, r"changed is now config\.loop\.accept_changed_data;"),
         ({"loop": {"num_steps": "soon"}}, r"loop\.num_steps='soon'"),
         ({"optimiser": {"peak_lr": 1.0}}, r"config\.optimiser.*did you mean config\.optimizer"),
         ({"optimizer": {"peak_rl": 1.0}}, r"config\.optimizer\.peak_rl=1\.0; did you mean"),
@@ -125,7 +140,7 @@ def test_held_out_ids_of_another_tokenizer_are_refused(
     held_out = write_toy_shards(tmp_path / "held_out", seed=1, tokenizer=tokenizer)
     experiment = make_experiment(shards, eval_data={"shards": held_out, "context": 16})
     if refused:
-        message = r"config\.eval_data: .*held_out are of tokenizer another, .* are of toy; build"
+        message = r"^eval_data: .*held_out are of tokenizer another, .* are of toy; build"
         with pytest.raises(ValueError, match=message):
             transformer_job.train(experiment, tmp_path / "run")
         assert not (tmp_path / "run").exists()
@@ -159,11 +174,12 @@ def test_what_changed_in_the_data_is_named_and_may_be_accepted(
     for part in (
         "data_dependencies.shards was",
         "data_dependencies.shuffle was True and is False",
-        "accept it with config.data.accept_changed=True",
+        "accept it with loop.accept_changed_data=True",
     ):
         assert part in str(error.value)
     assert "context" not in str(error.value) and "\n" not in str(error.value)
-    accepted = make_experiment(shards, data={**changed, "accept_changed": True}, **steps)
+    steps["loop"]["accept_changed_data"] = True
+    accepted = make_experiment(shards, data=changed, **steps)
     assert int(transformer_job.train(accepted, workdir)["step"]) == 5
     assert "going on with other data: data_dependencies.shards was" in caplog.text
 

@@ -73,8 +73,9 @@ def make_setup(training: AdversarialConfig, data=1, fsdp=1, **kwargs) -> adversa
 def programs(training: AdversarialConfig, **kwargs):
     setup = make_setup(training, **kwargs)
     params = None if training.perceptual is None else perceptual_params()
-    init, step = adversarial_step.make_init(setup), adversarial_step.make_step(setup, params)
-    return init, jax.jit(step, compiler_options=QUICK)
+    init, step = adversarial_step.make_init(setup), adversarial_step.make_step(setup)
+    with_params = lambda state, images: step(state, images, params)
+    return init, jax.jit(with_params, compiler_options=QUICK)
 
 
 def batch(step: int) -> np.ndarray:
@@ -277,10 +278,10 @@ def test_mixed_precision_keeps_float32_where_it_matters():
         jax.eval_shape(adversarial_step.make_init(setup)),
         adversarial_step.make_step(setup),
     )
-    found = jax.eval_shape(step, state, batch(0))
+    found = jax.eval_shape(step, state, batch(0), None)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(found)}
     assert dtypes == {np.dtype("float32"), np.dtype("int32")}
-    text = str(jax.make_jaxpr(step)(state, batch(0)))
+    text = str(jax.make_jaxpr(step)(state, batch(0), None))
     convolutions = [line for line in text.splitlines() if " conv_general_dilated[" in line]
     assert sum("bf16" in line for line in convolutions) > len(convolutions) / 2
     params, images = vqgan.init_params(MODEL, 0), batch(0)[:2] / np.float32(255)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 import lvm_jax
-from lvm_jax import images, sheets, trees
+from lvm_jax import images, partition, sheets, trees
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.measures import perceptual
 from lvm_jax.training import metrics
 from lvm_jax.training.vqgan import corpus_images, held_out, tokenizer_job
 from tests import toys
+from tests.training.without_data import assert_compiled_step_is_the_loops
 
 
 @pytest.fixture(scope="module")
@@ -146,11 +147,11 @@ def test_every_held_out_image_counts_once_for_any_batch_size(finished, pictures,
     found = []
     for batch_size in (4, 8, 12):  # six images
         experiment = everything(pictures, network, batch_size=batch_size)
-        setup = tokenizer_job._setup(experiment, mesh_lib.make_mesh(experiment.mesh))
+        mesh = mesh_lib.make_mesh(experiment.mesh)
         params = tokenizer_job._perceptual_params(experiment)
         source = tokenizer_job._open_held_out(experiment)
         (evaluator,) = tokenizer_job._evaluators(
-            experiment, setup, source, tmp_path, params
+            experiment, mesh, source, tmp_path, params
         ).values()
         found.append(dict(evaluator(finished[1])))
     for other in found[1:]:
@@ -172,6 +173,26 @@ def test_other_perceptual_weights_are_another_run(finished, pictures, network, t
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     with pytest.raises(ValueError, match="holds another run: its perceptual_fingerprint was"):
         tokenizer_job.train(everything(pictures, str(tmp_path / "other.safetensors")), workdir)
+
+
+def test_a_step_compiled_without_data_is_the_one_that_is_run(network, tmp_path):
+    pictures, weights = tmp_path / "pictures", tmp_path / "network.safetensors"
+    experiment = everything(str(pictures), str(weights), loop={"num_steps": 1})
+    mesh = tokenizer_job.make_mesh(experiment)
+    training = tokenizer_job.make_training(tokenizer_job.resolve(experiment), mesh)
+    traced = training.trace()
+    toys.write_pictures(pictures)
+    shutil.copy(network, weights)
+    tokenizer_job.train(experiment, tmp_path / "run")
+    source = tokenizer_job.open_images(experiment, experiment.corpus)
+    batches = corpus_images.device_batches(
+        source, 0, batch_size=4, seed=0, mesh=mesh, num_threads=1
+    )
+    params = tokenizer_job._perceptual_params(experiment)
+    constants = (jax.device_put(params, partition.replicated(mesh)),)
+    workdir = tmp_path / "run"
+    assert_compiled_step_is_the_loops(training, traced, next(batches), constants, workdir)
+    batches.close()
 
 
 def test_batches_are_a_function_of_the_step_and_split_over_the_mesh(pictures):
