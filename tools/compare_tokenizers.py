@@ -59,18 +59,14 @@ def main(*more: str) -> None:
             )
     source = tokenizer_job.open_images(experiment, experiment.eval_corpus)
     originals = np.stack([source.load(index) for index in range(len(source))])
-    shown = np.linspace(0, len(originals) - 1, min(SHOW.value, len(originals))).round().astype(int)
-
-    rows, results = {"originals": originals[shown]}, {}
+    measurements = {}
     for name, tokenizer in tokenizers.items():
-        found, decoded = comparison.measure(tokenizer, originals, network, params)
-        results[name] = {**found, **_seconds(places[name])}
-        label = ", ".join(f"{key} {value:.3f}" for key, value in found.items())
-        rows[f"{name}: {label}"] = decoded[shown]
-        print(f"{name}: {label}")
-    images.write_image(out, comparison.picture(rows, SCALE.value))
+        measurements[name] = comparison.measure(tokenizer, originals, network, params)
+        print(comparison.label(name, measurements[name]))
+    images.write_image(out, comparison.picture(measurements, SHOW.value, SCALE.value))
     report = comparison.report(
-        results,
+        measurements,
+        facts={name: _seconds(place) for name, place in places.items()},
         num_images=len(originals),
         data_fingerprint=source.fingerprint,
         perceptual="none" if network is None else f"{network.network}, {network.stages} stages",

@@ -101,12 +101,12 @@ def print_codes(shards) -> None:
     counts = np.zeros(shards.vocabulary.num_codes, np.int64)
     for part in np.array_split(chosen, -(-size // 1024)):
         for ids in shards.read(part):
-            counts += np.bincount(ids.ravel(), minlength=len(counts))
+            counts += codes.histogram(ids, len(counts))
     top = np.argsort(-counts, kind="stable")[:5]
     most = ", ".join(f"{code} ({counts[code] / counts.sum():.2%})" for code in top)
     print(f"\ncodes of {size:,} sentences")
     print(f"  in use      {np.count_nonzero(counts)} of {len(counts)}")
-    print(f"  perplexity  {np.exp(codes.code_entropy(counts)):.1f} (unigram)")
+    print(f"  perplexity  {codes.perplexity(counts):.1f} (unigram)")
     print(f"  frequent    {most}")
     print(f"\n{'codes by rank':>20}{'share of ids':>14}")
     ranked, first = np.sort(counts)[::-1] / counts.sum(), 1

@@ -81,10 +81,9 @@ def main(*more_images: str) -> None:
     print(f"wrote {out} and {numbers}")
 
 
-def _spell(row: dict[str, float | None]) -> str:
-    psnr = "  inf" if row["psnr"] is None else f"{row['psnr']:5.2f}"
+def _spell(row: dict[str, float]) -> str:
     ssim = f"  SSIM {row['ssim']:.4f}" if "ssim" in row else ""
-    return f"PSNR {psnr} dB{ssim}"
+    return f"PSNR {row['psnr']:5.2f} dB{ssim}"
 
 
 def _paths(given: Sequence[str]) -> list[str]:

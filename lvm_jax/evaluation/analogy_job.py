@@ -25,7 +25,9 @@ from lvm_jax.measures import codes
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import corpora
 from lvm_jax.sentences.sources import Source
+from lvm_jax.tokenizer import measuring
 from lvm_jax.tokenizer.codec import Tokenizer
+from lvm_jax.tokenizer.measuring import Measurement
 from lvm_jax.training import metrics as metrics_lib
 from lvm_jax.training import workdir as workdir_lib
 from lvm_jax.version import __version__
@@ -201,8 +203,12 @@ def _count(shards: Shards, taken: np.ndarray | None) -> np.ndarray:
     chosen = np.unique(np.linspace(0, number - 1, min(number, MOST_COUNTED)).astype(int))
     chosen = chosen if taken is None else taken[chosen]
     groups = np.array_split(chosen, max(1, len(chosen) // 512))
-    arrays = (np.concatenate([ids.ravel() for ids in shards.read(group)]) for group in groups)
-    return codes.count_codes(arrays, shards.vocabulary.num_codes)
+    num_codes = shards.vocabulary.num_codes
+    total = np.zeros(num_codes, np.int64)
+    for group in groups:
+        ids = np.concatenate([ids.ravel() for ids in shards.read(group)])
+        total += codes.histogram(ids, num_codes)
+    return total
 
 
 def _tiles(model: LanguageModel, seconds: Sequence[float]) -> tuple[tuple[str, str], ...]:
@@ -226,7 +232,7 @@ def _commands(
 
 def _reconstructions(
     experiment: AnalogyExperiment, tokenizer: Tokenizer, loader: SquareLoader
-) -> page.Reconstructions | None:
+) -> Measurement | None:
     sources = experiment.reconstructions
     if not sources or not experiment.num_reconstructions:
         return None
@@ -237,8 +243,12 @@ def _reconstructions(
         sentence = sources[which].sentence(experiment.evaluation.seeds[0], epoch, index)
         pictures.append(loader.load_one(sentence.images[0]))
     originals = np.stack(pictures)
-    decoded = images.to_uint8(tokenizer.decode(tokenizer.encode(originals)))
-    return page.Reconstructions(originals=originals, decoded=decoded)
+    return measuring.measure(
+        measuring.with_tokenizer(tokenizer),
+        [originals],
+        tokenizer.num_codes,
+        num_shown=len(originals),
+    )
 
 
 def _metrics_near(tokenizer_dir: pathlib.Path) -> list[dict[str, Any]]:
@@ -263,7 +273,7 @@ def _tokenizer_charts(lines: Sequence[Mapping[str, Any]]) -> tuple[charts.Chart,
 def _model_charts(
     lines: Sequence[Mapping[str, Any]], counts: np.ndarray
 ) -> tuple[charts.Chart, ...]:
-    levels = {"unigram of the codes": codes.code_entropy(counts)}
+    levels = {"unigram of the codes": codes.entropy(counts)}
     chart = _chart(lines, "Loss", "nats per id", "(train|eval/.*)/loss", levels)
     return () if chart is None else (chart,)
 

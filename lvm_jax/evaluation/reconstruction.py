@@ -5,7 +5,6 @@ Legend: B images of a batch, S pixels per side, T ids per image.
 
 import dataclasses
 import itertools
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
@@ -14,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import image_record, images, sheets
-from lvm_jax.measures import codes, fidelity, image_metrics
 from lvm_jax.pictures.loader import SquareLoader
+from lvm_jax.tokenizer import measuring
 from lvm_jax.tokenizer.codec import Tokenizer
+from lvm_jax.tokenizer.measuring import MeasuredBatch, Measurement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,34 +25,23 @@ class Reconstructions:
 
     Attributes:
         paths: the files.
-        psnr: dB of each; infinite where nothing is lost.
-        ssim: of each; empty if the images are smaller than its window.
-        usage: share of the codebook that these images use.
-        perplexity: of the codes in use: as many equally frequent ones would say as much.
-        shown: uint8 [S, S, 3] originals and decodes of the first files.
+        measured: their images, of which the first are kept to be shown.
     """
 
     paths: tuple[str, ...]
-    psnr: np.ndarray
-    ssim: np.ndarray
-    usage: float
-    perplexity: float
-    shown: tuple[tuple[np.ndarray, np.ndarray], ...]
+    measured: Measurement
 
     def report(self) -> dict[str, Any]:
-        """Everything but the pixels, for JSON; an infinite PSNR is None."""
-        means = {"psnr": float(np.mean(self.psnr))}
-        if len(self.ssim):
-            means["ssim"] = float(np.mean(self.ssim))
-        rows = [{"path": path, "psnr": float(db)} for path, db in zip(self.paths, self.psnr)]
-        for row, similarity in zip(rows, self.ssim):
-            row["ssim"] = float(similarity)
-        for row in (means, *rows):
-            row["psnr"] = row["psnr"] if math.isfinite(row["psnr"]) else None
+        """Everything but the pixels, for JSON."""
+        numbers = self.measured.numbers
+        rows = [
+            {"path": path, **{name: float(values[i]) for name, values in numbers.items()}}
+            for i, path in enumerate(self.paths)
+        ]
         return {
             "num_images": len(self.paths),
-            "mean": means,
-            "codebook": {"usage": self.usage, "perplexity": self.perplexity},
+            "mean": {name: float(np.mean(values)) for name, values in numbers.items()},
+            "codebook": {"usage": self.measured.usage, "perplexity": self.measured.perplexity},
             "images": rows,
         }
 
@@ -63,22 +52,24 @@ class Reconstructions:
             columns: pairs in a row.
             scale: how many times their size images are drawn; None makes them readable.
         """
-        scale = scale or sheets.readable_scale(len(self.shown[0][0]))
-        pairs = [self._pair(number, scale) for number in range(len(self.shown))]
+        scale = scale or sheets.readable_scale(self.measured.originals.shape[1])
+        pairs = [self._pair(number, scale) for number in range(len(self.measured.originals))]
         rows = [pairs[i : i + columns] for i in range(0, len(pairs), columns)]
         lines = [sheets.beside(row, sheets.GROUP_GAP) for row in rows]
         return sheets.page(sheets.above(lines, sheets.GROUP_GAP))
 
     def _pair(self, number: int, scale: int) -> np.ndarray:
         """An original and its decode, the file's name above and the numbers below."""
-        sides = [sheets.enlarge(side, scale) for side in self.shown[number]]
+        measured = self.measured
+        pixels = (measured.originals[number], measured.decoded[number])
+        sides = [sheets.enlarge(side, scale) for side in pixels]
         names = ("original", "reconstruction")
         pair = sheets.beside(
             [sheets.captioned(side, name) for side, name in zip(sides, names)], sheets.GAP
         )
-        numbers = f"PSNR {self.psnr[number]:.1f} dB"
-        if len(self.ssim):
-            numbers += f", SSIM {self.ssim[number]:.2f}"
+        numbers = f"PSNR {measured.numbers['psnr'][number]:.1f} dB"
+        if "ssim" in measured.numbers:
+            numbers += f", SSIM {measured.numbers['ssim'][number]:.2f}"
         pair = sheets.above([pair, sheets.text_line(numbers, size=12)])
         file = os.path.basename(self.paths[number])
         return sheets.above([sheets.text_line(file, pair.shape[1], size=12, color="navy"), pair])
@@ -112,25 +103,20 @@ def reconstruct(
         raise ValueError("nothing to reconstruct: there is no image")
     config = config or image_record.config_for(tokenizer.images, "the tokenizer")
     batch_size = -(-batch_size // tokenizer.images_per_call) * tokenizer.images_per_call
-    psnr, ssim, shown = [], [], []
-    counts = np.zeros(tokenizer.num_codes, np.int64)
+    measure_batch = measuring.with_tokenizer(tokenizer)
+
+    def measure_and_tell(originals_BSS3: np.ndarray) -> MeasuredBatch:
+        batch = measure_batch(originals_BSS3)
+        progress(len(originals_BSS3))
+        return batch
+
     loader = SquareLoader(config, tokenizer.image_size)
-    for originals in _batches(loader, paths, batch_size, num_threads):
-        ids_BT = tokenizer.encode(originals)
-        decoded = images.to_uint8(tokenizer.decode(ids_BT))
-        counts += np.bincount(ids_BT.reshape(-1), minlength=tokenizer.num_codes)
-        psnr.append(image_metrics.psnr(image_metrics.mse(decoded, originals)))
-        if tokenizer.image_size >= fidelity.SSIM_WINDOW:
-            ssim.append(image_metrics.ssim(decoded, originals))
-        shown += zip(originals, decoded) if len(shown) < num_shown else ()
-        progress(len(originals))
+    batches = _batches(loader, paths, batch_size, num_threads)
     return Reconstructions(
         paths=tuple(os.fspath(path) for path in paths),
-        psnr=np.concatenate(psnr),
-        ssim=np.concatenate(ssim) if ssim else np.empty(0),
-        usage=float(np.mean(counts > 0)),
-        perplexity=float(np.exp(codes.code_entropy(counts))),
-        shown=tuple(shown[:num_shown]),
+        measured=measuring.measure(
+            measure_and_tell, batches, tokenizer.num_codes, num_shown=num_shown
+        ),
     )
 
 

@@ -127,8 +127,8 @@ def test_an_evaluations_pictures_are_those_of_the_shards(made, tokenizer, monkey
     asked, shown = [], []
     monkeypatch.setattr(asking, "evaluate", lambda m, t, tasks, *_, **__: asked.extend(tasks) or ())
     monkeypatch.setattr(analogy_job, "_write_scores", lambda *_: None)
-    monkeypatch.setattr(analogy_job.report, "Report", lambda **parts: shown.append(parts))
-    monkeypatch.setattr(analogy_job.report, "write", lambda *_: None)
+    monkeypatch.setattr(analogy_job.page, "Report", lambda **parts: shown.append(parts))
+    monkeypatch.setattr(analogy_job.page, "write", lambda *_: None)
     directories = {"model_dir": root / "model", "tokenizer_dir": root / "tokenizer"}
     analogy_job.run(experiment, load_model(root / "model"), tokenizer, tmp_path, **directories)
     by_source = {name: [] for name in (source.name for source in corpus.sources)}
@@ -173,8 +173,7 @@ def test_prompts_and_reconstructions_of_files_too(made, tokenizer, monkeypatch):
     answers.generate(model, tokenizer, [images.to_float(square) for square in squares])
     np.testing.assert_array_equal(prompts[1], expected)
     found = reconstruction.reconstruct(codec.load_tokenizer(root / "tokenizer"), files)
-    originals = np.stack([original for original, _ in found.shown])
-    np.testing.assert_array_equal(tokenizer.encode(originals), expected)
+    np.testing.assert_array_equal(tokenizer.encode(found.measured.originals), expected)
 
 
 def test_settings_change_what_these_pictures_are(pictures):

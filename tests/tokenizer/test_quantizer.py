@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lvm_jax.measures import codes
 from lvm_jax.tokenizer import quantizer
 
 RNG = np.random.default_rng(0)
@@ -58,15 +57,6 @@ def test_commitment_moves_the_encoder_and_codebook_loss_the_codes():
     np.testing.assert_array_equal(d_commitment[1], 0 * code)
     np.testing.assert_array_equal(d_codebook[0], 0 * z)
     np.testing.assert_array_equal(d_codebook[1], code - z)
-
-
-def test_usage_and_perplexity():
-    ids = jnp.array([[0, 0, 1, 1], [2, 2, 3, 3]])
-    counts = codes.histogram(ids, 8)
-    np.testing.assert_array_equal(counts, [2, 2, 2, 2, 0, 0, 0, 0])
-    assert codes.usage(counts) == 0.5
-    np.testing.assert_allclose(codes.perplexity(counts), 4.0, rtol=1e-6)
-    np.testing.assert_allclose(codes.perplexity(codes.histogram(ids * 0, 8)), 1.0)
 
 
 def test_moving_average_settles_on_cluster_means():

@@ -32,7 +32,7 @@ from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.generation.answers import answer_ids
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.generation.sampling import SamplingConfig
-from lvm_jax.measures import image_metrics
+from lvm_jax.measures import fidelity
 from lvm_jax.tokenizer.codec import Tokenizer
 
 
@@ -220,10 +220,10 @@ def _compare(
     truth_n = np.stack([example.answer for example in examples])
     means_n = np.stack([example.pairs[:, 1].mean(axis=0) / 255.0 for example in examples])
     return {
-        ANSWER: image_metrics.mse(answers_nC, truth_n[:, None]).mean(axis=1),
-        CEILING: image_metrics.mse(ceiling_n, truth_n),
-        COPY: image_metrics.mse(np.stack([example.query for example in examples]), truth_n),
-        MEAN: image_metrics.mse(means_n, truth_n),
+        ANSWER: fidelity.mse(answers_nC, truth_n[:, None]).mean(axis=1),
+        CEILING: fidelity.mse(ceiling_n, truth_n),
+        COPY: fidelity.mse(np.stack([example.query for example in examples]), truth_n),
+        MEAN: fidelity.mse(means_n, truth_n),
     }
 
 

@@ -16,19 +16,8 @@ from lvm_jax.evaluation.report import charts, wording
 from lvm_jax.evaluation.report.charts import Chart
 from lvm_jax.evaluation.report.losses import Losses
 from lvm_jax.evaluation.report.style import CSS
-from lvm_jax.measures import codes, image_metrics
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Reconstructions:
-    """Held-out pictures through the tokenizer; both uint8 [N, S, S, 3]."""
-
-    originals: np.ndarray
-    decoded: np.ndarray
-
-    def psnr(self) -> np.ndarray:
-        """dB per picture, float64 [N]."""
-        return image_metrics.psnr(image_metrics.mse(self.decoded, self.originals))
+from lvm_jax.measures import codes, fidelity
+from lvm_jax.tokenizer.measuring import Measurement
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +28,7 @@ class Report:
         title: heads the page, above the headline that the results give.
         results: of the tasks, see `analogies.evaluate`.
         num_codes: size of the codebook, which perplexities are compared with.
-        reconstructions: see `Reconstructions`.
+        reconstructions: held-out pictures through the tokenizer, all of them shown.
         code_counts: int [num_codes], how often the training data use each code.
         tokenizer_charts, model_charts: training curves.
         losses: of the transformer at the end of its training.
@@ -51,7 +40,7 @@ class Report:
     title: str
     results: tuple[TaskResult, ...]
     num_codes: int
-    reconstructions: Reconstructions | None = None
+    reconstructions: Measurement | None = None
     code_counts: np.ndarray | None = None
     tokenizer_charts: tuple[Chart, ...] = ()
     model_charts: tuple[Chart, ...] = ()
@@ -91,11 +80,6 @@ def render(report: Report) -> str:
     )
 
 
-def usage(counts: np.ndarray) -> tuple[float, float]:
-    """Codebook usage: the share of codes that occur at all, and exp(entropy) of their use."""
-    return float(np.mean(counts > 0)), float(np.exp(codes.code_entropy(counts)))
-
-
 def _header(report: Report) -> str:
     cells = "".join(
         f'<div class="tile"><b>{_text(number)}</b><span>{_text(what)}</span></div>'
@@ -130,10 +114,12 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
         tiles.append((held_out, "its held-out loss" + (", nats" if known else "")))
     tiles += report.tiles
     if report.reconstructions is not None:
-        psnr = report.reconstructions.psnr().mean()
+        psnr = report.reconstructions.numbers["psnr"].mean()
         tiles.append((f"{psnr:.1f} dB", "PSNR of held-out pictures through the tokenizer"))
     if report.code_counts is not None:
-        tiles.append((f"{usage(report.code_counts)[0]:.0%}", f"of {report.num_codes} codes in use"))
+        tiles.append(
+            (f"{codes.usage(report.code_counts):.0%}", f"of {report.num_codes} codes in use")
+        )
     return tiles
 
 
@@ -232,7 +218,7 @@ def _error_row(result: TaskResult) -> list[str]:
         f'<span class="own">{own:.4f}</span>',
         f"{best:.4f}{times}",
         *(f"{result.mse(name):.4f}" + _gap(result, name) for name in scores.PIXEL_RIVALS),
-        f"{image_metrics.psnr(own):.1f} dB",
+        f"{fidelity.decibels(own):.1f} dB",
     ]
 
 
@@ -271,12 +257,12 @@ def _per_seed(report: Report) -> str:
 def _tokenizer(report: Report) -> str:
     parts = []
     if report.reconstructions is not None:
-        found = report.reconstructions
-        side = max(64, min(112, 4 * found.originals.shape[1]))
+        shown = report.reconstructions
+        side = max(64, min(112, 4 * shown.originals.shape[1]))
         cells = "".join(
             f"<figure>{_picture(original)}{_picture(decoded)}<figcaption>{db:.1f} dB</figcaption>"
             "</figure>"
-            for original, decoded, db in zip(found.originals, found.decoded, found.psnr())
+            for original, decoded, db in zip(shown.originals, shown.decoded, shown.numbers["psnr"])
         )
         parts.append(
             '<section class="card"><h3>Reconstructions</h3><p class="muted">Above the original, '
@@ -285,12 +271,13 @@ def _tokenizer(report: Report) -> str:
         )
     figures = [_figure(chart.title, charts.line_chart(chart)) for chart in report.tokenizer_charts]
     if report.code_counts is not None:
-        share, perplexity = usage(report.code_counts)
+        counts = report.code_counts
         note = (
-            f"{share:.0%} of the {report.num_codes} codes occur in the training data; their use is "
-            f"as even as that of {perplexity:.0f} equally frequent codes."
+            f"{codes.usage(counts):.0%} of the {report.num_codes} codes occur in the training "
+            f"data; their use is as even as that of {codes.perplexity(counts):.0f} equally "
+            "frequent codes."
         )
-        svg = charts.frequency_chart(report.code_counts)
+        svg = charts.frequency_chart(counts)
         figures.insert(0, _figure("Codebook usage", svg, note))
     if figures:
         parts.append(f'<div class="columns">{"".join(figures)}</div>')

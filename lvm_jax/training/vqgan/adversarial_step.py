@@ -25,7 +25,8 @@ from jax.sharding import Mesh
 from lvm_jax import partition
 from lvm_jax.measures import fidelity, perceptual
 from lvm_jax.modules import Params
-from lvm_jax.tokenizer import vqgan
+from lvm_jax.tokenizer import measuring, vqgan
+from lvm_jax.tokenizer.measuring import MeasuredBatch
 from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 from lvm_jax.training import optimizer as optimizer_lib
 from lvm_jax.training.optimizer import OptimizerConfig
@@ -293,10 +294,11 @@ def _micro_batch(
         metrics |= judged
     # 3. One way back for all of them.
     (found["grads"],) = pullback((image_grad, jnp.ones_like(latent_loss)))
+    seen_BHWC = jnp.clip(decoded_BHWC, 0.0, 1.0)
     found["metrics"] = metrics | {
         "loss": loss,
-        "psnr": jnp.mean(fidelity.psnr(images_BHWC, decoded_BHWC)),
-        "ssim": jnp.mean(fidelity.ssim(images_BHWC, decoded_BHWC)),
+        "psnr": jnp.mean(fidelity.psnr(images_BHWC, seen_BHWC)),
+        "ssim": jnp.mean(fidelity.ssim(images_BHWC, seen_BHWC)),
     }
     return found
 
@@ -309,7 +311,7 @@ def _average(training: AdversarialConfig, step: Array, ema: Params, params: Para
 
 def make_eval(
     setup: Setup, perceptual_params: perceptual.Params | None = None
-) -> Callable[[Params, Array], dict[str, Array]]:
+) -> Callable[[Params, Array], MeasuredBatch]:
     """A jitted function: (params, uint8 images) -> what the tokenizer makes of them.
 
     Args:
@@ -317,27 +319,18 @@ def make_eval(
         perceptual_params: of `training.perceptual`, if there is one.
 
     Returns:
-        psnr, ssim and, with perceptual parameters, perceptual: float32 [B]; ids: int32 [B, L];
-        decoded: float32 [B, H, W, 3], clipped to [0, 1].
+        What it makes of each image, whole on every device; decoded is float32.
     """
     model, network = setup.model, setup.training.perceptual
 
-    def evaluate(params: Params, images: Array, perceptual_params: Any) -> dict[str, Array]:
+    def evaluate(params: Params, images: Array, perceptual_params: Any) -> MeasuredBatch:
         params = jax.lax.with_sharding_constraint(params, partition.replicated(setup.mesh))
         images_BHWC = images.astype(jnp.float32) / 255.0
         ids_BL = vqgan.lookup(model, params, vqgan.encode(model, params, images_BHWC))
         decoded_BHWC = jnp.clip(vqgan.decode_ids(model, params, ids_BL), 0.0, 1.0)
-        found = {
-            "psnr": fidelity.psnr(images_BHWC, decoded_BHWC),
-            "ssim": fidelity.ssim(images_BHWC, decoded_BHWC),
-            "ids": ids_BL,
-            "decoded": decoded_BHWC,
-        }
-        if network is not None:
-            found["perceptual"] = perceptual.distance(
-                network, perceptual_params, images_BHWC, decoded_BHWC
-            )
-        return found
+        numbers = {"psnr": fidelity.psnr(images_BHWC, decoded_BHWC)}
+        numbers |= measuring.similarities(images_BHWC, decoded_BHWC, network, perceptual_params)
+        return MeasuredBatch(ids=ids_BL, decoded=decoded_BHWC, numbers=numbers)
 
     whole = partition.replicated(setup.mesh)
     jitted = jax.jit(

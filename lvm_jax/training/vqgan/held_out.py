@@ -8,7 +8,9 @@ import jax
 import numpy as np
 
 from lvm_jax import draws, images, partition, sheets
-from lvm_jax.measures import codes, perceptual
+from lvm_jax.measures import perceptual
+from lvm_jax.tokenizer import measuring
+from lvm_jax.tokenizer.measuring import MeasuredBatch
 from lvm_jax.training.training import Evaluator
 from lvm_jax.training.vqgan import adversarial_step
 from lvm_jax.training.vqgan.corpus_images import CorpusImages
@@ -47,34 +49,29 @@ def make_evaluator(
     chosen = draws.permute(np.arange(count), len(source), setup.seed, 0)
 
     @functools.cache
-    def batches() -> tuple[tuple[np.ndarray, int], ...]:
-        held_out = np.stack([source.load(int(index)) for index in chosen])
-        pieces = [held_out[start : start + batch_size] for start in range(0, count, batch_size)]
-        # The last batch is filled with repeats, whose numbers are dropped again.
-        return tuple(
-            (np.resize(piece, (batch_size, *piece.shape[1:])), len(piece)) for piece in pieces
+    def batches() -> list[np.ndarray]:
+        return measuring.in_batches(
+            np.stack([source.load(int(index)) for index in chosen]), batch_size
         )
 
     def evaluate(state: adversarial_step.State) -> Iterator[tuple[str, float]]:
-        found: dict[str, list[np.ndarray]] = {}
-        for images_BHWC, size in batches():
+        def measure_batch(originals_BHWC: np.ndarray) -> MeasuredBatch:
+            size = len(originals_BHWC)
+            # The last batch is filled with repeats, whose numbers are dropped again.
+            filled = np.resize(originals_BHWC, (batch_size, *originals_BHWC.shape[1:]))
             # Every process has all of them and gives its devices theirs.
-            placed = jax.make_array_from_callback(
-                images_BHWC.shape, sharding, images_BHWC.__getitem__
-            )
-            for name, values in evaluate_batch(state["ema"], placed).items():
-                found.setdefault(name, []).append(np.asarray(values)[:size])
-        merged = {name: np.concatenate(values) for name, values in found.items()}
-        decoded_BHWC, ids_BL = merged.pop("decoded"), merged.pop("ids")
+            placed = jax.make_array_from_callback(filled.shape, sharding, filled.__getitem__)
+            batch = evaluate_batch(state["ema"], placed)
+            return jax.tree.map(lambda leaf: leaf.addressable_data(0)[:size], batch)
+
+        measurement = measuring.measure(
+            measure_batch, batches(), setup.model.num_codes, num_shown=_COLUMNS * _PAIRS_OF_ROWS
+        )
         if jax.process_index() == 0:
-            originals = np.concatenate([batch[:size] for batch, size in batches()])
             path = pathlib.Path(workdir) / FOLDER / f"step_{int(state['step']):08d}.png"
-            images.write_image(path, picture(originals, images.to_uint8(decoded_BHWC)))
-        for name, values in merged.items():
-            yield name, float(values.mean())
-        counts_K = codes.histogram(ids_BL, setup.model.num_codes)
-        yield "codebook_usage", float(codes.usage(counts_K))
-        yield "codebook_perplexity", float(codes.perplexity(counts_K))
+            decoded = images.to_uint8(measurement.decoded)
+            images.write_image(path, picture(measurement.originals, decoded))
+        yield from measurement.summary().items()
 
     return evaluate
 

@@ -12,7 +12,7 @@ from lvm_jax.evaluation.metrics import perplexity
 from lvm_jax.generation import answers
 from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.images import ImageConfig
-from lvm_jax.measures import image_metrics
+from lvm_jax.measures import fidelity
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences.pairs import ColorizationPairs, EdgePairs
 
@@ -79,10 +79,10 @@ def test_compared_images_are_what_they_say(model, tokenizer, tasks, results):
     (drawn,) = answers.answer_prompts(model, tokenizer, [prompt], asked)
     decoded = tokenizer.decode(tokenizer.encode(truth[None]))[0]
     expected = {
-        scores.ANSWER: image_metrics.mse(drawn[:, 0], truth).mean(),
-        scores.CEILING: image_metrics.mse(decoded, truth),
-        scores.COPY: image_metrics.mse(example.query, truth),
-        scores.MEAN: image_metrics.mse(example.pairs[0, 1], truth),  # one pair: its own mean
+        scores.ANSWER: fidelity.mse(drawn[:, 0], truth).mean(),
+        scores.CEILING: fidelity.mse(decoded, truth),
+        scores.COPY: fidelity.mse(example.query, truth),
+        scores.MEAN: fidelity.mse(example.pairs[0, 1], truth),  # one pair: its own mean
     }
     assert mse == pytest.approx(expected)
 

@@ -13,8 +13,10 @@ from lvm_jax.evaluation.analogies.scores import SeedScores, Shown, TaskResult
 from lvm_jax.evaluation.report import charts, page
 from lvm_jax.evaluation.report.charts import Chart, Curve
 from lvm_jax.evaluation.report.losses import Losses
-from lvm_jax.evaluation.report.page import Reconstructions, Report
+from lvm_jax.evaluation.report.page import Report
 from lvm_jax.evaluation.report.style import CSS
+from lvm_jax.measures import fidelity
+from lvm_jax.tokenizer.measuring import Measurement
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
 
@@ -37,7 +39,12 @@ def full():
         title="A title <with> marks",
         results=(task("edges & lines", 0.5), task("inpainting", -0.5)),
         num_codes=4,
-        reconstructions=Reconstructions(originals=PIXELS[:3], decoded=PIXELS[3:6]),
+        reconstructions=Measurement(
+            numbers={"psnr": fidelity.psnr(PIXELS[:3], PIXELS[3:6])},
+            code_counts=np.array([5, 3, 0, 1]),
+            originals=PIXELS[:3],
+            decoded=PIXELS[3:6],
+        ),
         code_counts=np.array([5, 3, 0, 1]),
         tokenizer_charts=(Chart(title="Error", unit="mse", curves=(curve,), log=True),),
         model_charts=(Chart(title="Loss", unit="nats", curves=(curve,), levels={"flat": 0.5}),),
@@ -155,8 +162,3 @@ def test_curves_are_chosen_by_name():
     assert [curve.label for curve in found] == ["training", "held out"]
     assert found[0].steps.tolist() == [1, 2]
     assert charts.curves_from_metrics(lines, "nothing") == ()
-
-
-def test_codebook_usage():
-    assert page.usage(np.array([1, 1, 1, 1])) == (1.0, pytest.approx(4.0))
-    assert page.usage(np.array([9, 0, 0, 0])) == (0.25, pytest.approx(1.0))

@@ -108,9 +108,9 @@ def test_it_learns_and_keeps_its_codes_alive():
     assert last["codebook_perplexity_window"] > 0.4 * MODEL.num_codes
     evaluate = adversarial_step.make_eval(make_setup(PLAIN))
     result = evaluate(state["ema"], batch(1000))
-    assert result["psnr"].mean() > last["psnr"] - 1.0
-    assert 0.3 < result["ssim"].mean() < 1.0
-    assert result["ids"].shape == (16, MODEL.tokens_per_image)
+    assert result.numbers["psnr"].mean() > last["psnr"] - 1.0
+    assert 0.3 < result.numbers["ssim"].mean() < 1.0
+    assert result.ids.shape == (16, MODEL.tokens_per_image)
 
 
 def test_metrics_name_every_loss_term():
