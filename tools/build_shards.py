@@ -34,9 +34,11 @@ LVM's own files, lines {"tokens": base64 of int32 ids}, become shards without pi
   python tools/build_shards.py --import_jsonl a.jsonl b.jsonl --out=DIR [--tokenizer=DIR]
 
 Each file makes its own shards of about 256 MiB: join many small files before, with `cat`, where
-many small shards would be in the way.
+many small shards would be in the way. --num_workers processes read side by side, and --slice=I/N
+shares the shards among machines as it does for pictures.
 """
 
+import dataclasses
 import json
 import time
 from typing import Any
@@ -54,8 +56,9 @@ OUT = flags.DEFINE_string("out", None, "Directory for the shards.")
 SLICE = flags.DEFINE_string(
     "slice",
     None,
-    "I/N: makes every N-th shard from shard I on; N processes make them all. By default the "
-    "processes of a distributed run make a part each, and a single process makes everything.",
+    "I/N: makes every N-th shard from shard I on; N processes make them all, of pictures or of "
+    "--import_jsonl. By default the processes of a distributed run make a part each, and a single "
+    "process makes everything.",
 )
 DRY_RUN = flags.DEFINE_bool(
     "dry_run", False, "Prints sentences, images and tokens of each source, and builds nothing."
@@ -78,7 +81,7 @@ NUM_CODES = flags.DEFINE_integer(
 MAX_BAD_LINES = flags.DEFINE_integer(
     "max_bad_lines", 0, "import_jsonl: lines that may be left out and listed in rejects.jsonl.", 0
 )
-NUM_WORKERS = flags.DEFINE_integer("num_workers", 1, "import_jsonl: processes.", 1)
+NUM_WORKERS = flags.DEFINE_integer("num_workers", 1, "import_jsonl: worker processes.", 1)
 
 
 def main(*more_files: str) -> None:
@@ -102,28 +105,37 @@ def import_jsonl(files: list[str]) -> None:
     """LVM's JSON lines -> shards."""
     # A tokenizer says by itself how many ids and codes there are.
     by_hand = ("tokens_per_image", "num_codes") if TOKENIZER.value is None else ("tokenizer",)
-    names = ("import_jsonl", "out", "max_bad_lines", "num_workers", *by_hand)
+    names = ("import_jsonl", "out", "slice", "max_bad_lines", "num_workers", *by_hand)
     cli.refuse_unread("--import_jsonl", names)
     from lvm_jax.data.building import from_lines
+    from lvm_jax.data.building.slices import Slice
 
-    made_by = {"tokens_per_image": TOKENS_PER_IMAGE.value, "num_codes": NUM_CODES.value}
+    part = Slice.parse(SLICE.value) if SLICE.value is not None else None
+    config = from_lines.ImportConfig(
+        tokens_per_image=TOKENS_PER_IMAGE.value,
+        num_codes=NUM_CODES.value,
+        max_bad_lines=MAX_BAD_LINES.value,
+        num_workers=NUM_WORKERS.value,
+    )
     if TOKENIZER.value is not None:
         from lvm_jax.tokenizer import codec
 
         tokenizer = codec.load_tokenizer(TOKENIZER.value)
-        made_by = {name: getattr(tokenizer, name) for name in made_by}
-        made_by["tokenizer_fingerprint"] = tokenizer.fingerprint
-    config = from_lines.ImportConfig(
-        max_bad_lines=MAX_BAD_LINES.value, num_workers=NUM_WORKERS.value, **made_by
-    )
+        config = dataclasses.replace(
+            config,
+            tokens_per_image=tokenizer.tokens_per_image,
+            num_codes=tokenizer.num_codes,
+            tokenizer_fingerprint=tokenizer.fingerprint,
+        )
     with progress_bar.Bar(unit="B", unit_scale=True, desc="importing") as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        shards = from_lines.import_jsonl(files, OUT.value, config, progress)
-    _log_totals(shards)
+        shards = from_lines.import_jsonl(files, OUT.value, config, progress, part)
+    if shards is not None:
+        _log_totals(shards)
 
 
 def _pictures(values: dict[str, Any]) -> dict[str, Any]:
@@ -171,6 +183,7 @@ def dry_run(values: dict[str, Any]) -> None:
 
 def read_all(corpus, config) -> None:
     """Lists the pictures that cannot be read; ValueError if they are more than max_rejects."""
+    from lvm_jax import configs
     from lvm_jax.data.building import read_all as reading
     from lvm_jax.data.building import rejects
 
@@ -190,14 +203,15 @@ def read_all(corpus, config) -> None:
         f"{len(lines):8,} files cannot be read; {rejects.count_sentences(lines):,} sentences need "
         "them"
     )
-    rejects.require_few(lines, config.max_rejects)
+    with configs.within("config.shards"):
+        rejects.require_few(lines, config.max_rejects)
 
 
 def build_shards(values: dict[str, Any]) -> None:
     """Pictures -> shards."""
     # Imported after the flags are known to be good, and jax after the corpus is: a typo should not
     # wait for it.
-    from lvm_jax import image_record
+    from lvm_jax import configs, image_record
     from lvm_jax.data.building import from_sentences
     from lvm_jax.data.building.slices import Slice
     from lvm_jax.distributed import supervisor
@@ -216,7 +230,10 @@ def build_shards(values: dict[str, Any]) -> None:
     tokenizer = codec.load_tokenizer(TOKENIZER.value)
     if tokenizer.images is not None:
         image_record.warn_if_different(config.images, tokenizer.images, TOKENIZER.value)
-    with _Bar(tokenizer.tokens_per_image) as bar:
+    with (
+        _Bar(tokenizer.tokens_per_image) as bar,
+        configs.within("config.shards", out="out"),
+    ):
         shards = from_sentences.build_shards(corpus, tokenizer, OUT.value, config, bar.show, part)
     if shards is None:
         return

@@ -127,7 +127,7 @@ def verify(shards) -> None:
 
 def export(shards) -> None:
     """Writes LVM's JSON lines to --export_jsonl."""
-    from lvm_jax.data.building.from_lines import export_jsonl
+    from lvm_jax.data.building.jsonl import export_jsonl
 
     with progress_bar.Bar(total=len(shards), unit=" sentences", desc="export") as bar:
         export_jsonl(shards, EXPORT.value, bar.update)

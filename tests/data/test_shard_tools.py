@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from lvm_jax import images
-from lvm_jax.data.building import from_lines
+from lvm_jax.data.building import jsonl
 from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.mesh import MeshConfig, make_mesh
@@ -147,7 +147,7 @@ def test_export_and_import_are_inverse(built):
     for one, other in zip(shards.read(range(6)), Shards(imported).read(range(6)), strict=True):
         np.testing.assert_array_equal(one, other)
     assert Shards(imported).tokenizer_fingerprint == shards.tokenizer_fingerprint
-    from_lines.export_jsonl(Shards(imported), again)
+    jsonl.export_jsonl(Shards(imported), again)
     assert again.read_bytes() == lines.read_bytes()
 
 
@@ -220,7 +220,7 @@ def test_a_dry_run_reads_everything_when_asked_to(tmp_path):
     dry_run = (f"--config={config}", "--dry_run")
     assert run("build_shards", *dry_run).returncode == 0  # names only
     result = run("build_shards", *dry_run, "--read_all")
-    fails(result, "caf\\udce9.jpg: image file is truncated", "raise config.shards.max_rejects=0")
+    fails(result, "caf\\udce9.jpg: image file is truncated", "raise --config.shards.max_rejects=0")
     assert "reading: 100%" in result.stderr
     (line,) = [json.loads(each) for each in result.stdout.splitlines() if each.startswith("{")]
     assert line["path"] == str(bad) and len(line["sentences"]) == 2

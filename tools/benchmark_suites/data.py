@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax.data.building.from_lines import export_jsonl
+from lvm_jax.data.building.jsonl import export_jsonl
 from lvm_jax.data.feeding.data_config import DataConfig, MixtureSource
 from lvm_jax.data.feeding.pipeline import Pipeline
 from lvm_jax.data.shards.reader import Shards

@@ -33,21 +33,24 @@ def stretches(paths: Sequence[pathlib.Path], num_bytes: int) -> list[Stretch]:
     """Cuts files into stretches of so many bytes, one file after the other.
 
     Raises:
-        ValueError: no file, one given twice, or no line at all; named as --import_jsonl's.
+        ValueError: no file, one given twice, or no line at all; named.
     """
     for path in paths:
         if not path.is_file():
-            raise ValueError(f"--import_jsonl={path} does not exist or is no file")
+            raise ValueError(f"{path} does not exist or is no file")
         if paths.count(path) > 1:
-            raise ValueError(f"--import_jsonl={path} is given {paths.count(path)} times")
+            raise ValueError(f"{path} is given {paths.count(path)} times")
     parts = [
         (str(path), name, start, min(start + num_bytes, end))
         for path, name, end in zip(paths, names(paths), map(_end_of_lines, paths))
         for start in range(0, end, num_bytes)
     ]
     if not parts:
-        raise ValueError(f"--import_jsonl={', '.join(map(str, paths))} holds no line")
-    return [Stretch(number, *part) for number, part in enumerate(parts)]
+        raise ValueError(f"{', '.join(map(str, paths))} holds no line")
+    return [
+        Stretch(number, path, name, start, stop)
+        for number, (path, name, start, stop) in enumerate(parts)
+    ]
 
 
 def names(paths: Sequence[pathlib.Path]) -> list[str]:

@@ -10,6 +10,7 @@ as it was when each was made.
 A log is a row of fixed-size entries that only grows, one for each slice, beside its ids.
 """
 
+import dataclasses
 import errno
 import functools
 import hashlib
@@ -40,26 +41,41 @@ class Look(NamedTuple):
     content: int
 
 
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What files hold, beside what they held when earlier runs read them.
+
+    Attributes:
+        changed: paths of those that hold something else than when they were last read.
+        editions: of those that were changed after they had first been read: path -> hash of what is
+            in them now.
+        looks: at those whose times have changed.
+    """
+
+    changed: list[str] = dataclasses.field(default_factory=list)
+    editions: dict[str, int] = dataclasses.field(default_factory=dict)
+    looks: dict[str, Look] = dataclasses.field(default_factory=dict)
+
+
 class Originals:
     """The files that the builds of a directory have read so far; to be used as a context.
 
     Args:
         out: the directory.
         part: the slice that reads files; no other process may have it.
+        comparison: of what earlier runs read with what is there now.
 
     Attributes:
-        editions: of files that were changed after they had first been read: path -> hash of what is
-            in them now.
+        editions: see `Comparison`.
 
     Raises:
         atomic.WriteError: the place cannot be written.
     """
 
-    def __init__(self, out: pathlib.Path, part: Slice):
-        self.editions: dict[str, int] = {}
-        self._out = out
+    def __init__(self, out: pathlib.Path, part: Slice, comparison: Comparison):
+        self.editions = comparison.editions
         self._path = out / f"pictures-{part.index}-of-{part.count}.partial"
-        self._pending: dict[str, Look] = {}
+        self._pending = dict(comparison.looks)
         self._content = functools.lru_cache(_MOST_HASHES)(_content)
         try:
             self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -101,53 +117,50 @@ class Originals:
             raise atomic.write_error(self._path, error) from error
         self._pending.clear()
 
-    def compare(self, paths: Iterable[str], num_threads: int) -> list[str]:
-        """Finds out which files hold something else than when they were last read.
-
-        What they hold now is noted, and written with the next `flush`.
-
-        Args:
-            paths: of all files, those that were never read too.
-            num_threads: that read files whose times have changed.
-
-        Returns:
-            The paths of the changed files, in the order given.
-        """
-        log = np.concatenate([_read(path) for path in sorted(self._out.glob(_LOGS))])
-        log = log[np.lexsort((log["when"], log["path"]))]
-        known, first = np.unique(log["path"], return_index=True)
-        last = log[np.append(first[1:], len(log)) - 1] if len(log) else log
-        first = log["content"][first]
-        touched: dict[str, int] = {}
-        for path in paths if len(log) else ():
-            number = _number(path)
-            # As uint64: beside a signed number, both would become floats.
-            place = int(np.searchsorted(known, np.uint64(number)))
-            if place == len(known) or known[place] != number:
-                continue
-            if last["stamp"][place] != stamp_of(path):
-                touched[path] = place
-            elif last["content"][place] != first[place]:
-                self.editions[path] = int(last["content"][place])
-        if not touched:
-            return []
-        logging.info(
-            "%s: %d files have other times than when they were read; comparing what is in them",
-            *(self._out, len(touched)),
-        )
-        changed = []
-        with futures.ThreadPoolExecutor(num_threads) as pool:
-            for (path, place), look in zip(touched.items(), pool.map(self.look, touched)):
-                self.note(path, look)
-                if look.content != first[place]:
-                    self.editions[path] = look.content
-                if look.content != last["content"][place]:
-                    changed.append(path)
-        return changed
-
     def _cut_to_whole_entries(self) -> None:
         size = os.fstat(self._file).st_size
         os.ftruncate(self._file, size - size % _ENTRY.itemsize)
+
+
+def compare(out: pathlib.Path, paths: Iterable[str], num_threads: int) -> Comparison:
+    """Finds out which files hold something else than when they were last read.
+
+    Args:
+        out: the directory that is built from them.
+        paths: of all files, those that were never read too.
+        num_threads: that read files whose times have changed.
+    """
+    log = np.concatenate([np.empty(0, _ENTRY), *map(_read, sorted(out.glob(_LOGS)))])
+    log = log[np.lexsort((log["when"], log["path"]))]
+    known, first = np.unique(log["path"], return_index=True)
+    last = log[np.append(first[1:], len(log)) - 1] if len(log) else log
+    first = log["content"][first]
+    comparison = Comparison()
+    touched: dict[str, int] = {}
+    for path in paths if len(log) else ():
+        number = _number(path)
+        # As uint64: beside a signed number, both would become floats.
+        place = int(np.searchsorted(known, np.uint64(number)))
+        if place == len(known) or known[place] != number:
+            continue
+        if last["stamp"][place] != stamp_of(path):
+            touched[path] = place
+        elif last["content"][place] != first[place]:
+            comparison.editions[path] = int(last["content"][place])
+    if not touched:
+        return comparison
+    logging.info(
+        "%s: %d files have other times than when they were read; comparing what is in them",
+        *(out, len(touched)),
+    )
+    with futures.ThreadPoolExecutor(num_threads) as pool:
+        for (path, place), look in zip(touched.items(), pool.map(_look, touched)):
+            comparison.looks[path] = look
+            if look.content != first[place]:
+                comparison.editions[path] = look.content
+            if look.content != last["content"][place]:
+                comparison.changed.append(path)
+    return comparison
 
 
 def stamp_of(path: str | os.PathLike) -> int:
@@ -162,6 +175,11 @@ def stamp_of(path: str | os.PathLike) -> int:
 
 def _read(path: pathlib.Path) -> np.ndarray:
     return np.fromfile(path, _ENTRY)  # a torn entry at the end is left out
+
+
+def _look(path: str) -> Look:
+    stamp = stamp_of(path)
+    return Look(stamp, _content(path, stamp))
 
 
 def _number(path: str) -> int:

@@ -71,6 +71,6 @@ def _read_as(ref: ImageRef) -> ImageRef:
 def _errors(loader: SquareLoader, refs: Iterable[ImageRef]) -> Iterator[tuple[ImageRef, str]]:
     """Those of the references that cannot be read, and why."""
     for ref in refs:
-        (found,) = loader.load([ref])
-        if isinstance(found, images.ImageError):
-            yield ref, str(found)
+        (square,) = loader.load([ref])
+        if isinstance(square, images.ImageError):
+            yield ref, str(square)

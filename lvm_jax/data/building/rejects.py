@@ -18,11 +18,16 @@ from collections.abc import Hashable, Sequence
 from typing import Any
 
 from lvm_jax import atomic, images
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.pictures.reference import ImageRef
 from lvm_jax.sentences.sources import Sentence
 
 FILE = "rejects.jsonl"
 _PARTS = "rejects-*.partial"
+
+
+class TooManyRejectsError(images.ImageError, ConfigError):
+    """More files than `max_rejects` cannot be read."""
 
 
 class Dropped:
@@ -78,7 +83,7 @@ class Rejects:
         """Notes an image, known by its digest, that cannot be made from its picture.
 
         Raises:
-            images.ImageError: its file is one more than the limit; names it.
+            TooManyRejectsError: its file is one more than the limit; names it.
         """
         self._dropped.reasons[digest] = str(error)
         self._known.add(ref.path)
@@ -94,7 +99,10 @@ class Rejects:
         path = self._directory / f"rejects-{number:05d}.partial"
         lines = self._dropped.lines
         if lines or path.exists():
-            _write_lines(path, list(lines.values()))
+            # Under a name that does not match that of the parts.
+            partial = path.with_name(f"writing-{path.name}")
+            with atomic.writing(path, partial=partial) as partial:
+                partial.write_text(_text(list(lines.values())))
         lines.clear()
 
 
@@ -113,20 +121,27 @@ def finish(directory: pathlib.Path, limit: int) -> dict[str, int]:
     """Writes `rejects.jsonl`, if there is anything to write, and counts.
 
     Raises:
-        images.ImageError: more files than the limit; slices each counted only what they saw.
+        TooManyRejectsError: more files than the limit; slices each counted only what they saw.
     """
     lines = merged(directory)
     require_few(lines, limit)
-    if lines:
-        _write_lines(directory / FILE, lines)
+    write(directory, lines)
     return {"rejected_images": len(lines), "rejected_sentences": count_sentences(lines)}
+
+
+def write(directory: pathlib.Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Writes `rejects.jsonl`; without lines there is none."""
+    if lines:
+        atomic.write_text(directory / FILE, _text(lines))
+    else:
+        (directory / FILE).unlink(missing_ok=True)
 
 
 def require_few(lines: Sequence[dict[str, Any]], limit: int) -> None:
     """Refuses more files than the limit.
 
     Raises:
-        images.ImageError: says how many, and why the last one cannot be read.
+        TooManyRejectsError: says how many, and why the last one cannot be read.
     """
     if len(lines) > limit:
         raise _too_many(len(lines), limit, lines[-1]["reason"])
@@ -146,15 +161,14 @@ def by_reason(lines: Sequence[dict[str, Any]]) -> list[tuple[str, int]]:
     return counts.most_common()
 
 
-def _too_many(count: int, limit: int, reason: str) -> images.ImageError:
+def _too_many(count: int, limit: int, reason: str) -> TooManyRejectsError:
+    name = Field("max_rejects")
     if not limit:
-        return images.ImageError(f"{reason}, or raise config.shards.max_rejects=0")
-    return images.ImageError(
-        f"{count} files cannot be read, more than config.shards.max_rejects={limit}; {reason}"
+        return TooManyRejectsError(f"{reason}, or raise ", name, "=0")
+    return TooManyRejectsError(
+        f"{count} files cannot be read, more than ", name, f"={limit}; {reason}"
     )
 
 
-def _write_lines(path: pathlib.Path, lines: list[dict[str, Any]]) -> None:
-    # Under a name that does not match that of the parts.
-    with atomic.writing(path, partial=path.with_name(f"writing-{path.name}")) as partial:
-        partial.write_text("".join(json.dumps(line) + "\n" for line in lines))
+def _text(lines: Sequence[dict[str, Any]]) -> str:
+    return "".join(json.dumps(line) + "\n" for line in lines)

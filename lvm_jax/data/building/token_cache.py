@@ -7,7 +7,6 @@ Where an entry stands is kept in memory, in about 24 bytes for each.
 Legend: B images, T ids per image.
 """
 
-import fcntl
 import hashlib
 import os
 import pathlib
@@ -19,12 +18,28 @@ import numpy as np
 
 from lvm_jax import file_names
 from lvm_jax.atomic import write_error
+from lvm_jax.data.building.slices import Slice
 from lvm_jax.data.shards.records import ID_BYTES
 
 KEY_BYTES = 16
 # New entries are sorted in among the others when there are this many, or a sixteenth of the others:
 # the dict that holds them until then takes about seven times the bytes.
 _FEWEST_SORTED_IN = 2**14
+
+
+def open_cache(out: pathlib.Path, part: Slice, made_by: str, tokens_per_image: int) -> "TokenCache":
+    """The ids so far: those of a slice, and those of other ways to slice that came before.
+
+    Args:
+        out: the directory.
+        part: the slice, which this process has claimed.
+        made_by: everything that ids depend on, beside the images.
+        tokens_per_image: ids of an image.
+    """
+    name = f"tokens-{hashlib.sha256(made_by.encode()).hexdigest()[:16]}"
+    path = out / f"{name}-{part.index}-of-{part.count}.partial"
+    others = [other for other in out.glob(f"{name}-*.partial") if other != path]
+    return TokenCache(path, tokens_per_image, others)
 
 
 def digest(key: str) -> bytes:
@@ -38,13 +53,13 @@ class TokenCache:
     One thread may add while others look.
 
     Args:
-        path: the file that new ids go to; made if missing. Its name must tell tokenizers apart.
+        path: the file that new ids go to; made if missing. Its name must tell tokenizers apart, and
+            no other process may write to it.
         tokens_per_image: T.
         others: more files with ids of this tokenizer, which are only read; what other processes add
             to them later is not seen.
 
     Raises:
-        BlockingIOError: another process writes to `path`.
         RuntimeError: the place cannot be written.
     """
 
@@ -58,13 +73,8 @@ class TokenCache:
         self._entry_bytes = KEY_BYTES + ID_BYTES * tokens_per_image
         try:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-            # Ends with the process, however that ends.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             whole = os.fstat(self._file).st_size // self._entry_bytes
             os.truncate(self._file, whole * self._entry_bytes)
-        except BlockingIOError:
-            os.close(self._file)
-            raise
         except OSError as error:
             raise write_error(self.path, error) from error
         self._end, self._torn = whole, False
@@ -81,7 +91,8 @@ class TokenCache:
             return _halves(())
         form = np.dtype([("key", "<u8", 2), ("ids", f"V{self._entry_bytes - KEY_BYTES}")])
         with open(file, "rb", closefd=False) as opened:
-            return np.array(np.memmap(opened, form, "r", shape=whole)["key"])
+            entries: np.ndarray = np.memmap(opened, form, "r", shape=whole)
+            return np.array(entries["key"])
 
     def __len__(self) -> int:
         return len(self._places)
@@ -169,28 +180,16 @@ class _Places:
     def find(self, keys: Sequence[bytes]) -> list[int]:
         """The place of each digest, or -1."""
         with self._lock:
-            found = [self._others.get(key, -1) for key in keys]
+            chosen = [self._others.get(key, -1) for key in keys]
             heads, tails, places = self._arrays
-        if len(heads) and -1 in found:
+        if len(heads) and -1 in chosen:
             wanted = _halves(keys)
             spots = np.minimum(np.searchsorted(heads, wanted[:, 0]), len(heads) - 1)
             same = (heads[spots] == wanted[:, 0]) & (tails[spots] == wanted[:, 1])
-            found = np.where(same, places[spots], found).tolist()
-        return found
+            chosen = np.where(same, places[spots], chosen).tolist()
+        return chosen
 
 
 def _halves(keys: Iterable[bytes]) -> np.ndarray:
     """Digests as numbers: uint64 [B, 2]."""
     return np.frombuffer(b"".join(keys), "<u8").reshape(-1, 2)
-
-
-def in_use(path: str | os.PathLike) -> bool:
-    """Whether a process writes to this cache."""
-    try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False

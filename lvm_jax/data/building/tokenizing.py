@@ -41,11 +41,16 @@ class ImageTokenizer(Protocol):
         images_per_call: batches are multiples of it.
     """
 
-    fingerprint: str
-    image_size: int
-    tokens_per_image: int
-    num_codes: int
-    images_per_call: int
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def image_size(self) -> int: ...
+    @property
+    def tokens_per_image(self) -> int: ...
+    @property
+    def num_codes(self) -> int: ...
+    @property
+    def images_per_call(self) -> int: ...
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """uint8 [B, H, W, 3] -> int32 [B, T]; called by one thread at a time."""
@@ -241,7 +246,7 @@ class Tokenize:
             else:
                 self._keys.append(key)
                 self._pixels.append(picture)
-        if look is not None:
+        if self._originals is not None and look is not None:
             self._originals.note(group[0][1].path, look)
 
     def _send(self) -> None:

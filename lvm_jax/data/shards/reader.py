@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import configs, image_record
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.data.shards import records
 from lvm_jax.data.shards.records import Record
 from lvm_jax.draws import hash_key
@@ -157,12 +158,13 @@ class Shards:
         """uint32 [S], memory-mapped; `hash_of_key` of each sentence's key.
 
         Raises:
-            ValueError: shards of a version that did not keep them.
+            ConfigError: shards of a version that did not keep them; names fields of the config of
+                what reads them.
         """
         if KEYS not in [entry["file"] for entry in self.manifest["index"]]:
-            raise ValueError(
-                f"{self.directory} was built without {KEYS}, which config.data.split.share needs; "
-                "build the shards again, or set split.keys"
+            raise ConfigError(
+                *(f"{self.directory} was built without {KEYS}, which ", Field("split.share")),
+                *(" needs; build the shards again, or set ", Field("split.keys")),
             )
         return self._map_index(KEYS)
 
@@ -179,7 +181,7 @@ class Shards:
         # By place on disk: each file is locked once, and neighbours share a page.
         order = np.argsort(indices, kind="stable")
         shard_of = np.searchsorted(self._ends, indices[order], side="right")
-        found: list[bytes] = [b""] * len(indices)
+        in_order: list[bytes] = [b""] * len(indices)
         borders = np.flatnonzero(np.diff(shard_of)) + 1
         for chosen in np.split(order, borders) if len(order) else ():
             shard = int(np.searchsorted(self._ends, indices[chosen[0]], side="right"))
@@ -196,8 +198,8 @@ class Shards:
                         f"{file.path}, record {position} has not the number of images that "
                         f"{INDEX_FILES[0]} says; {_RESTORE}"
                     )
-                found[place] = data
-        return found
+                in_order[place] = data
+        return in_order
 
     def read(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
         """The ids of sentences: uint16 [N, T] each, in the order asked for."""
@@ -228,7 +230,7 @@ class Shards:
         if not self.tokenizer_fingerprint:
             raise ValueError(
                 f"{self.directory} was imported without saying which tokenizer made its ids; "
-                "import it again with --tokenizer=DIR if it was this one"
+                "import it again and give this tokenizer, if it was this one"
             )
         if fingerprint != self.tokenizer_fingerprint:
             raise ValueError(
@@ -302,13 +304,13 @@ def manifest_checksum(manifest: dict[str, Any]) -> str:
 
 def _check_size(path: pathlib.Path, num_bytes: int) -> None:
     try:
-        found = path.stat().st_size
+        there = path.stat().st_size
     except OSError as error:
         raise ValueError(
             f"{path} is missing, but the manifest names it; restore it or build again"
         ) from error
-    if found != num_bytes:
+    if there != num_bytes:
         raise ValueError(
-            f"{path} has {found} bytes, the manifest says {num_bytes}: it is cut short or "
+            f"{path} has {there} bytes, the manifest says {num_bytes}: it is cut short or "
             "replaced; restore it or build again"
         )

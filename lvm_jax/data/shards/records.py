@@ -117,10 +117,10 @@ class RecordFileWriter:
             reader = array_record_module.ArrayRecordReader(
                 os.fsencode(self._partial), _READER_OPTIONS
             )
-            found = reader.num_records()
+            arrived = reader.num_records()
             reader.close()
-            if found != self._count:
-                raise OSError(f"{found} of {self._count} records arrived on disk")
+            if arrived != self._count:
+                raise OSError(f"{arrived} of {self._count} records arrived on disk")
             self._partial.replace(self.path)
         except (OSError, RuntimeError) as error:
             raise write_error(self.path, error) from error
@@ -174,16 +174,16 @@ class RecordFile:
         Raises:
             ValueError: a record does not match its checksum; names the file and the record.
         """
-        seek, read, found, position = self._reader.seek, self._reader.read, [], -1
+        seek, read, datas, position = self._reader.seek, self._reader.read, [], -1
         try:
             with self._lock:  # seek and read are two calls
                 for position in positions:
                     seek(position)
-                    found.append(read())
+                    datas.append(read())
         except (RuntimeError, IndexError) as error:
             reason = str(error).split(";")[0]
             raise ValueError(f"{self.path}, record {position}: {reason}; {REMAKE}") from error
-        return found
+        return datas
 
 
 def checksum(path: str | os.PathLike) -> str:

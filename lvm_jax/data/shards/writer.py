@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import atomic, configs
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.data.shards import records
 from lvm_jax.data.shards.reader import (
     FORMAT,
@@ -41,26 +42,26 @@ class ShardsWriter:
     """Writes a directory shard by shard; started again it goes on after the finished shards.
 
     Args:
-        directory: made if missing.
+        out: the directory; made if missing.
         build_key: what the shards are made from; shards of another key are never continued.
         vocabulary: the id space; ids must be codes.
         tokens_per_image: T.
         tokenizer_fingerprint: of the tokenizer that makes the ids.
 
     Raises:
-        ValueError: the directory cannot be written or holds shards made from something else.
+        ConfigError: the directory cannot be written or holds shards made from something else.
     """
 
     def __init__(
         self,
-        directory: str | os.PathLike,
+        out: str | os.PathLike,
         *,
         build_key: str,
         vocabulary: Vocabulary,
         tokens_per_image: int,
         tokenizer_fingerprint: str,
     ):
-        self.directory = pathlib.Path(directory)
+        self.directory = pathlib.Path(out)
         self.build_key = build_key
         self.vocabulary = vocabulary
         self.tokens_per_image = tokens_per_image
@@ -68,9 +69,9 @@ class ShardsWriter:
         _require_writable(self.directory)
         for path in sorted(self.directory.glob("shard-*.json")) + [self.directory / MANIFEST]:
             if path.exists() and read_json(path).get("build_key") != build_key:
-                raise ValueError(
-                    f"{self.directory} holds shards made from another config, tokenizer or other "
-                    "pictures; give another --out or remove it"
+                raise ConfigError(
+                    *(Field("out"), f"={self.directory} holds shards made from another config, "),
+                    "tokenizer or other pictures; give another one or remove it",
                 )
 
     @property
@@ -140,10 +141,11 @@ class ShardsWriter:
         self._write_records(again, sentences)
         if records.checksum(again) != entry["sha256"]:
             again.unlink()
-            raise ValueError(
+            raise ConfigError(
                 f"{path} was to be made again, but became something else than it was: a file that "
                 "it is made from has changed, or the tokenizer runs on other devices or versions; "
-                f"restore the shard from a copy, or remove --out={self.directory} to begin anew"
+                "restore the shard from a copy, or remove ",
+                *(Field("out"), f"={self.directory} to begin anew"),
             )
         try:
             again.replace(path)
@@ -266,7 +268,7 @@ class ShardsWriter:
 
 
 def write_shards(
-    directory: str | os.PathLike,
+    out: str | os.PathLike,
     sentences: Iterable[Record],
     *,
     vocabulary: Vocabulary,
@@ -276,7 +278,7 @@ def write_shards(
 ) -> Shards:
     """Writes sentences that exist already as a new directory, and opens it."""
     writer = ShardsWriter(
-        directory,
+        out,
         build_key="",
         vocabulary=vocabulary,
         tokens_per_image=tokens_per_image,
@@ -286,9 +288,9 @@ def write_shards(
     for number, part in enumerate(_batched(sentences, sentences_per_shard), 1):
         writer.write_shard(number - 1, part)
     if not number:
-        raise ValueError(f"no sentences to write to {os.fspath(directory)}")
+        raise ValueError(f"no sentences to write to {os.fspath(out)}")
     writer.finish(number)
-    return Shards(directory)
+    return Shards(out)
 
 
 def shard_name(number: int) -> str:
@@ -316,8 +318,9 @@ def _require_writable(directory: pathlib.Path) -> None:
         probe.write_bytes(b"0")
         probe.unlink(missing_ok=True)  # several processes may probe at once
     except OSError as error:
-        raise ValueError(
-            f"cannot write to --out={directory}: {error.strerror}; choose another place"
+        raise ConfigError(
+            "cannot write to ",
+            *(Field("out"), f"={directory}: {error.strerror}; choose another place"),
         ) from error
 
 
@@ -345,8 +348,8 @@ def _count(names: Sequence[str], ids: np.ndarray, num_images: np.ndarray) -> dic
     for start in range(0, len(ids), 1 << 22):  # bincount makes wide copies of what it gets
         part = slice(start, start + (1 << 22))
         sentences += np.bincount(ids[part], minlength=len(names))
-        found = np.bincount(ids[part], weights=num_images[part], minlength=len(names))
-        images += found.astype(np.int64)
+        shown = np.bincount(ids[part], weights=num_images[part], minlength=len(names))
+        images += shown.astype(np.int64)
     return {
         name: {"sentences": int(sentences[i]), "images": int(images[i])}
         for i, name in enumerate(names)

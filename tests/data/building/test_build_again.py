@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 from lvm_jax import images
-from lvm_jax.data.building import from_sentences
+from lvm_jax.data.building import lifecycle
 from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
 from lvm_jax.data.building.slices import Slice
 from lvm_jax.data.shards.reader import Shards
@@ -134,4 +134,4 @@ def test_a_kill_while_a_shard_is_made_again(folder, built, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             make(folder, built)
     make(folder, built)
-    assert snapshot(built) == before and not from_sentences._temporary(built)
+    assert snapshot(built) == before and not lifecycle.temporary(built)

@@ -12,8 +12,9 @@ import time
 import numpy as np
 import pytest
 
-from lvm_jax.data.building import from_lines
-from lvm_jax.data.building.from_lines import ImportConfig, export_jsonl, import_jsonl
+from lvm_jax.data.building import from_lines, rejects
+from lvm_jax.data.building.from_lines import ImportConfig, import_jsonl
+from lvm_jax.data.building.jsonl import export_jsonl
 from lvm_jax.data.shards.reader import Shards
 
 TOKENS = 4
@@ -150,15 +151,15 @@ def test_bad_lines_are_counted_and_listed(tmp_path):
         lines.insert(place, bad)
     path = tmp_path / "x.jsonl"
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(ValueError, match=r"x\.jsonl, byte \d+: .*--max_bad_lines=10") as error:
+    with pytest.raises(ValueError, match=r"x\.jsonl, byte \d+: .*than max_bad_lines=10") as error:
         import_jsonl([path], tmp_path / "out", small(max_bad_lines=10))
     assert "\n" not in str(error.value)
-    assert (tmp_path / "out" / from_lines.REJECTS).exists()
+    assert (tmp_path / "out" / rejects.FILE).exists()
     assert not (tmp_path / "out" / "manifest.json").exists()
     shards = import_jsonl([path], tmp_path / "out", small(max_bad_lines=len(BAD)))
     assert shards.manifest["about"]["bad_lines"] == len(BAD) and len(shards) == len(good)
-    rejects = (tmp_path / "out" / from_lines.REJECTS).read_text().splitlines()
-    for reject, reason in zip(map(json.loads, rejects), BAD.values(), strict=True):
+    listed = (tmp_path / "out" / rejects.FILE).read_text().splitlines()
+    for reject, reason in zip(map(json.loads, listed), BAD.values(), strict=True):
         assert re.search(reason, reject["reason"])
         assert lines[reject["line"] - 1] in BAD
         assert path.read_text()[reject["offset"] :].startswith(lines[reject["line"] - 1])
@@ -179,7 +180,7 @@ def test_bad_input_is_one_line(tmp_path):
     shards = import_jsonl([path], tmp_path / "made", small())
     with pytest.raises(ValueError, match="holds shards made from another config"):
         import_jsonl([path], tmp_path / "made", small(num_codes=99))
-    with pytest.raises(ValueError, match=r"without saying which tokenizer .*--tokenizer=DIR"):
+    with pytest.raises(ValueError, match=r"without saying which tokenizer .*give this tokenizer"):
         Shards(tmp_path / "made").require_tokenizer("abc")
     with pytest.raises(RuntimeError, match=r"cannot write .*nowhere/x\.jsonl"):
         export_jsonl(shards, tmp_path / "nowhere" / "x.jsonl")
@@ -216,10 +217,10 @@ def test_a_changed_file_is_not_mixed_with_the_old_one(tmp_path):
     before = snapshot(tmp_path / "out")
     _change_a_line(files[0])
     for num_workers in (1, 2):
-        with pytest.raises(ValueError, match=r"a\.jsonl .*put .* back, or remove --out") as error:
+        with pytest.raises(ValueError, match=r"a\.jsonl .*put .* back, or remove out=") as error:
             import_jsonl(files, tmp_path / "out", small(num_workers=num_workers))
         assert "\n" not in str(error.value)
-    assert snapshot(tmp_path / "out") == before
+    assert snapshot(tmp_path / "out") == {**before, ".finishing": b""}
     # Put back, or copied, it goes on.
     files[0].write_bytes(old)
     import_jsonl(files, tmp_path / "out", small())
@@ -258,7 +259,7 @@ def test_a_file_that_changes_after_the_import_is_named(tmp_path):
     os.utime(path, ns=(later, later))
     import_jsonl([path], tmp_path / "out", small())
     _change_a_line(path)
-    with pytest.raises(ValueError, match=r"x\.jsonl .*give another --out or remove"):
+    with pytest.raises(ValueError, match=r"x\.jsonl has changed .*put .* back, or remove out="):
         import_jsonl([path], tmp_path / "out", small())
     assert snapshot(tmp_path / "out") == before
 
@@ -290,7 +291,7 @@ def test_files_of_one_name_are_called_by_their_paths(tmp_path, monkeypatch):
     assert shards.sources == ("a/x", "b/x", "other") and len(shards) == 25
     assert shards.read_records([10])[0].key == "b/x.jsonl@0"
     assert [about["file"] for about in shards.manifest["about"]["jsonl"]] == [*files, other.name]
-    (reject,) = (tmp_path / "out" / from_lines.REJECTS).read_text().splitlines()
+    (reject,) = (tmp_path / "out" / rejects.FILE).read_text().splitlines()
     assert json.loads(reject)["file"] == "b/x.jsonl" and json.loads(reject)["line"] == 11
     with pytest.raises(ValueError, match=r"b/x\.jsonl is given 2 times"):
         import_jsonl([*files, "./b/x.jsonl"], "twice", small())
@@ -299,7 +300,6 @@ def test_files_of_one_name_are_called_by_their_paths(tmp_path, monkeypatch):
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_progress_moves_within_a_stretch(tmp_path, monkeypatch, num_workers):
     monkeypatch.setattr(from_lines, "_BYTES_PER_REPORT", 1000)
-    monkeypatch.setattr(from_lines, "_SECONDS_PER_REPORT", 0.01)
     files = [write_lines(tmp_path / f"{name}.jsonl", 5000, seed=i) for i, name in enumerate("ab")]
     calls = []
     config = small(shard_megabytes=10, num_workers=num_workers)
@@ -327,6 +327,6 @@ def test_a_lost_shard_is_made_again(tmp_path, how):
         import_jsonl([path], tmp_path / "out", config)
         assert snapshot(tmp_path / "out") == before
     lost.unlink()
-    with pytest.raises(ValueError, match=r"x\.jsonl has more bad lines than --max_bad_lines=0"):
+    with pytest.raises(ValueError, match=r"x\.jsonl has more bad lines than max_bad_lines=0"):
         import_jsonl([path], tmp_path / "out", small())
-    assert (tmp_path / "out" / from_lines.REJECTS).exists()
+    assert (tmp_path / "out" / rejects.FILE).exists()

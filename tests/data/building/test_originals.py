@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
-from lvm_jax.data.building.originals import Originals
+from lvm_jax.data.building.originals import Comparison, Originals, compare
 from lvm_jax.data.building.slices import Slice
 from lvm_jax.sentences import corpora
 from tests.data.data_sets import BreakingTokenizer, FakeTokenizer
@@ -101,7 +101,7 @@ def test_a_changed_picture_is_refused_when_shards_show_the_old_one(folder, tmp_p
     change(folder)
     # As often as it is tried, and in every slice.
     for part in (None, None, Slice(index=1, count=2)):
-        with pytest.raises(ValueError, match=r"[01]\.bmp.* put .* back, or remove --out") as error:
+        with pytest.raises(ValueError, match=r"[01]\.bmp.* put .* back, or remove out=") as error:
             build_shards(make_corpus(folder), FakeTokenizer(), tmp_path / "out", SMALL, part=part)
         assert "\n" not in str(error.value)
     assert {name: before[name] for name in before} == {
@@ -152,16 +152,15 @@ def test_a_renamed_picture_makes_other_shards(folder, tmp_path, new):
 
 
 def test_a_torn_log_is_cut_off(folder, tmp_path):
-    with Originals(tmp_path, Slice()) as originals:
+    with Originals(tmp_path, Slice(), Comparison()) as originals:
         originals.note(str(folder / "0.bmp"), originals.look(str(folder / "0.bmp")))
         originals.flush()
     (log,) = tmp_path.glob("pictures-*.partial")
     log.write_bytes(log.read_bytes() + b"torn")
-    with Originals(tmp_path, Slice()) as originals:
+    with Originals(tmp_path, Slice(), Comparison()) as originals:
         originals.note(str(folder / "1.bmp"), originals.look(str(folder / "1.bmp")))
         originals.flush()
     for path in folder.iterdir():
         draw(path, 77)
-    with Originals(tmp_path, Slice(index=0, count=2)) as originals:
-        changed = originals.compare(sorted(map(str, folder.iterdir())), num_threads=2)
+    changed = compare(tmp_path, sorted(map(str, folder.iterdir())), num_threads=2).changed
     assert [pathlib.Path(path).name for path in changed] == ["0.bmp", "1.bmp"]

@@ -207,7 +207,7 @@ def test_bad_ids_are_refused(tmp_path):
 def test_unwritable_output_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file" / "x", "/proc/nowhere"):
-        with pytest.raises(ValueError, match=rf"cannot write to --out={out}: "):
+        with pytest.raises(ValueError, match=rf"cannot write to out={out}: "):
             ShardsWriter(
                 out,
                 build_key="k",
