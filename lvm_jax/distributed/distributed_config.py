@@ -113,7 +113,7 @@ def _ask_cluster(config: DistributedConfig) -> Place:
     except (KeyError, ValueError, OSError, RuntimeError) as error:
         reason = f"the cluster's environment cannot be read ({type(error).__name__}: {error})"
     else:
-        if None not in (address, count, index):
+        if address is not None and count is not None and index is not None:
             return Place(
                 address=address,
                 count=count,

@@ -71,7 +71,7 @@ class Hub(threading.Thread):
                 selector.register(line, selectors.EVENT_READ, index)
             while self._lines and not self._lingered():
                 for key, _ in selector.select(0.5):
-                    messages = key.fileobj.receive()
+                    messages = self._lines[key.data].receive()
                     if messages is None:
                         selector.unregister(key.fileobj)
                         self._lost(key.data)
@@ -137,6 +137,7 @@ class Hub(threading.Thread):
 
     def _choose_stop(self, index: int, step: int | None) -> None:
         signal_number = self._signal
+        assert signal_number is not None, "boundaries answer a signal"
         if step is None:
             # One that is not in its loop yet: there is nothing to save.
             name = signal.Signals(signal_number).name

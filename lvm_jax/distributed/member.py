@@ -89,20 +89,24 @@ def require_same(name: str, facts: Mapping[str, Any], remedy: str) -> None:
     share(f"{name}, compared")
 
 
+def _attached() -> "_Member":
+    assert _member is not None, "only where a supervisor watches"
+    return _member
+
+
 class Boundaries:
     """Steps between which a trainer can stop; a context manager around its loop."""
 
     def __enter__(self) -> "Boundaries":
-        assert _member is not None
-        _member.enter_boundary(0)
+        _attached().enter_boundary(0)
         return self
 
     def __exit__(self, *_) -> None:
-        _member.enter_boundary(BEYOND)
+        _attached().enter_boundary(BEYOND)
 
     def stop_at(self, step: int) -> signal.Signals | None:
         """The signal to stop for before `step`: for all processes at the same one."""
-        return _member.stop_at(step)
+        return _attached().stop_at(step)
 
 
 def finish(line: str = "", code: int = 0) -> None:
@@ -124,7 +128,7 @@ def fail(line: str, code: int) -> NoReturn:
         line: why, in one line.
         code: the exit code of all.
     """
-    _member.send(failure(line, code, whole=True))
+    _attached().send(failure(line, code, whole=True))
     while True:
         time.sleep(1)
 

@@ -61,7 +61,7 @@ class _Gathering:
                     if key.fileobj is listener:
                         self._accept(listener)
                     else:
-                        self._hear(key.fileobj)
+                        self._hear(key.data)
         if self._refusal:
             raise self._refusal
         self._tell_all({"joined": True})
@@ -91,7 +91,8 @@ class _Gathering:
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            self._selector.register(lines.Line(listener.accept()[0]), selectors.EVENT_READ)
+            line = lines.Line(listener.accept()[0])
+            self._selector.register(line, selectors.EVENT_READ, line)
 
     def _hear(self, line: lines.Line) -> None:
         messages = line.receive()

@@ -95,7 +95,15 @@ def _become_trainer() -> None:
 class _Supervisor:
     """Between a trainer and the hub."""
 
-    def __init__(self, place, trainer, trainer_line, hub_line, say, hint):
+    def __init__(
+        self,
+        place: config_lib.Place,
+        trainer: int,
+        trainer_line: lines.Line,
+        hub_line: lines.Line,
+        say: Callable[[str], None],
+        hint: Callable[[], str],
+    ):
         self._place, self._trainer = place, trainer
         self._trainer_line, self._hub_line = trainer_line, hub_line
         self._say, self._hint = say, hint
@@ -130,15 +138,16 @@ class _Supervisor:
         hear = {self._hub_line: self._hear_hub, self._trainer_line: self._hear_trainer}
         with selectors.DefaultSelector() as selector:
             for line in hear:
-                selector.register(line, selectors.EVENT_READ)
+                selector.register(line, selectors.EVENT_READ, line)
             while self._outcome is None:
                 for key, _ in selector.select(_LOOK_EVERY):
-                    messages = key.fileobj.receive()
+                    line: lines.Line = key.data
+                    messages = line.receive()
                     if messages is None:
-                        selector.unregister(key.fileobj)
-                        messages = [_LOST_HUB] if key.fileobj is self._hub_line else []
+                        selector.unregister(line)
+                        messages = [_LOST_HUB] if line is self._hub_line else []
                     for message in messages:
-                        hear[key.fileobj](message)
+                        hear[line](message)
                 self._judge_signals()
                 self._judge_trainer()
         return self._outcome
@@ -148,6 +157,7 @@ class _Supervisor:
             case "failed":
                 self._outcome = self._outcome or (self._last_words(message), message["code"])
             case "all_done":
+                assert self._told is not None, "all have told of their end"
                 self._outcome = self._told["line"], self._told["code"]
             case "waiting":
                 logging.info("%s", message["text"])

@@ -173,14 +173,14 @@ class Checkpoints:
                 f"cannot restore {self.folder / str(step)}: {first_line(error)}; it is damaged or "
                 "of another model or optimizer; remove that step's folder to use an earlier one"
             ) from error
-        return from_plain(restored.state, abstract_state)
+        return from_plain(restored["state"], abstract_state)
 
     def totals(self, step: int) -> dict[str, int]:
         """The `totals` of a checkpoint; empty where it was written without any."""
         if not (self.folder / str(step) / "totals").is_dir():
             return {}
         arguments = ocp.args.Composite(totals=ocp.args.JsonRestore())
-        return self._manager.restore(step, args=arguments).totals
+        return self._manager.restore(step, args=arguments)["totals"]
 
     def close(self) -> None:
         """Waits for a save that is under way, then lets go of the folder; raises as `save` does."""
@@ -233,7 +233,8 @@ def load_params(
             f"{sorted(saved)}, or restore it from a copy"
         )
     # Of the arrays alone: orbax's manager of whole checkpoints warns of what nobody reads here.
-    handler, folder = ocp.PyTreeCheckpointHandler(), workdir / FOLDER / str(step) / "state"
+    handler = ocp.PyTreeCheckpointHandler()
+    folder: Any = workdir / FOLDER / str(step) / "state"  # any path, whatever orbax declares
     try:
         stored = handler.metadata(folder).tree["params"]
         abstract = {

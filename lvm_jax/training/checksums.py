@@ -135,7 +135,7 @@ def _digest(path: pathlib.Path, start: int, num_bytes: int) -> str:
     blocks = buffer.view("<u8").reshape(-1, _BLOCK_WORDS)
     with path.open("rb") as file:
         file.seek(start)
-        while size := file.readinto(memoryview(buffer)[:num_bytes]):
+        while size := file.readinto(buffer.data[:num_bytes]):
             buffer[size:] = 0
             digest.update(blocks.sum(axis=1, dtype="<u8").tobytes())
             num_bytes -= size

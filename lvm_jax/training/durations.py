@@ -61,6 +61,12 @@ def to_steps(duration: Duration, rates: Rates, name: str) -> int:
     return math.ceil(amount * steps_per_unit - 1e-9)
 
 
+def resolved(duration: Duration) -> int:
+    """A duration that is in steps already, as in a config after its `resolve`."""
+    assert isinstance(duration, int), f"{duration!r} is not resolved to steps"
+    return duration
+
+
 def _steps_per_unit(unit: str, rates: Rates) -> float | None:
     if unit == "step":
         return 1.0
@@ -87,9 +93,9 @@ def resolve_experiment(experiment: T, rates: Rates, optimizers: Sequence[str]) -
         ConfigError: a duration that cannot be resolved.
     """
     with within("loop"):
-        resolved = {"loop": experiment.loop.resolve(rates)}
-    rates = dataclasses.replace(rates, run_steps=resolved["loop"].num_steps)
+        in_steps = {"loop": experiment.loop.resolve(rates)}
+    rates = dataclasses.replace(rates, run_steps=in_steps["loop"].num_steps)
     for name in optimizers:
         with within(name):
-            resolved[name] = getattr(experiment, name).resolve(rates)
-    return dataclasses.replace(experiment, **resolved)
+            in_steps[name] = getattr(experiment, name).resolve(rates)
+    return dataclasses.replace(experiment, **in_steps)

@@ -93,8 +93,7 @@ def run(
         RunError: training failed; the message names the step and the last checkpoint.
         RunStoppedError: SIGTERM or SIGINT arrived; the state was saved.
     """
-    assert isinstance(config.num_steps, int), "LoopConfig.resolve first"
-    assert training.batches is not None, "a training without data"
+    num_steps = durations.resolved(config.num_steps)
     workdir = pathlib.Path(workdir)
     if config.tensorboard:
         with configs.within("loop"):
@@ -106,7 +105,7 @@ def run(
         processes.require_one_list(workdir)
         newest = recovery.newest_whole(workdir, together=True)
         recovery.warn(workdir, newest, "going on from")
-        if newest.step is not None and newest.step >= config.num_steps:
+        if newest.step is not None and newest.step >= num_steps:
             again = "raise loop.num_steps to go on"
             _log("finished before: %s is at step %d; %s", workdir, newest.step, again)
             return None
@@ -124,6 +123,8 @@ def _train(
     stop: stopping.StopSignal,
 ) -> State:
     """Opens what a run needs, goes through its steps and closes everything again."""
+    assert training.batches is not None, "a training without data"
+    num_steps, log_every = map(durations.resolved, (config.num_steps, config.log_every))
     with stopping.Closing() as closing:
         checkpoints = Checkpoints(workdir, identity.resolved, keep=config.keep_checkpoints)
         closing.add(checkpoints.close)
@@ -133,7 +134,7 @@ def _train(
         writer = MetricsWriter(workdir, start_step=start, tensorboard=board, active=main)
         closing.add(writer.close)
         progress = metrics_lib.Progress(
-            start_step=start, num_steps=config.num_steps, unit=training.work.unit, active=main
+            start_step=start, num_steps=num_steps, unit=training.work.unit, active=main
         )
         closing.add(progress.close)
         journal = Journal(
@@ -141,7 +142,7 @@ def _train(
             totals=totals,
             writer=writer,
             progress=progress,
-            is_logged=lambda step: step % config.log_every == 0 or step == config.num_steps,
+            is_logged=lambda step: step % log_every == 0 or step == num_steps,
             data_metrics=training.data_metrics,
         )
         batches = training.batches(start)
@@ -197,7 +198,8 @@ class _Run:
 
     def train(self, start: int, state: State, batches: Iterator[Any]) -> State:
         """The loop. Its order matters and is the same for every training."""
-        training, journal, num_steps = self.training, self.journal, self.config.num_steps
+        training, journal = self.training, self.journal
+        num_steps = durations.resolved(self.config.num_steps)
         for step in range(start, num_steps):
             # 1. Evaluate what `step` updates have made; 2. save it, if its loss was finite.
             self._evaluate_and_save(step, state, resumed=step == start)
@@ -219,7 +221,9 @@ class _Run:
         signal = self.stop.requested(step)
         evaluate, save = (
             every > 0 and step % every == 0 and step > 0
-            for every in (self.config.eval_every, self.config.checkpoint_every)
+            for every in map(
+                durations.resolved, (self.config.eval_every, self.config.checkpoint_every)
+            )
         )
         save &= not resumed
         if evaluate and resumed:

@@ -55,7 +55,9 @@ class MetricsWriter:
             atomic.WriteError: the file cannot be written.
         """
         self._path = pathlib.Path(workdir) / FILE
-        self._file = self._board = self.last_evaluation = None
+        self._file: io.FileIO | None = None
+        self._board: Any = None
+        self.last_evaluation: int | None = None
         if not active:
             return
         kept = _keep_until(self._path, start_step)

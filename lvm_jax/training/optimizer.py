@@ -73,15 +73,16 @@ class OptimizerConfig:
 
 def schedule(config: OptimizerConfig) -> optax.Schedule:
     """Update count -> learning rate; durations must be resolved."""
-    assert isinstance(config.warmup_steps, int), "OptimizerConfig.resolve first"
-    assert isinstance(config.decay_steps, int), "OptimizerConfig.resolve first"
-    warmup = optax.linear_schedule(0.0, config.peak_lr, config.warmup_steps)
+    assert config.decay_steps is not None, "OptimizerConfig.resolve first"
+    warmup_steps = durations.resolved(config.warmup_steps)
+    decay_steps = durations.resolved(config.decay_steps)
+    warmup = optax.linear_schedule(0.0, config.peak_lr, warmup_steps)
     cosine = optax.cosine_decay_schedule(
         config.peak_lr,
-        max(config.decay_steps - config.warmup_steps, 1),
+        max(decay_steps - warmup_steps, 1),
         alpha=config.end_lr / config.peak_lr,
     )
-    return optax.join_schedules([warmup, cosine], [config.warmup_steps])
+    return optax.join_schedules([warmup, cosine], [warmup_steps])
 
 
 def decay_mask(params: Mapping[str, Any]) -> dict[str, Any]:

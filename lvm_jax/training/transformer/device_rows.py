@@ -28,7 +28,7 @@ def placement(mesh: Mesh, rules: partition.Rules, shape: tuple[int, int]) -> tup
     """
     sharding = partition.batch_sharding(mesh, rules)
     indices = sharding.addressable_devices_indices_map(shape).values()
-    bounds = [rows.indices(shape[0])[:2] for rows, *_ in indices]
+    bounds = [index[0].indices(shape[0])[:2] for index in indices if index]
     first, last = min(b[0] for b in bounds), max(b[1] for b in bounds)
 
     def place_one(local_NL: np.ndarray) -> jax.Array:

@@ -169,7 +169,7 @@ def make_step(
     *,
     accumulation: int = 1,
     loss_chunks: int = 1,
-) -> Callable[[State, Batch], tuple[State, dict[str, Array]]]:
+) -> jax.stages.Wrapped:
     """The train step: jitted once, donating the state.
 
     With accumulation the batch is cut into micro-batches of every accumulation-th row, so that no
@@ -251,7 +251,9 @@ def make_eval(
     )
 
 
-def abstract_batch(num_rows: int, context: int, mesh: Mesh, rules: partition.Rules) -> Batch:
+def abstract_batch(
+    num_rows: int, context: int, mesh: Mesh, rules: partition.Rules
+) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes and shardings of a batch, to compile the step without data."""
     rows = partition.batch_sharding(mesh, rules)
     return {

@@ -118,7 +118,7 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
     if held_out is not None:
         _require_one_tokenizer(source, held_out)
     experiment = resolve(experiment, source.rows_per_epoch)
-    epochs = source.epochs(experiment.loop.num_steps)
+    epochs = source.epochs(durations.resolved(experiment.loop.num_steps))
     repeats.warn_if_unwatched(
         {f"the rows of {name}": number for name, number in epochs.items()},
         "eval_data",
@@ -296,7 +296,7 @@ def _evaluators(
     sums = next_token.make_eval(
         experiment.model, mesh, experiment.rules, loss_chunks=experiment.loss_chunks
     )
-    shape = (experiment.batch_size, experiment.eval_data.context)
+    shape = (experiment.batch_size, source.config.context)
     chosen = source.rows_once(experiment.eval_batches * experiment.batch_size)
 
     def evaluate(state: next_token.State) -> Iterator[tuple[str, float]]:

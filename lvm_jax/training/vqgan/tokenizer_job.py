@@ -129,8 +129,9 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
     mesh = make_mesh(experiment)
     perceptual_params = _perceptual_params(experiment)
     experiment = resolve(experiment, len(source))
+    seen = durations.resolved(experiment.loop.num_steps) * experiment.batch_size
     repeats.warn_if_unwatched(
-        {"the images": experiment.loop.num_steps * experiment.batch_size / len(source)},
+        {"the images": seen / len(source)},
         "eval_corpus",
         watched=experiment.eval_corpus is not None,
     )
@@ -168,7 +169,9 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
             store = checkpoints.Checkpoints(
                 workdir, identity.resolved, keep=experiment.loop.keep_checkpoints
             )
-            training.after_save(store.latest_step(), store.restore(training.abstract_state()))
+            step = store.latest_step()
+            assert step is not None, "a finished run has a checkpoint"
+            training.after_save(step, store.restore(training.abstract_state(), step))
             store.close()
     return state
 
