@@ -5,6 +5,9 @@ Special ids appear nowhere else; everything else asks a `Vocabulary`.
 
 import dataclasses
 
+from lvm_jax import configs
+from lvm_jax.configs import ConfigError, Field
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Vocabulary:
@@ -25,18 +28,17 @@ class Vocabulary:
     pad_multiple: int = 128
 
     def __post_init__(self):
-        if self.num_codes < 2:
-            raise ValueError(f"vocabulary.num_codes={self.num_codes} must be at least 2")
+        configs.require_at_least(self, 2, "num_codes")
+        configs.require_at_least(self, 1, "pad_multiple")
         if self.num_special < 3:
-            raise ValueError(
-                f"vocabulary.num_special={self.num_special} must be at least 3 (BOS, EOS, PAD)"
+            raise ConfigError(
+                Field("num_special"), f"={self.num_special} must be at least 3 (BOS, EOS, PAD)"
             )
-        if self.pad_multiple < 1:
-            raise ValueError(f"vocabulary.pad_multiple={self.pad_multiple} must be positive")
         if self.size > 2**16:
-            raise ValueError(
-                f"vocabulary of {self.size} ids does not fit uint16 shards; "
-                f"use at most {2**16 - self.num_special} codes"
+            raise ConfigError(
+                Field("num_codes"),
+                f"={self.num_codes} and {self.num_special} special ids do not fit uint16 shards; "
+                f"use at most {2**16 - self.num_special} codes",
             )
 
     @property

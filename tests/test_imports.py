@@ -10,8 +10,8 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "lvm_jax"
 # From the ground up. Rooms of one line do not import one another; `training` is also the room of
 # the files beside its sub-packages. The last words of a line may name rooms that are still empty.
 FLOORS = (
-    "version vocabulary configs file_names progress_bar",
-    "atomic worker_processes",
+    "version configs file_names progress_bar",
+    "vocabulary atomic worker_processes",
     "trees draws mesh devices distributed",
     "image_formats",
     "images",
