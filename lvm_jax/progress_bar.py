@@ -30,7 +30,8 @@ class Bar(tqdm.tqdm):
         due = msg == "" or time.monotonic() - seconds >= _SECONDS_BETWEEN_LINES
         if due and self.n != done:
             self._written = (self.n, time.monotonic())
-            print(self, file=self.fp, flush=True)
+            self.fp.write(f"{self}\n")
+            self.fp.flush()
         return False
 
     def clear(self, *arguments: Any, **options: Any) -> None:

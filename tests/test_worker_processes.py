@@ -29,11 +29,11 @@ if __name__ == "__main__":
 
 def children_of(process):
     """pids of all processes below one."""
-    found = [process]
-    for pid in found:
+    pids = [process]
+    for pid in pids:
         for tasks in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
-            found += map(int, tasks.read_text().split())
-    return found[1:]
+            pids += map(int, tasks.read_text().split())
+    return pids[1:]
 
 
 def shared_memory_of(processes):

@@ -13,6 +13,7 @@ import numpy as np
 from absl import logging
 
 from lvm_jax import atomic, trees
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.tokenizer import codec, weight_configs, weight_names
 from lvm_jax.tokenizer.vqgan import Params
 from lvm_jax.tokenizer.vqgan_config import PRESETS, VQGANConfig
@@ -73,16 +74,19 @@ def read_weights(
             the geometry; says how, and what would fit.
     """
     if format not in FORMATS:
-        raise ValueError(f"unknown format {format!r}; use one of {', '.join(FORMATS)}")
+        known = ", ".join(FORMATS)
+        raise ConfigError(Field("format"), f"={format!r} is unknown; use one of {known}")
     if preset is not None and preset not in PRESETS:
-        raise ValueError(f"preset={preset!r} is unknown; use one of {', '.join(PRESETS)}")
+        known = ", ".join(PRESETS)
+        raise ConfigError(Field("preset"), f"={preset!r} is unknown; use one of {known}")
     if preset is not None and source_config is not None:
-        raise ValueError(f"give either preset={preset!r} or a source config, not both")
-    stored, found_config = reader.read(path)
+        both = Field("preset"), f"={preset!r} or ", Field("source_config")
+        raise ConfigError("give either ", *both, ", not both")
+    stored, folder_config = reader.read(path)
     if preset is not None:
         candidates = {preset: PRESETS[preset]}
-    elif source_config is not None or found_config is not None:
-        fields = {**(found_config or {}), **(source_config or {})}
+    elif source_config is not None or folder_config is not None:
+        fields = {**(folder_config or {}), **(source_config or {})}
         candidates = {"the given geometry": weight_configs.from_source(format, fields)}
     else:
         candidates = {name: PRESETS[name] for name in FORMAT_PRESETS[format]}
@@ -92,8 +96,7 @@ def read_weights(
             params = _convert(path, format, config, stored, places[0])
             logging.info("%s holds %s%s", path, label, _asides(stored, *places))
             return config, params
-    # A file may call its arrays anything; the message stays one line.
-    raise ValueError(" ".join(_misfit(path, format, candidates, stored, entry).splitlines()))
+    raise _misfit(path, format, candidates, stored, entry)
 
 
 def to_format(
@@ -175,8 +178,8 @@ def _asides(stored: Mapping[str, Stored], place: Place, *others: Place) -> str:
     if unused:
         text += f"; {len(unused)} arrays are not used: {entries.outline(unused)}"
     if others:
-        found = ", ".join(f"--entry={other.entry or '/'}" for other in others)
-        text += f"; it is found elsewhere, too, choose with {found}"
+        elsewhere = ", ".join(f"entry={other.entry or '/'}" for other in others)
+        text += f"; it is found elsewhere, too, choose with {elsewhere}"
     return text
 
 
@@ -213,11 +216,11 @@ def _differences(
     lines = [f"{name} is missing" for name in expected.keys() - place.names.keys()]
     lines += [f"{name} is unexpected" for name in _unexpected(expected, stored, place)]
     for theirs, name in place.names.items():
-        found = stored[name]
-        if _matrix(found.shape) != _matrix(expected[theirs]):
-            lines.append(f"{theirs} has shape {found.shape}, not {expected[theirs]}")
-        elif "float" not in found.dtype:
-            lines.append(f"{theirs} is {found.dtype}, not a float")
+        array = stored[name]
+        if _matrix(array.shape) != _matrix(expected[theirs]):
+            lines.append(f"{theirs} has shape {array.shape}, not {expected[theirs]}")
+        elif "float" not in array.dtype:
+            lines.append(f"{theirs} is {array.dtype}, not a float")
     lines.sort()
     more = len(lines) - most
     return lines[:most] + ([f"and {more} more"] if more > 0 else [])
@@ -257,30 +260,40 @@ def _misfit(
     candidates: Mapping[str, VQGANConfig],
     stored: Mapping[str, Stored],
     entry: str | None,
-) -> str:
+) -> ConfigError:
+    """The error that says how a file differs from what was asked for, and what it is instead."""
     # Of several candidates and places, the one that differs least says most.
-    found = [
+    misfits = [
         (_differences(format, config, stored, place), label, place)
         for label, config in candidates.items()
         for place in _places(format, config, stored, entry)[:_MOST_PLACES]
     ]
-    holds = f"it holds {entries.outline(stored)}"
-    if not found:
-        where = "" if entry is None else f" under --entry={entry}"
-        text = f"{path} has no name of --format={format}{where}; {holds}"
+    holds = f"; it holds {_one_line(entries.outline(stored))}"
+    if not misfits:
+        under = () if entry is None else (" under ", Field("entry"), f"={entry}")
+        problem = (f"{path} has no name of ", Field("format"), f"={format}", *under, holds)
     else:
-        lines, label, place = min(found, key=lambda item: len(item[0]))
-        where = f" under {place.prefix!r}" if place.prefix else ""
-        text = f"{path} does not fit --format={format} ({label}){where}: {'; '.join(lines)}"
-        if where or len(found) > len(candidates):
-            text += f"; {holds}"
+        lines, label, place = min(misfits, key=lambda misfit: len(misfit[0]))
+        under = f" under {place.prefix!r}" if place.prefix else ""
+        how = _one_line(f" ({label}){under}: {'; '.join(lines)}")
+        if not under and len(misfits) <= len(candidates):
+            holds = ""  # the names are at the top and nowhere else
+        problem = (f"{path} does not fit ", Field("format"), f"={format}{how}", holds)
+    return ConfigError(*problem, *_remedy(format, stored, entry))
+
+
+def _remedy(format: str, stored: Mapping[str, Stored], entry: str | None) -> tuple[str, ...]:
     for other in sorted(FORMATS, key=lambda name: name != format):
         for name in FORMAT_PRESETS[other]:
-            if _may_fit(other, PRESETS[name], stored) and _fitting(
-                other, PRESETS[name], stored, entry
-            ):
-                return f"{text}; it fits --format={other} --preset={name}"
-    return f"{text}; give its geometry with --source_config, or the format that it is in"
+            config = PRESETS[name]
+            if _may_fit(other, config, stored) and _fitting(other, config, stored, entry):
+                return "; it fits ", Field("format"), f"={other} ", Field("preset"), f"={name}"
+    return "; give its geometry with ", Field("source_config"), ", or the format that it is in"
+
+
+def _one_line(text: str) -> str:
+    """A file may call its arrays anything; a message stays one line."""
+    return " ".join(text.splitlines())
 
 
 def _may_fit(format: str, config: VQGANConfig, stored: Mapping[str, Stored]) -> bool:

@@ -74,13 +74,13 @@ def spellings(names: Iterable[str], older: Mapping[str, str]) -> dict[str, str]:
         names: the names.
         older: name -> how it was spelled before, where that differs.
     """
-    found = {}
+    name_of = {}
     for name in names:
         # A common average of torch's (LitEma) takes the dots out of the names it keeps.
-        found[dotted(name).replace(".", "")] = name
-        found[dotted(older.get(name, name))] = name
-        found[dotted(name)] = name
-    return found
+        name_of[dotted(name).replace(".", "")] = name
+        name_of[dotted(older.get(name, name))] = name
+        name_of[dotted(name)] = name
+    return name_of
 
 
 def find(names: Iterable[str], identify: Callable[[str], str | None]) -> list[Place]:
@@ -90,15 +90,15 @@ def find(names: Iterable[str], identify: Callable[[str], str | None]) -> list[Pl
         names: all names of a file.
         identify: the network's own name for a dotted one; None for one that is not its.
     """
-    places: dict[str, dict[str, str]] = collections.defaultdict(dict)
+    names_at: dict[str, dict[str, str]] = collections.defaultdict(dict)
     for name in sorted(names):
         for start in [0] + [match.end() for match in re.finditer(r"\.", dotted(name))]:
             inside = own_name(name[:start], name)
             own = identify(inside) if inside else None
             if own is not None:
-                places[name[:start]].setdefault(own, name)
-    found = [Place(prefix, found) for prefix, found in places.items()]
-    return sorted(found, key=lambda place: (-len(place.names), place.rank()))
+                names_at[name[:start]].setdefault(own, name)
+    places = [Place(prefix, own_names) for prefix, own_names in names_at.items()]
+    return sorted(places, key=lambda place: (-len(place.names), place.rank()))
 
 
 def outline(names: Iterable[str], most: int = 5) -> str:

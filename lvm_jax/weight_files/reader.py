@@ -115,12 +115,12 @@ def read(path: str | pathlib.Path) -> tuple[dict[str, Stored], dict[str, Any] | 
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
     kind, look = _kind(path, head)
     with _named(path, kind):
-        found = look(path)
-    if not found:
+        arrays = look(path)
+    if not arrays:
         raise ValueError(f"{path} ({kind}) holds no arrays; is it a checkpoint of weights?")
     return {
         name: Stored(stored.shape, stored.dtype, functools.partial(_load, path, kind, stored.load))
-        for name, stored in found.items()
+        for name, stored in arrays.items()
     }, config
 
 
@@ -198,14 +198,14 @@ def _kind(path: pathlib.Path, head: bytes) -> tuple[str, Callable[[pathlib.Path]
 
 
 def _look_safetensors(path: pathlib.Path) -> dict[str, Stored]:
-    found = {}
+    arrays = {}
     with safetensors.safe_open(str(path), "np") as file:
         for name in file.keys():  # noqa: SIM118 (no mapping)
             part = file.get_slice(name)
             dtype = part.get_dtype()
             load = functools.partial(_load_safetensors, path, name)
-            found[name] = Stored(tuple(part.get_shape()), _SAFETENSORS.get(dtype, dtype), load)
-    return found
+            arrays[name] = Stored(tuple(part.get_shape()), _SAFETENSORS.get(dtype, dtype), load)
+    return arrays
 
 
 def _load_safetensors(path: pathlib.Path, name: str) -> np.ndarray:
@@ -220,7 +220,7 @@ def _look_msgpack(path: pathlib.Path) -> dict[str, Stored]:
 
 
 def _look_npz(path: pathlib.Path) -> dict[str, Stored]:
-    found = {}
+    arrays = {}
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
             with archive.open(member) as file:
@@ -230,8 +230,8 @@ def _look_npz(path: pathlib.Path) -> dict[str, Stored]:
             if math.prod(shape) * dtype.itemsize > member.file_size:
                 raise EOFError(f"{member.filename} ends early")
             name = member.filename.removesuffix(".npy")
-            found[name] = Stored(shape, str(dtype), functools.partial(_load_npz, path, name))
-    return found
+            arrays[name] = Stored(shape, str(dtype), functools.partial(_load_npz, path, name))
+    return arrays
 
 
 def _load_npz(path: pathlib.Path, name: str) -> np.ndarray:

@@ -13,7 +13,7 @@ import pathlib
 import struct
 import zipfile
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import ml_dtypes
 import numpy as np
@@ -45,11 +45,11 @@ _DTYPES = {
 
 @dataclasses.dataclass
 class _Storage:
-    """The numbers behind tensors; `read` takes the first byte and how many."""
+    """The numbers behind tensors; `read` takes the first byte and how many, and may give less."""
 
     kind: str
     count: int
-    read: Callable[[int, int], bytes] | None = None
+    read: Callable[[int, int], bytes] = lambda start, num_bytes: b""  # known later
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,10 +92,10 @@ def read_zip(path: pathlib.Path) -> dict[str, Stored]:
     with zipfile.ZipFile(path) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
     # TorchScript keeps further pickles deeper inside.
-    found = min((name for name in sizes if name.endswith("/data.pkl")), key=len, default=None)
-    if found is None:
+    tree = min((name for name in sizes if name.endswith("/data.pkl")), key=len, default=None)
+    if tree is None:
         raise OtherKindError(f"a zip archive of {', '.join(list(sizes)[:3]) or 'nothing'}")
-    root = found.removesuffix("data.pkl")
+    root = tree.removesuffix("data.pkl")
     order = f"{root}byteorder"
     if order in sizes and _member(path, order, 0, sizes[order]) == b"big":
         raise OtherKindError("its numbers are big-endian")
@@ -106,7 +106,7 @@ def read_zip(path: pathlib.Path) -> dict[str, Stored]:
             raise ValueError(f"{member} has {sizes[member]} bytes")
         return _Storage(kind, count, functools.partial(_member, path, member))
 
-    return _tensors(_load(io.BytesIO(_member(path, found, 0, sizes[found])), find))
+    return _tensors(_load(io.BytesIO(_member(path, tree, 0, sizes[tree])), find))
 
 
 def _member(path: pathlib.Path, name: str, start: int, num_bytes: int) -> bytes:
@@ -140,12 +140,13 @@ def read_legacy(path: pathlib.Path) -> dict[str, Stored]:
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
-        if _load(content, find) != _LEGACY_MAGIC:
+        pickled = cast(BinaryIO, content)  # which reads like one
+        if _load(pickled, find) != _LEGACY_MAGIC:
             raise OtherKindError(
                 "one that torch.save did not write; load it with what wrote it and save its "
                 "state_dict with torch.save"
             )
-        _, system, tree, keys = (_load(content, find) for _ in range(4))
+        _, system, tree, keys = (_load(pickled, find) for _ in range(4))
         if not system.get("little_endian", True):
             raise OtherKindError("its numbers are big-endian")
         # The numbers of each storage stand one after another, each behind its count.

@@ -127,8 +127,8 @@ def entropy_by_hand(codes_KD, z_ND, temperature):
 def test_entropy_loss_in_any_chunking(monkeypatch, max_scores):
     monkeypatch.setattr(quantizer, "_MAX_SCORES", max_scores)
     loss = lambda codes, z: quantizer.entropy_loss(codes, z, 0.7)
-    found, grads = jax.value_and_grad(loss, argnums=(0, 1))(CODES_KD, Z_ND)
-    np.testing.assert_allclose(found, entropy_by_hand(CODES_KD, Z_ND, 0.7), rtol=1e-4)
+    entropy, grads = jax.value_and_grad(loss, argnums=(0, 1))(CODES_KD, Z_ND)
+    np.testing.assert_allclose(entropy, entropy_by_hand(CODES_KD, Z_ND, 0.7), rtol=1e-4)
     # Against a difference quotient along a random direction.
     steps = [1e-3 * RNG.standard_normal(x.shape) for x in (CODES_KD, Z_ND)]
     ahead, behind = (

@@ -76,8 +76,8 @@ def test_published_configs_are_the_presets(format, values, preset):
 
 def test_defaults_are_the_owners():
     """openMUSE's class describes taming's network unless told otherwise."""
-    found = weight_configs.from_source("openmuse", {"pixel_range": "minus_one_one"})
-    assert found == PRESETS["taming_f16_1024"]
+    config = weight_configs.from_source("openmuse", {"pixel_range": "minus_one_one"})
+    assert config == PRESETS["taming_f16_1024"]
 
 
 @pytest.mark.parametrize("format", ["openmuse", "diffusers"])

@@ -58,8 +58,8 @@ def test_ids_and_pixels_are_those_of_the_original(format, tmp_path):
         return vqgan.lookup(config, params, z), vqgan.decode_ids(config, params, ids)
 
     with jax.default_matmul_precision("highest"):
-        found, decoded = run(params, draw.images(), ids)
-    np.testing.assert_array_equal(found, ids)
+        encoded, decoded = run(params, draw.images(), ids)
+    np.testing.assert_array_equal(encoded, ids)
     np.testing.assert_allclose(decoded, images, atol=1e-4, rtol=0)
 
 
@@ -211,7 +211,7 @@ def published(monkeypatch):
 )
 def test_a_misfit_names_what_would_fit(given, fits, published):
     published(*fits)
-    with pytest.raises(ValueError, match=f"fits --format={fits[0]} --preset={fits[1]}$"):
+    with pytest.raises(ValueError, match=f"fits format={fits[0]} preset={fits[1]}$"):
         weights.read_weights("file", given[0], preset=given[1])
 
 
@@ -225,7 +225,7 @@ def test_the_size_of_a_published_codebook_is_found(preset, published, monkeypatc
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"format": "muse"}, "unknown format 'muse'; use one of openmuse, taming"),
+        ({"format": "muse"}, "format='muse' is unknown; use one of openmuse, taming"),
         (
             {"format": "taming", "preset": "taming"},
             "preset='taming' is unknown; use one of openmuse",

@@ -156,9 +156,9 @@ def test_what_is_left_out_is_said_in_one_line(tmp_path, said):
 def test_averages_are_preferred_and_the_other_can_be_chosen(tree, entry, tmp_path, said):
     path = fake_torch.save(tmp_path / "last.ckpt", tree)
     assert first_codes(path) == "others"
-    assert f"choose with --entry={entry or '/'}" in said()
+    assert f"choose with entry={entry or '/'}" in said()
     assert first_codes(path, entry=entry or "/") == "arrays"
-    with pytest.raises(ValueError, match=r"has no name .* under --entry=nothing; it holds "):
+    with pytest.raises(ValueError, match=r"has no name .* under entry=nothing; it holds "):
         first_codes(path, entry="nothing")
 
 
@@ -169,7 +169,7 @@ def test_what_is_nearest_to_the_top_comes_next_and_moments_never(tmp_path):
     path = fake_torch.save(tmp_path / "a", {"opt_state": {"0": {"mu": OTHERS}}, "q": {"p": ARRAYS}})
     assert first_codes(path) == "arrays"
     path = fake_torch.save(tmp_path / "a", {"opt_state": {"0": {"mu": OTHERS}}})
-    with pytest.raises(ValueError, match=r"has no name of --format=openmuse; it holds opt_state/"):
+    with pytest.raises(ValueError, match=r"has no name of format=openmuse; it holds opt_state/"):
         first_codes(path)
 
 
@@ -198,8 +198,8 @@ def test_other_precisions(container, dtype, tmp_path, said):
         safetensors.numpy.save_file(arrays, str(path))
     else:
         np.savez(path, **arrays)
-    found = weights.read_weights(path, "openmuse", source_config=FIELDS)[1]
-    assert trees.fingerprint(found) == expected
+    params = weights.read_weights(path, "openmuse", source_config=FIELDS)[1]
+    assert trees.fingerprint(params) == expected
     assert f"{np.dtype(dtype)} becomes float32" in said()
 
 
@@ -255,7 +255,7 @@ def test_another_network_is_refused_with_what_is_there(tmp_path):
         with pytest.raises(ValueError, match=r"encoder.?down.?0.?block.?1.?norm1.?bias is unexp"):
             read(fake_torch.save(tmp_path / "a", tree))
     path = fake_torch.save(tmp_path / "a", {"model": {"fc.weight": more}, "x": {"fc.bias": more}})
-    with pytest.raises(ValueError, match=r"no name of --format=openmuse; it holds .*model/.*x/"):
+    with pytest.raises(ValueError, match=r"no name of format=openmuse; it holds .*model/.*x/"):
         read(path)
 
 

@@ -86,17 +86,17 @@ def test_what_is_written_is_read_back_bit_for_bit(tmp_path):
     stored, _ = reader.read(tmp_path / "a.bin")
     assert list(stored) == list(ARRAYS)
     for name, array in ARRAYS.items():
-        found = stored[name].load()
-        assert (found.shape, found.dtype) == (array.shape, array.dtype), name
-        assert found.tobytes() == array.tobytes(), name
+        loaded = stored[name].load()
+        assert (loaded.shape, loaded.dtype) == (array.shape, array.dtype), name
+        assert loaded.tobytes() == array.tobytes(), name
 
 
 def test_torch_loads_what_is_written(tmp_path):
     torch = pytest.importorskip("torch")
     torch_files.write_zip(tmp_path / "a.bin", ARRAYS)
-    found = torch.load(tmp_path / "a.bin", weights_only=True)
-    assert list(found) == list(ARRAYS)
+    tensors = torch.load(tmp_path / "a.bin", weights_only=True)
+    assert list(tensors) == list(ARRAYS)
     for name, array in ARRAYS.items():
-        tensor = found[name]
+        tensor = tensors[name]
         assert tensor.is_contiguous() and tuple(tensor.shape) == array.shape
         np.testing.assert_array_equal(tensor.double().numpy(), array.astype(np.float64))
