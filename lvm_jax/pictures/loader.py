@@ -44,10 +44,16 @@ class SquareLoader:
         """
         assert len({ref.square for ref in refs}) == 1, refs
         try:
-            square = render.cut(refs[0], self._picture(refs[0]), self._size, self._config)
+            square = self._square(refs[0])
         except ImageError as error:
             return [error] * len(refs)
-        return [self._derived(ref, square) for ref in refs]
+        loaded: list[np.ndarray | ImageError] = []
+        for ref in refs:
+            try:
+                loaded.append(self._derived(ref, square))
+            except ImageError as error:
+                loaded.append(error)
+        return loaded
 
     def load_one(self, ref: ImageRef) -> np.ndarray:
         """The pixels of one reference: uint8 [S, S, 3].
@@ -55,14 +61,15 @@ class SquareLoader:
         Raises:
             ImageError: it cannot be shown; says why.
         """
-        (pixels,) = self.load([ref])
-        if isinstance(pixels, ImageError):
-            raise pixels
-        return pixels
+        return self._derived(ref, self._square(ref))
 
     def load_file(self, path: str | os.PathLike) -> np.ndarray:
         """`load_one` of an image file as it is: uint8 [S, S, 3]."""
         return self.load_one(ImageRef(path=os.fspath(path)))
+
+    def _square(self, ref: ImageRef) -> np.ndarray:
+        picture = self._picture(ref)
+        return render.cut(ref, picture, self._size, self._config)
 
     def _picture(self, ref: ImageRef) -> np.ndarray:
         """The whole picture: uint8 [H, W, 3]; of a label map its labels, int32 [H, W]."""
@@ -100,12 +107,9 @@ class SquareLoader:
         share = ref.crop.side / Crop.UNIT if ref.crop else 1.0
         return self._config.min_side(self._size, share)
 
-    def _derived(self, ref: ImageRef, square: np.ndarray) -> np.ndarray | ImageError:
-        try:
-            # Here and not with the square: references that share one may annotate different
-            # pictures. Squashed whole, pictures of any shape lie on each other.
-            if ref.annotates and not (ref.crop is None and self._config.resize == "squash"):
-                aspect.require_same(ref.path, ref.annotates)
-            return render.derived(ref, square, self._config)
-        except ImageError as error:
-            return error
+    def _derived(self, ref: ImageRef, square: np.ndarray) -> np.ndarray:
+        # Here and not with the square: references that share one may annotate different pictures.
+        # Squashed whole, pictures of any shape lie on each other.
+        if ref.annotates and not (ref.crop is None and self._config.resize == "squash"):
+            aspect.require_same(ref.path, ref.annotates)
+        return render.derived(ref, square, self._config)
