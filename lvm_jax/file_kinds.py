@@ -130,10 +130,10 @@ def _look(path: str, size: int, changed: int) -> str:
         return "video"
     try:
         with image_files.opened(path) as picture:
-            found = picture.image.format
-            if found not in _image_formats():
+            image_format = picture.image.format
+            if image_format not in _image_formats():
                 return ""
-            if found in _unmarked_formats():
+            if image_format in _unmarked_formats():
                 picture.image.load()
             return "image"
     except image_files.ImageError as error:

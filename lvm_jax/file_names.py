@@ -77,10 +77,10 @@ def expand(pattern: str | os.PathLike) -> list[str]:
     is spelled finds the one whose accents are composed in the other way.
     """
     path = pathlib.Path(pattern)
-    found = [path.anchor]
+    paths = [path.anchor]
     for part in path.parts[bool(path.anchor) :]:
-        found = [os.path.join(parent, name) for parent in found for name in _names(parent, part)]
-    return sorted(found)
+        paths = [os.path.join(parent, name) for parent in paths for name in _names(parent, part)]
+    return sorted(paths)
 
 
 def _names(parent: str, part: str) -> list[str]:

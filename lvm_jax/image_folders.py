@@ -22,14 +22,14 @@ def list_images(folder: str | os.PathLike) -> list[pathlib.Path]:
     Raises:
         ValueError: the folder does not exist, is not a folder, or holds no image.
     """
-    found, others = list_files(folder, file_kinds.is_image)
-    if not found:
+    paths, others = list_files(folder, file_kinds.is_image)
+    if not paths:
         beside = f" (passed over {others})" if others else ""
         raise ValueError(
             f"image folder {os.fspath(folder)} holds no images{beside}; give a folder with files "
             "that Pillow reads, such as .jpg and .png"
         )
-    return found
+    return paths
 
 
 def list_files(
@@ -54,13 +54,14 @@ def list_files(
     if not root.is_dir():
         state = "is not a folder" if root.exists() else "does not exist"
         raise ValueError(f"image folder {root} {state}; give a folder that holds images")
-    found, others = [], []
+    wanted: list[pathlib.Path] = []
+    others: list[pathlib.Path] = []
     for path in _walk(root):
-        (found if is_wanted(path) else others).append(path)
+        (wanted if is_wanted(path) else others).append(path)
     passed_over = _count(others)
     if passed_over:
         _say(os.fspath(root), passed_over)
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix()), passed_over
+    return sorted(wanted, key=lambda path: path.relative_to(root).as_posix()), passed_over
 
 
 def _walk(root: pathlib.Path) -> Iterable[pathlib.Path]:

@@ -79,7 +79,7 @@ def read_image(
     """Reads the first frame of an image file as RGB.
 
     The orientation that its metadata states is applied, whatever else is wrong with them, and
-    transparency is laid over the background; see `image_samples.to_rgb` for what samples become.
+    transparency is laid over the background; see `samples.to_rgb` for what samples become.
 
     Args:
         path: the file.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import PIL.Image
+from PIL.ImageFile import ImageFile
 
 from lvm_jax import file_kinds
 from lvm_jax.frames import composition, gif_parts, png_parts
@@ -33,7 +34,7 @@ def is_animation(path: str | os.PathLike) -> bool:
         if promised is not None:
             return promised > 1
         with image_files.opened(path, animated=True) as picture:
-            return picture.image.format in _FORMATS and picture.image.is_animated
+            return picture.image.format in _FORMATS and getattr(picture.image, "is_animated", False)
     except (OSError, image_files.ImageError):
         return False  # whoever reads the picture says what is wrong with it
 
@@ -41,7 +42,7 @@ def is_animation(path: str | os.PathLike) -> bool:
 @functools.cache
 def _extensions() -> frozenset[str]:
     known = PIL.Image.registered_extensions().items()
-    return frozenset(name for name, found in known if found in _FORMATS)
+    return frozenset(name for name, image_format in known if image_format in _FORMATS)
 
 
 def open_frames(
@@ -86,7 +87,7 @@ def _turned(make: Callable[[], np.ndarray], orientation: int) -> np.ndarray:
 
 
 def _pillow_frames(
-    image: PIL.Image.Image, background: tuple[int, int, int]
+    image: ImageFile, background: tuple[int, int, int]
 ) -> Iterator[Callable[[], np.ndarray]]:
     for number in range(getattr(image, "n_frames", 1)):
         image.seek(number)

@@ -58,9 +58,10 @@ def read_parts(file: BinaryIO) -> Iterator[Part]:
     Raises:
         ValueError: the file is damaged.
     """
-    promised, number, sequence = count_promised(file), 0, 0
+    promised, number, sequence = count_promised(file) or 0, 0, 0
     header, shared = b"", b""
-    control, data = None, []
+    control: _Control | None = None
+    data: list[bytes] = []
     for name, chunk in _chunks(file):
         if name in (b"fcTL", b"fdAT"):
             if chunk[:4] != sequence.to_bytes(4, "big"):

@@ -24,8 +24,8 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _WAITING_DECODERS = frozenset(["h264", "hevc", "mpeg1video", "mpeg2video"])
 
 
-def import_av(path: str):
-    """PyAV.
+def import_av(path: str) -> Any:
+    """PyAV, a module without types.
 
     Raises:
         ValueError: it is not installed.
@@ -79,27 +79,27 @@ class _Video:
         self._decoder = self._chosen_decoder()
         self._aspect = self.stream.sample_aspect_ratio
 
-    def _chosen_stream(self):
+    def _chosen_stream(self) -> Any:
         """The one that players show, which is no cover art."""
         cover = self._av.stream.Disposition.attached_pic
-        found = [
+        streams = [
             stream
             for stream in self.container.streams.video
             if stream.codec_context is not None and not stream.disposition & cover
         ]
-        if not found:
+        if not streams:
             raise ValueError("it has no video stream that can be decoded")
         best = self.container.streams.best("video")
-        return best if best in found else found[0]
+        return best if best in streams else streams[0]
 
-    def _chosen_decoder(self):
+    def _chosen_decoder(self) -> Any:
         own = self.stream.codec_context
         name = _ALPHA_DECODERS.get(own.name)
         if name is None or self.stream.metadata.get("alpha_mode") != "1":
             return own
         return self._av.CodecContext.create(name, "r")
 
-    def shown_size(self, sized) -> tuple[int, int]:
+    def shown_size(self, sized: Any) -> tuple[int, int]:
         """Width and height of a frame or stream with square pixels; neither side shrinks."""
         width, height, aspect = sized.width, sized.height, self._aspect
         if not aspect or aspect < 0:
@@ -175,7 +175,9 @@ def _say_cut(path: str, reason: str) -> None:
     logging.warning("video %s is read as far as it goes: %s", file_names.shown(path), reason)
 
 
-def _picture(video: _Video, frame, max_pixels: int, background: tuple[int, int, int]) -> np.ndarray:
+def _picture(
+    video: _Video, frame: Any, max_pixels: int, background: tuple[int, int, int]
+) -> np.ndarray:
     size = video.shown_size(frame)
     image_files.require_small(video.path, *size, max_pixels)
     pixel_format = frame.format
@@ -187,17 +189,17 @@ def _picture(video: _Video, frame, max_pixels: int, background: tuple[int, int, 
     return _turned(np.asarray(flat), _matrix(frame))
 
 
-def _matrix(frame) -> tuple[float, float, float, float]:
+def _matrix(frame: Any) -> tuple[float, float, float, float]:
     """a, b, c, d of the display matrix: (x, y) of a pixel is shown at (ax + cy, bx + dy)."""
     try:
-        found = frame.side_data.get("DISPLAYMATRIX")
+        matrix = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:
         # PyAV 18 knows no names for some side data, such as EXIF; turns can be asked for alone.
         angle = math.radians(frame.rotation)
         return math.cos(angle), -math.sin(angle), math.sin(angle), math.cos(angle)
-    if found is None:
+    if matrix is None:
         return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(found, np.int32)[:5].tolist()
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
     return a, b, c, d
 
 

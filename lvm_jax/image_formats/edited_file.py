@@ -2,7 +2,7 @@
 
 import bisect
 import io
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 
 class Edit(NamedTuple):
@@ -55,7 +55,7 @@ class _EditedFile(io.RawIOBase):
         self._position = base + offset
         return self._position
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         if self._position >= self._length:
             return 0
         number = bisect.bisect_right(self._starts, self._position) - 1

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import PIL.Image
+from PIL.ImageFile import ImageFile
 
 from lvm_jax.image_formats import metadata
 
@@ -45,7 +46,7 @@ class OpenedPicture:
         white_is_zero: what its numbers mean, if it is gray.
     """
 
-    image: PIL.Image.Image
+    image: ImageFile
     orientation: int
     white_is_zero: bool
 

@@ -67,16 +67,16 @@ def bare(file: BinaryIO, *, animated: bool = False) -> BareFile:
 
 def orientation(exif: bytes | None, xmp: bytes | None) -> int:
     """1..8 as EXIF counts them; upright where neither block says anything that makes sense."""
-    found = None
+    stated = None
     if exif:
         try:
             block = exif.removeprefix(_EXIF).removeprefix(_EXIF)  # some write it twice
-            found = tiff_directory.read(io.BytesIO(block)).orientation
+            stated = tiff_directory.read(io.BytesIO(block)).orientation
         except (ValueError, struct.error):
             pass  # no directory: it says nothing
-    if found is None and xmp and (match := _XMP_ORIENTATION.search(xmp)):
-        found = int(match[1])
-    return UPRIGHT if found is None else found
+    if stated is None and xmp and (match := _XMP_ORIENTATION.search(xmp)):
+        stated = int(match[1])
+    return UPRIGHT if stated is None else stated
 
 
 def _bare_jpeg(file: BinaryIO) -> BareFile:
@@ -232,12 +232,12 @@ def _bare_tiff(file: BinaryIO) -> BareFile:
     if directory.end > size:
         raise ValueError("its directory is cut short")
     end = min(directory.start + len(pixels), size)  # the place of a next one may be missing
-    found = directory.orientation
-    if found is None:
-        found = orientation(None, directory.xmp(file, _MOST_BYTES))
+    stated = directory.orientation
+    if stated is None:
+        stated = orientation(None, directory.xmp(file, _MOST_BYTES))
     return BareFile(
         file=edited_file.edited(file, [Edit(directory.start, end, pixels)]),
-        orientation=found,
+        orientation=stated,
         white_is_zero=white_is_zero,
         facts=directory.facts(),
     )

@@ -7,9 +7,14 @@ Legend: H height, W width in pixels.
 
 import dataclasses
 from collections.abc import Callable
+from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import PIL.Image
+from PIL.ImageFile import ImageFile
+
+if TYPE_CHECKING:  # imported by Pillow when it is needed, which decides who looks at a file first
+    from PIL.TiffImagePlugin import TiffImageFile
 
 WHITE = (255, 255, 255)
 _LONG_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
@@ -41,7 +46,7 @@ class Gray:
 
 
 def to_rgb(
-    image: PIL.Image.Image,
+    image: ImageFile,
     background: tuple[int, int, int] = WHITE,
     *,
     white_is_zero: bool = False,
@@ -72,7 +77,7 @@ def over(image: PIL.Image.Image, background: tuple[int, int, int]) -> PIL.Image.
     return PIL.Image.alpha_composite(below, image).convert("RGB")
 
 
-def to_colors(image: PIL.Image.Image, *, white_is_zero: bool = False) -> PIL.Image.Image:
+def to_colors(image: ImageFile, *, white_is_zero: bool = False) -> PIL.Image.Image:
     """As `to_rgb`, but of a picture with transparency RGBA, its colors not multiplied by alpha."""
     frame = _gif_frame(image)
     colors = _to_colors(image, white_is_zero)
@@ -83,7 +88,7 @@ def to_colors(image: PIL.Image.Image, *, white_is_zero: bool = False) -> PIL.Ima
     return screen
 
 
-def _to_colors(image: PIL.Image.Image, white_is_zero: bool) -> PIL.Image.Image:
+def _to_colors(image: ImageFile, white_is_zero: bool) -> PIL.Image.Image:
     _require_known(image)
     if image.mode == "1" and image.format in _ONE_IS_BLACK:
         white_is_zero = True
@@ -105,11 +110,11 @@ def _to_colors(image: PIL.Image.Image, white_is_zero: bool) -> PIL.Image.Image:
         rgb.putalpha(mask.convert("L"))
         return rgb
     if image.mode == "La":
-        image = image.convert("LA")
+        return image.convert("LA").convert("RGBA")
     return image.convert("RGBA" if image.has_transparency_data else "RGB")
 
 
-def _gif_frame(image: PIL.Image.Image) -> tuple[int, int, int, int] | None:
+def _gif_frame(image: ImageFile) -> tuple[int, int, int, int] | None:
     """Left, top, right and bottom of the first frame of a GIF, if it does not fill the screen."""
     if image.format != "GIF" or not image.tile:
         return None
@@ -117,7 +122,7 @@ def _gif_frame(image: PIL.Image.Image) -> tuple[int, int, int, int] | None:
     return None if frame == (0, 0, *image.size) else frame
 
 
-def stored_labels(image: PIL.Image.Image) -> np.ndarray:
+def stored_labels(image: ImageFile) -> np.ndarray:
     """The numbers of a gray or palette picture exactly as its file holds them.
 
     A file that says that white is zero, or what its largest number is, says how the numbers are
@@ -146,7 +151,7 @@ def stored_labels(image: PIL.Image.Image) -> np.ndarray:
     return 1 - numbers_HW if image.format == "PPM" and image.mode == "1" else numbers_HW
 
 
-def stored_gray(image: PIL.Image.Image) -> Gray:
+def stored_gray(image: ImageFile) -> Gray:
     """The numbers of a gray picture of any depth.
 
     Raises:
@@ -193,31 +198,35 @@ def _eight_bits(gray: Gray, white_is_zero: bool) -> np.ndarray:
     return ((numbers_HW * 255 + white // 2) // white).astype(np.uint8)
 
 
-def _is_color(image: PIL.Image.Image, key: tuple[int, int, int]) -> np.ndarray:
+def _is_color(image: ImageFile, key: tuple[int, int, int]) -> np.ndarray:
     """Where an RGB picture has a color, as stored: bool [H, W]."""
     if _rawmode(image) != "RGB;16B":
         return (np.asarray(image) == np.array(key) % 256).all(-1)
     if image.tell():
         raise ValueError("a transparent color of 16 bits is supported in the first frame only")
     # Pillow keeps the high byte of each sample. Read in the other order, it keeps the low one.
-    with PIL.Image.open(image.fp) as other:
+    with PIL.Image.open(_file(image)) as other:
         other.tile = [tile._replace(args="RGB;16L") for tile in other.tile]
         low = np.asarray(other)
     high = np.asarray(image)
     return ((high.astype(np.uint16) << 8 | low) == np.array(key)).all(-1)
 
 
-def _require_known(image: PIL.Image.Image) -> None:
+def _require_known(image: ImageFile) -> None:
     """Refuses samples that would be read wrong without a word."""
     if image.format in REFUSED_FORMATS:
         raise ValueError(f"{image.format} files are not supported; convert it to PNG")
     if image.format == "JPEG2000" and image.mode not in _GRAY_MODES and _bits(image) < 8:
         raise ValueError("JPEG 2000 with less than 8 bits a sample is supported for gray only")
-    if image.format == "TIFF":
+    if _is_tiff(image):
         _require_known_tiff(image)
 
 
-def _require_known_tiff(image: PIL.Image.Image) -> None:
+def _is_tiff(image: ImageFile) -> "TypeGuard[TiffImageFile]":
+    return image.format == "TIFF"
+
+
+def _require_known_tiff(image: "TiffImageFile") -> None:
     tags, raw = image.tag_v2, image.info.get("compression") == "raw"
     if tags.get(_INKS, 1) != 1:
         raise ValueError("its inks are not cyan, magenta, yellow and black; convert it to RGB")
@@ -237,51 +246,50 @@ def _require_known_tiff(image: PIL.Image.Image) -> None:
         _take_as(image, lambda rawmode: rawmode.replace("B", "N"))
 
 
-def _gray_bmp(image: PIL.Image.Image) -> Gray | None:
+def _gray_bmp(image: ImageFile) -> Gray | None:
     """Palette numbers of a BMP whose colors are gray; None if Pillow reads them right.
 
     It takes such numbers for gray samples of 1 or 8 bits, however many bits they have.
     """
-    (tile,) = image.tile
-    start = 14 if image.format == "BMP" else 0
-    image.fp.seek(start)
-    header = image.fp.read(16)
+    tile, file = _only_tile(image), _file(image)
+    file.seek(14 if image.format == "BMP" else 0)
+    header = file.read(16)
     # The older header is shorter.
     place = 10 if header[0] == 12 else 14
     bits = int.from_bytes(header[place : place + 2], "little")
     if tile.codec_name != "raw" or bits == (1 if image.mode == "1" else 8):
         return None
     _, stride, direction = tile.args
-    image.fp.seek(tile.offset)
-    data = image.fp.read(stride * image.height)
+    file.seek(tile.offset)
+    data = file.read(stride * image.height)
     rawmode = "P" if bits == 8 else f"P;{bits}"
     numbers = PIL.Image.frombytes("P", image.size, data, "raw", rawmode, stride, direction)
     return Gray(np.asarray(numbers), 1 if image.mode == "1" else 255)
 
 
-def _is_wide_sgi(image: PIL.Image.Image) -> bool:
+def _is_wide_sgi(image: ImageFile) -> bool:
     """Whether it has 16 bits, of which Pillow keeps the upper half."""
-    (tile,) = image.tile
+    tile = _only_tile(image)
     return tile.codec_name == "SGI16" or (tile.codec_name == "sgi_rle" and tile.args[-1] == 2)
 
 
-def _take_as(image: PIL.Image.Image, change: Callable[[str], str]) -> None:
+def _take_as(image: ImageFile, change: Callable[[str], str]) -> None:
     """Has the decoder take samples from the file in another way."""
-    args = [(change(tile.args[0]), *tile.args[1:]) for tile in image.tile]
-    image.tile = [tile._replace(args=new) for tile, new in zip(image.tile, args)]
+    tiles: list[Any] = image.tile
+    image.tile = [tile._replace(args=(change(tile.args[0]), *tile.args[1:])) for tile in tiles]
 
 
-def _take_unscaled(image: PIL.Image.Image) -> None:
+def _take_unscaled(image: ImageFile) -> None:
     """Numbers of a PGM are taken as they are, whatever it says is the largest."""
-    (tile,) = image.tile
+    tile = _only_tile(image)
     if tile.codec_name in ("ppm", "ppm_plain") and isinstance(tile.args, tuple):
         rawmode, most = tile.args
         image.tile = [tile._replace(args=(rawmode, 255 if most < 256 else 65535))]
 
 
-def _bits(image: PIL.Image.Image) -> int:
+def _bits(image: ImageFile) -> int:
     """Bits a sample as stored, the fewest of a picture's."""
-    if image.format == "TIFF":
+    if _is_tiff(image):
         return min(image.tag_v2.get(_BITS, (1,)))
     if image.format == "JPEG2000":
         return _jpeg2000_bits(image)
@@ -291,11 +299,12 @@ def _bits(image: PIL.Image.Image) -> int:
     return {"1": 1, "I": 32}.get(image.mode, 16 if image.mode in _LONG_MODES else 8)
 
 
-def _jpeg2000_bits(image: PIL.Image.Image) -> int:
-    position = image.fp.tell()
-    image.fp.seek(0)
-    start = image.fp.read(1 << 16)
-    image.fp.seek(position)
+def _jpeg2000_bits(image: ImageFile) -> int:
+    file = _file(image)
+    position = file.tell()
+    file.seek(0)
+    start = file.read(1 << 16)
+    file.seek(position)
     header = start[start.find(_START_OF_CODE) :]
     precisions = header[42 : 42 + 3 * int.from_bytes(header[40:42], "big") : 3]
     if not precisions or max(precisions) >= 128:
@@ -303,13 +312,24 @@ def _jpeg2000_bits(image: PIL.Image.Image) -> int:
     return min(precisions) + 1
 
 
-def _is_signed(image: PIL.Image.Image) -> bool:
-    return image.format == "TIFF" and image.tag_v2.get(_FORMAT, (1,))[0] == _SIGNED
+def _is_signed(image: ImageFile) -> bool:
+    return _is_tiff(image) and image.tag_v2.get(_FORMAT, (1,))[0] == _SIGNED
 
 
-def _rawmode(image: PIL.Image.Image) -> str:
+def _rawmode(image: ImageFile) -> str:
     """How the decoder is told that samples lie in the file."""
     tiles = getattr(image, "tile", None)
     args = tiles[0].args if tiles else ""
     rawmode = args[0] if isinstance(args, tuple) and args else args
     return rawmode if isinstance(rawmode, str) else ""
+
+
+def _only_tile(image: ImageFile) -> Any:
+    """The one part in which the picture is stored, as Pillow's decoders are told."""
+    (tile,) = image.tile
+    return tile
+
+
+def _file(image: ImageFile) -> IO[bytes]:
+    assert image.fp is not None, "it is open"
+    return image.fp

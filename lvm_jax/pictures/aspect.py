@@ -49,12 +49,12 @@ def require_same(annotation: str, picture: str) -> None:
     Raises:
         ImageError: names both files and their sizes.
     """
-    found, other = _header(annotation), _header(picture)
-    if found is None or other is None:
+    own, other = _header(annotation), _header(picture)
+    if own is None or other is None:
         return
-    if not is_same(found[:2], other[:2]):
+    if not is_same(own[:2], other[:2]):
         raise image_files.ImageError(
-            f"annotation {annotation} has {found.width}x{found.height} pixels, but its picture "
+            f"annotation {annotation} has {own.width}x{own.height} pixels, but its picture "
             f"{picture} has {other.width}x{other.height}, which is another shape (as orientation "
             "tags turn them); make one from the other again or exclude both"
         )

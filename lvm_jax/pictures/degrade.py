@@ -27,10 +27,9 @@ def blur(image: np.ndarray, *, sigma: float) -> np.ndarray:
         size = image.shape[axis]
         widths = [(radius, radius) if i == axis else (0, 0) for i in range(3)]
         padded = np.pad(image, widths, mode="symmetric").astype(np.uint32)
-        total = sum(
-            np.uint32(tap) * np.take(padded, range(start, start + size), axis)
-            for start, tap in enumerate(taps)
-        )
+        total = np.zeros(image.shape, np.uint32)
+        for start, tap in enumerate(taps):
+            total += np.uint32(tap) * np.take(padded, range(start, start + size), axis)
         image = ((total + _HALF) >> 16).astype(np.uint8)
     return image
 

@@ -91,7 +91,7 @@ def keypoints(image: np.ndarray, view: View, *, shapes: str, background: str) ->
     given = json.loads(shapes)
     limb, joint = (max(raster.UNIT // 2, view.size * raster.UNIT // n) for n in (80, 48))
     for body in given["bodies"]:
-        points = [tuple(map(int, p)) for p in view.points(np.array(body)[:, :2])]
+        points = [(int(x), int(y)) for x, y in view.points(np.array(body)[:, :2])]
         there = [bool(seen) for _, _, seen in body]
         for number, (start, stop) in enumerate(given["skeleton"]):
             if there[start] and there[stop]:

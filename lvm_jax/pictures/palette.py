@@ -29,7 +29,7 @@ def colors(num_labels: int) -> np.ndarray:
     values = (2 * 255 * np.arange(levels) + levels - 1) // (2 * (levels - 1))
     lattice = np.stack(np.meshgrid(values, values, values, indexing="ij"), -1).reshape(-1, 3)
     chosen = np.zeros((num_labels, 3), np.int64)
-    nearest = (lattice**2).sum(-1)  # squared distance to the colors chosen so far
+    nearest = np.square(lattice).sum(-1)  # squared distance to the colors chosen so far
     for label in range(1, num_labels):
         # The first of equally far ones: the lattice's order is fixed.
         chosen[label] = lattice[np.argmax(nearest)]
@@ -97,7 +97,7 @@ def read_labels(
     """Reads a label map whose gray or palette numbers are the labels.
 
     The numbers are those that the file holds, never stretched to 8 bits nor inverted where it says
-    that white is zero; see `image_samples.stored_labels`. Orientation is applied as to pictures.
+    that white is zero; see `samples.stored_labels`. Orientation is applied as to pictures.
 
     Args:
         path: a gray, palette or black-and-white image of 1 to 32 bits.

@@ -4,7 +4,9 @@ import textwrap
 
 import numpy as np
 
-from lvm_jax import images, sheets
+from lvm_jax import sheets
+from lvm_jax.configs import ConfigError, Field
+from lvm_jax.images import ImageConfig
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import sources
 from lvm_jax.sentences.corpora import CorpusConfig
@@ -18,7 +20,7 @@ def contact_sheet(
     corpus: CorpusConfig,
     size: int,
     per_source: int = 2,
-    config: images.ImageConfig | None = None,
+    config: ImageConfig | None = None,
 ) -> np.ndarray:
     """Draws some sentences of each source, one a row, with their names beside them.
 
@@ -33,11 +35,12 @@ def contact_sheet(
 
     Raises:
         ValueError: a source that does not fit its files.
-        images.ImageError: a file that cannot be read.
+        ImageError: a file that cannot be read.
     """
-    if per_source < 1 or size < 1:
-        raise ValueError(f"per_source={per_source} and size={size} must be at least 1")
-    loader = SquareLoader(config or images.ImageConfig(), size, _CACHE_BYTES)
+    for name, value in {"size": size, "per_source": per_source}.items():
+        if value < 1:
+            raise ConfigError(Field(name), f"={value} must be at least 1")
+    loader = SquareLoader(config or ImageConfig(), size, _CACHE_BYTES)
     strips = []
     for source in corpus.sources:
         number = source.num_sentences()

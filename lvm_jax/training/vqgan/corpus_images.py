@@ -13,9 +13,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from lvm_jax import draws, partition
-from lvm_jax import images as images_lib
-from lvm_jax.pictures import reference
+from lvm_jax.images import ImageConfig
 from lvm_jax.pictures.loader import SquareLoader
+from lvm_jax.pictures.reference import ImageRef
 from lvm_jax.sentences import corpora
 
 _PREFETCH = 2  # batches loaded ahead of the step
@@ -25,7 +25,7 @@ _PICTURE_CACHE_BYTES = 256 * 2**20
 class CorpusImages:
     """The images of a corpus, one after another: every image of every sentence.
 
-    They are read as `data.build` reads them, so that the tokenizer sees in training what it will be
+    They are read as those of shards are, so that the tokenizer sees in training what it will be
     given then. A large JPEG is decoded at a part of its size, which depends on the square that is
     shown: that keeps at least twice the side of an image, also of a small crop.
 
@@ -41,7 +41,7 @@ class CorpusImages:
         corpus: corpora.CorpusConfig,
         size: int,
         memory_megabytes: int = 0,
-        images: images_lib.ImageConfig | None = None,
+        images: ImageConfig | None = None,
     ):
         self._corpus, self.image_size = corpus, size
         self._epoch_ends = list(
@@ -52,8 +52,7 @@ class CorpusImages:
         self.fingerprint = corpora.Sentences(corpus).fingerprint()
         self._kept: dict[str, np.ndarray] = {}
         self._max_kept = memory_megabytes * 2**20 // (3 * size * size)
-        config = images or images_lib.ImageConfig()
-        self._loader = SquareLoader(config, size, _PICTURE_CACHE_BYTES)
+        self._loader = SquareLoader(images or ImageConfig(), size, _PICTURE_CACHE_BYTES)
 
     def __len__(self) -> int:
         return self._corpus.epochs * self._epoch_ends[-1]
@@ -62,7 +61,7 @@ class CorpusImages:
         """uint8 [size, size, 3]; index in [0, len).
 
         Raises:
-            images.ImageError: the file cannot be read or is too large; names it.
+            ImageError: the file cannot be read or is too large; names it.
         """
         ref = self._ref(index)
         image = self._kept.get(ref.key)
@@ -72,7 +71,7 @@ class CorpusImages:
                 self._kept[ref.key] = image
         return image
 
-    def _ref(self, index: int) -> reference.ImageRef:
+    def _ref(self, index: int) -> ImageRef:
         epoch, place = divmod(index, self._epoch_ends[-1])
         block = bisect.bisect_right(self._epoch_ends, place)
         source = self._corpus.sources[block]
@@ -101,7 +100,8 @@ def device_batches(
     size = source.image_size
     sharding = partition.batch_sharding(mesh)
     shape = (batch_size, size, size, 3)
-    spans = [index[0] for index in sharding.addressable_devices_indices_map(shape).values()]
+    places = sharding.addressable_devices_indices_map(shape).values()
+    spans = [place[0] for place in places if place is not None]
     rows = sorted({row for span in spans for row in range(*span.indices(batch_size))})
 
     with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
