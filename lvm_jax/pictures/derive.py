@@ -5,15 +5,38 @@ Legend: H height, W width in pixels; G cells per side of a patch mask.
 """
 
 import math
+import types
 from collections.abc import Callable
+from typing import cast
 
 import numpy as np
 import skimage.filters
 
 from lvm_jax.draws import Draws, shuffled
-from lvm_jax.pictures import degrade
 
 HOLES = ("square", "patches")
+
+# What references may derive from their squares, by the name of the function. Whoever makes such
+# references registers what they name.
+DERIVATIONS: dict[str, Callable[..., np.ndarray]] = {}
+
+
+def register(function: Callable[..., np.ndarray]) -> None:
+    """Lets references name a function: (uint8 [S, S, 3], **parameters) -> uint8 [S, S, 3].
+
+    Its name is a part of the keys of images for ever: equal names must mean equal pixels.
+
+    Raises:
+        ValueError: another function has the name.
+    """
+    name = name_of(function)
+    if DERIVATIONS.setdefault(name, function) is not function:
+        raise ValueError(f"two functions are called {name}; pictures derived by them have one key")
+
+
+def name_of(function: Callable[..., np.ndarray]) -> str:
+    """What references call a function."""
+    return cast(types.FunctionType, function).__name__
 
 
 def gray(image: np.ndarray) -> np.ndarray:
@@ -86,16 +109,3 @@ def edges(image: np.ndarray, *, sigma: float = 1.0, gain: float = 4.0) -> np.nda
     strength_HW = skimage.filters.sobel(skimage.filters.gaussian(luma_HW, sigma)) * gain
     edges_HW = np.rint(np.clip(strength_HW, 0, 1) * 255).astype(np.uint8)
     return np.repeat(edges_HW[..., None], 3, axis=2)
-
-
-DERIVATIONS: dict[str, Callable[..., np.ndarray]] = {
-    "gray": gray,
-    "inpaint_hole": inpaint_hole,
-    "edges": edges,
-    "blur": degrade.blur,
-    "noise": degrade.noise,
-    "low_light": degrade.low_light,
-    "rain": degrade.rain,
-    "rotate": degrade.rotate,
-    "downscale": degrade.downscale,
-}

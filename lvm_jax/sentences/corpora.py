@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lvm_jax import configs, file_names
+from lvm_jax.configs import ConfigError, Field, require_at_least
 from lvm_jax.sentences.kinds import KINDS
 from lvm_jax.sentences.sources import Sentence, Source
 
@@ -32,16 +33,15 @@ class CorpusConfig:
 
     def __post_init__(self):
         if not self.sources:
-            raise ValueError("corpus.sources is empty; name at least one source")
+            raise ConfigError(Field("sources"), " is empty; name at least one source")
         names = [source.name for source in self.sources]
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(
-                    f"corpus.sources: {names.count(name)} sources are called {name!r}; "
-                    "give each its own name"
+                raise ConfigError(
+                    Field("sources"),
+                    f": {names.count(name)} sources are called {name!r}; give each its own name",
                 )
-        if self.epochs < 1:
-            raise ValueError(f"corpus.epochs={self.epochs} must be at least 1")
+        require_at_least(self, 1, "epochs")
 
 
 def build_corpus(values: Mapping[str, Any], name: str = "corpus") -> CorpusConfig:
@@ -54,10 +54,10 @@ def build_corpus(values: Mapping[str, Any], name: str = "corpus") -> CorpusConfi
         name: what error messages call `values`.
 
     Raises:
-        ValueError: an unknown kind or key, or a value that does not fit; named.
+        configs.ConfigError: an unknown kind or key, or a value that does not fit; named.
     """
     if not isinstance(values, Mapping):
-        raise ValueError(f"{name}={values!r} must be a mapping with sources")
+        raise ConfigError(Field(name), f"={values!r} must be a mapping with sources")
     values = dict(values)
     sources = build_sources(values.pop("sources", ()), f"{name}.sources")
     return configs.build(CorpusConfig, {**values, "sources": sources}, name)
@@ -69,10 +69,10 @@ def build_sources(
     """Builds sources from a list, or from a mapping of name to source.
 
     Raises:
-        ValueError: neither of these, or a source as in `build_source`; named.
+        configs.ConfigError: neither of these, or a source as in `build_source`; named.
     """
     if not isinstance(given, Mapping | list | tuple):
-        raise ValueError(f"{name}={given!r} must be a list or mapping of sources")
+        raise ConfigError(Field(name), f"={given!r} must be a list or mapping of sources")
     if isinstance(given, Mapping):
         given = [
             {"name": key, **source} if isinstance(source, Mapping) else source
@@ -87,21 +87,21 @@ def build_source(values: Mapping[str, Any] | Source, name: str) -> Source:
     """Builds one source from {"kind": ..., "folder": ..., ...}.
 
     Raises:
-        ValueError: an unknown kind or key, or a value that does not fit; named.
+        configs.ConfigError: an unknown kind or key, or a value that does not fit; named.
     """
     if isinstance(values, Source):
         return values
     if not isinstance(values, Mapping):
-        raise ValueError(f"{name}={values!r} must be a mapping with a kind and a folder")
+        raise ConfigError(Field(name), f"={values!r} must be a mapping with a kind and a folder")
     kind = values.get("kind")
     if kind not in KINDS:
         near = difflib.get_close_matches(str(kind), KINDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"kinds: {', '.join(KINDS)}"
-        raise ValueError(f"{name}.kind={kind!r} is unknown; {hint}")
+        raise ConfigError(Field(f"{name}.kind"), f"={kind!r} is unknown; {hint}")
     return configs.build(KINDS[kind], values, name)
 
 
-class Sentences(Sequence[Sentence]):
+class Sentences:
     """All sentences of a corpus in a fixed order: by epoch, then by source, then by index."""
 
     def __init__(self, config: CorpusConfig):
@@ -138,7 +138,7 @@ class Sentences(Sequence[Sentence]):
         )
 
     def fingerprint(self) -> str:
-        """Changes with the config, the names and sizes of files, and the contents of listings.
+        """Changes with the config, the names and sizes of files, and the contents of documents.
 
         Returns:
             64 hex digits.
@@ -149,7 +149,7 @@ class Sentences(Sequence[Sentence]):
         digest = hashlib.sha256(json.dumps(configs.to_dict(self.config), sort_keys=True).encode())
         for source in self.config.sources:
             try:
-                for path in source.listings:
+                for path in source.documents:
                     digest.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
                 for path in source.files:
                     digest.update(file_names.to_bytes(f"{path}:{_size(path)};"))

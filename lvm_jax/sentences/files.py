@@ -1,4 +1,4 @@
-"""Folders -> named files: keys, patterns, partners.
+"""Folders -> named files, by key.
 
 A key is a file's name relative to its folder, without extension (one that is unknown belongs to the
 name). A folder may hold `*` for whole or partial folder names; what they stand for then comes first
@@ -9,39 +9,40 @@ in how accents are composed are the same.
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from absl import logging
 
 from lvm_jax import file_kinds, file_names, image_folders
+from lvm_jax.configs import ConfigError, Field
 
 T = TypeVar("T")
 _MOST_NAMED = 3
 _MOST_LOGGED = 1000
 
 
-def require_folders(name: str, folders: Mapping[str, str]) -> None:
+def require_folders(folders: Mapping[str, str]) -> None:
     """Refuses folders that are not given, and one that is given twice.
 
     Args:
-        name: of the source.
         folders: field -> folder.
 
     Raises:
-        ValueError: names the fields.
+        configs.ConfigError: names the fields.
     """
     fields: dict[str, str] = {}
     for field, folder in folders.items():
         if not folder.strip():
-            raise ValueError(
-                f'{name}.{field}={folder!r} names no folder; the working directory is "."'
+            raise ConfigError(
+                Field(field), f'={folder!r} names no folder; the working directory is "."'
             )
         other = fields.setdefault(os.path.realpath(folder), field)
         if other != field:
-            raise ValueError(
-                f"{name}: {other}={folders[other]} and {field}={folder} are one folder, but must "
-                "all differ; images are not their own annotations"
+            raise ConfigError(
+                Field(other),
+                f"={folders[other]} and {field}={folder} are one folder, but must all differ; "
+                "images are not their own annotations",
             )
 
 
@@ -67,14 +68,14 @@ def by_stem(folder: str | os.PathLike) -> dict[str, str]:
     Raises:
         ValueError: no such folder, no image in it, or two files of one key.
     """
-    found: dict[str, str] = {}
+    paths: dict[str, str] = {}
     taken: dict[str, pathlib.Path] = {}
     for prefix, root in roots(folder):
         for path in image_folders.list_images(root):
             key = key_of(path, prefix, root)
             require_unique(taken, key, path, folder)
-            found[key] = path.as_posix()
-    return dict(sorted(found.items()))
+            paths[key] = path.as_posix()
+    return dict(sorted(paths.items()))
 
 
 def key_of(path: pathlib.Path, prefix: str, root: pathlib.Path) -> str:
@@ -121,40 +122,6 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part[0].isdecimal() else (-1, part) for part in parts]
 
 
-def select(
-    keys: Iterable[str],
-    *,
-    include: Sequence[str],
-    exclude: Sequence[str],
-    name: str,
-    folder: str,
-) -> list[str]:
-    """The keys that match one of `include` (all if empty) and none of `exclude`, sorted.
-
-    Raises:
-        ValueError: a pattern that matches nothing, or nothing left; `name` is the source's.
-    """
-    keys = sorted(keys)
-    known = {file_names.canonical(key) for key in keys}
-    for field, patterns in {"include": include, "exclude": exclude}.items():
-        for pattern in patterns:
-            is_used = file_names.canonical(pattern) in known or (
-                "*" in pattern and any(file_names.matches(key, pattern) for key in keys)
-            )
-            if not is_used:
-                raise ValueError(
-                    f"{name}.{field}: pattern {pattern!r} matches no image in {folder}; patterns "
-                    f"(only * is special) match names without extension, such as {keys[0]!r}"
-                )
-    included, excluded = file_names.Patterns(include), file_names.Patterns(exclude)
-    kept = [key for key in keys if (not include or key in included) and key not in excluded]
-    if not kept:
-        raise ValueError(
-            f"{name}: include and exclude leave no image of the {len(keys)} in {folder}"
-        )
-    return kept
-
-
 def named(texts: Sequence[str]) -> str:
     """The first few of many names, and how many more there are."""
     more = f" (and {len(texts) - _MOST_NAMED} more)" if len(texts) > _MOST_NAMED else ""
@@ -174,32 +141,3 @@ def listed(heading: str, texts: Sequence[str]) -> str:
         if len(texts) > _MOST_LOGGED:
             logging.warning("%s: (and %d more)", heading, len(texts) - _MOST_LOGGED)
     return named(texts)
-
-
-def require_partners(
-    name: str, keys: Sequence[str], sides: Mapping[str, tuple[str, Mapping[str, str]]]
-) -> None:
-    """Refuses keys that are missing on a side.
-
-    Args:
-        name: of the source.
-        keys: those that are used.
-        sides: what a file of that side is called -> (its folder, key -> path).
-
-    Raises:
-        ValueError: names the files without a partner.
-    """
-    alone = []
-    for what, (_, found) in sides.items():
-        others = [other for _, other in sides.values() if other is not found]
-        for key in keys:
-            if key not in found:
-                path = next(other[key] for other in others if key in other)
-                alone.append(f"{path} has no {what}")
-    if alone:
-        first, *rest = [folder for folder, _ in sides.values()]
-        raise ValueError(
-            f"{name}: {listed(name, alone)}; every image in {first} needs a file of the same name "
-            f"in {' and '.join(rest)} and the other way round: add the missing ones or list the "
-            f"others in {name}.exclude"
-        )

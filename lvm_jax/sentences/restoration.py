@@ -1,178 +1,150 @@
-"""Pairs of a spoiled picture and the picture: spoiled, clean, spoiled, clean, ..."""
+"""Pairs of a spoiled picture and the picture: spoiled, clean, spoiled, clean, ...
+
+Strengths are drawn from a range (smallest, largest); both may be one number.
+"""
 
 import dataclasses
 import math
-from typing import Any, ClassVar, Literal
+from typing import Any
 
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.draws import Draws
-from lvm_jax.pictures.reference import Crop, ImageRef
-from lvm_jax.sentences.pairs import Pairs
-from lvm_jax.sentences.sources import Picture
+from lvm_jax.pictures import degrade
+from lvm_jax.sentences.relations import Derived, Parameters, draw_seed
 
-Parameters = tuple[tuple[str, int | float | str], ...]
+Range = tuple[float, float]
 _STEPS = 1024
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RestorationPairs(Pairs):
-    """spoiled, clean, spoiled, clean, ...
+def require_range(config: Any, name: str, low: float = 0.0, high: float = math.inf) -> None:
+    """Refuses a range in a field of a dataclass that is empty or not between `low` and `high`.
 
-    A subclass has a range (smallest, largest) from which the strength of each pair is drawn; set
-    both to one number for a fixed strength.
-
-    Attributes:
-        same_strength: the strength is drawn once for a sentence instead of for every pair.
+    Raises:
+        configs.ConfigError: names the field.
     """
-
-    # Which derivation spoils, the field that holds the range of its strength, and what strengths
-    # must lie between.
-    derivation: ClassVar[str]
-    strength: ClassVar[str]
-    limits: ClassVar[tuple[float, float]] = (0.0, math.inf)
-
-    same_strength: bool = False
-
-    def __post_init__(self):
-        super().__post_init__()
-        smallest, largest = getattr(self, self.strength)
-        low, high = self.limits
-        if not low < smallest <= largest < high:
-            raise ValueError(
-                f"{self.name}.{self.strength}=({smallest}, {largest}) must be (smallest, largest), "
-                f"{low:g} < smallest <= largest < {high:g}"
-            )
-
-    def _draw_strength(self, draws: Draws) -> int | float:
-        smallest, largest = getattr(self, self.strength)
-        return smallest + (largest - smallest) * draws.integer(_STEPS + 1) / _STEPS
-
-    def _more_parameters(self, draws: Draws) -> Parameters:
-        """What the derivation takes besides its strength."""
-        del draws
-        return ()
-
-    def _theme(self, draws: Draws) -> int | float | None:
-        return self._draw_strength(draws) if self.same_strength else None
-
-    def _images(
-        self, item: Picture, crop: Crop | None, flip: bool, draws: Draws, theme: Any
-    ) -> list[ImageRef]:
-        clean = ImageRef(path=item.path, crop=crop, flip=flip)
-        strength = self._draw_strength(draws) if theme is None else theme
-        parameters = ((self.strength, strength), *self._more_parameters(draws))
-        spoiled = dataclasses.replace(clean, derivation=self.derivation, parameters=parameters)
-        return [spoiled, clean]
+    smallest, largest = getattr(config, name)
+    if not low < smallest <= largest < high:
+        raise ConfigError(
+            Field(name),
+            f"=({smallest}, {largest}) must be (smallest, largest), "
+            f"{low:g} < smallest <= largest < {high:g}",
+        )
 
 
-def _seed(draws: Draws) -> tuple[str, int]:
-    return "seed", draws.integer(1 << 32)
+def draw_between(draws: Draws, limits: Range) -> float:
+    """A number of a range, both ends included."""
+    smallest, largest = limits
+    return smallest + (largest - smallest) * draws.integer(_STEPS + 1) / _STEPS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BlurPairs(RestorationPairs):
+class Blur(Derived):
     """blurred, sharp, ...
 
     Attributes:
+        same_strength: one sigma for a whole sentence.
         sigma: of the Gaussian, in pixels of the tokenizer's resolution.
     """
 
-    derivation = "blur"
-    strength = "sigma"
+    name = "blur"
+    function = staticmethod(degrade.blur)
 
-    kind: Literal["blur"] = "blur"
-    sigma: tuple[float, float] = (1.0, 4.0)
+    same_strength: bool = False
+    sigma: Range = (1.0, 4.0)
+
+    def __post_init__(self):
+        require_range(self, "sigma")
+
+    def strength(self, draws: Draws) -> Parameters:
+        return (("sigma", draw_between(draws, self.sigma)),)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class NoisePairs(RestorationPairs):
+class Noise(Derived):
     """noisy, clean, ...
 
     Attributes:
+        same_strength: one deviation for a whole sentence.
         deviation: standard deviation of the noise, in 0..255.
     """
 
-    derivation = "noise"
-    strength = "deviation"
-    limits = (0.0, 256.0)
+    name = "noise"
+    function = staticmethod(degrade.noise)
 
-    kind: Literal["noise"] = "noise"
-    deviation: tuple[float, float] = (15.0, 60.0)
+    same_strength: bool = False
+    deviation: Range = (15.0, 60.0)
 
-    def _more_parameters(self, draws: Draws) -> Parameters:
-        return (_seed(draws),)
+    def __post_init__(self):
+        require_range(self, "deviation", high=256)
+
+    def strength(self, draws: Draws) -> Parameters:
+        return (("deviation", draw_between(draws, self.deviation)),)
+
+    def others(self, draws: Draws) -> Parameters:
+        return (draw_seed(draws),)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LowLightPairs(RestorationPairs):
+class LowLight(Derived):
     """dark, bright, ...
 
     Attributes:
+        same_strength: as many stops for a whole sentence.
         stops: how often the light is halved.
         sensor_noise: standard deviation of the noise in the dark picture, in 0..255.
     """
 
-    derivation = "low_light"
-    strength = "stops"
-    limits = (0.0, 16.0)
+    name = "low_light"
+    function = staticmethod(degrade.low_light)
 
-    kind: Literal["low_light"] = "low_light"
-    stops: tuple[float, float] = (1.5, 4.0)
+    same_strength: bool = False
+    stops: Range = (1.5, 4.0)
     sensor_noise: float = 3.0
 
     def __post_init__(self):
-        super().__post_init__()
+        require_range(self, "stops", high=16)
         if not 0 <= self.sensor_noise < 256:
-            raise ValueError(f"{self.name}.sensor_noise={self.sensor_noise} must lie in 0..255")
+            raise ConfigError(Field("sensor_noise"), f"={self.sensor_noise} must lie in 0..255")
 
-    def _more_parameters(self, draws: Draws) -> Parameters:
-        return (_seed(draws), ("deviation", self.sensor_noise))
+    def strength(self, draws: Draws) -> Parameters:
+        return (("stops", draw_between(draws, self.stops)),)
+
+    def others(self, draws: Draws) -> Parameters:
+        return draw_seed(draws), ("deviation", self.sensor_noise)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RainPairs(RestorationPairs):
+class Rain(Derived):
     """in the rain, dry, ...
 
     Attributes:
+        same_strength: one density for a whole sentence.
         density: length of all streaks together over the number of pixels.
         steepest: streaks fall at up to so many degrees from upright, 0..60; those of one picture
             in parallel.
     """
 
-    derivation = "rain"
-    strength = "density"
-    limits = (0.0, 1.0)
+    name = "rain"
+    function = staticmethod(degrade.rain)
 
-    kind: Literal["rain"] = "rain"
-    density: tuple[float, float] = (0.03, 0.15)
+    same_strength: bool = False
+    density: Range = (0.03, 0.15)
     steepest: int = 30
 
     def __post_init__(self):
-        super().__post_init__()
+        require_range(self, "density", high=1)
         if not 0 <= self.steepest <= 60:
-            raise ValueError(f"{self.name}.steepest={self.steepest} must lie in 0..60")
+            raise ConfigError(Field("steepest"), f"={self.steepest} must lie in 0..60")
 
-    def _more_parameters(self, draws: Draws) -> Parameters:
-        return (_seed(draws), ("angle", draws.integer(2 * self.steepest + 1) - self.steepest))
+    def strength(self, draws: Draws) -> Parameters:
+        return (("density", draw_between(draws, self.density)),)
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DownscalingPairs(RestorationPairs):
-    """low resolution, full resolution, ...: super-resolution.
-
-    Attributes:
-        factor: the resolution is divided by it.
-    """
-
-    derivation = "downscale"
-    strength = "factor"
-    limits = (1.0, 1024.0)
-
-    kind: Literal["downscaling"] = "downscaling"
-    factor: tuple[float, float] = (2.0, 8.0)
+    def others(self, draws: Draws) -> Parameters:
+        return draw_seed(draws), ("angle", draws.integer(2 * self.steepest + 1) - self.steepest)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RotationPairs(Pairs):
+class Rotation(Derived):
     """turned, upright, ...
 
     Attributes:
@@ -181,28 +153,43 @@ class RotationPairs(Pairs):
         same_strength: one angle for a whole sentence.
     """
 
-    kind: Literal["rotation"] = "rotation"
+    name = "rotation"
+    function = staticmethod(degrade.rotate)
+
     angles: tuple[int, ...] = (90, 180, 270)
     same_strength: bool = False
 
     def __post_init__(self):
-        super().__post_init__()
         if not self.angles or any(angle % 360 == 0 for angle in self.angles):
-            raise ValueError(
-                f"{self.name}.angles={self.angles} must be one or more angles, none of them a full "
-                "turn"
+            raise ConfigError(
+                Field("angles"),
+                f"={self.angles} must be one or more angles, none of them a full turn",
             )
 
-    def _draw_angle(self, draws: Draws) -> int:
-        return self.angles[draws.integer(len(self.angles))]
+    def strength(self, draws: Draws) -> Parameters:
+        return (("degrees", self.angles[draws.integer(len(self.angles))]),)
 
-    def _theme(self, draws: Draws) -> int | None:
-        return self._draw_angle(draws) if self.same_strength else None
 
-    def _images(
-        self, item: Picture, crop: Crop | None, flip: bool, draws: Draws, theme: int | None
-    ) -> list[ImageRef]:
-        upright = ImageRef(path=item.path, crop=crop, flip=flip)
-        angle = self._draw_angle(draws) if theme is None else theme
-        parameters = (("degrees", angle),)
-        return [dataclasses.replace(upright, derivation="rotate", parameters=parameters), upright]
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Downscaling(Derived):
+    """low resolution, full resolution, ...: super-resolution.
+
+    Attributes:
+        same_strength: one factor for a whole sentence.
+        factor: the resolution is divided by it.
+    """
+
+    name = "downscaling"
+    function = staticmethod(degrade.downscale)
+
+    same_strength: bool = False
+    factor: Range = (2.0, 8.0)
+
+    def __post_init__(self):
+        require_range(self, "factor", low=1, high=1024)
+
+    def strength(self, draws: Draws) -> Parameters:
+        return (("factor", draw_between(draws, self.factor)),)
+
+
+RELATIONS: tuple[type[Derived], ...] = (Blur, Noise, LowLight, Rain, Rotation, Downscaling)

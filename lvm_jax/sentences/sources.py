@@ -1,20 +1,26 @@
-"""Folders of images -> visual sentences: what all sources share, and single images.
+"""Folders of images -> visual sentences.
 
-Paper: Bai et al. 2023, section 3.1. Each kind of sentence is one frozen dataclass. A sentence is a
-pure function of (seed, epoch, index): which pictures it shows, which square of each, mirrored or
-not. All kinds by name: `kinds.KINDS`.
+Paper: Bai et al. 2023, section 3.1. A sentence is a layout of items, and in pairs a relation of two
+images. Each kind is one frozen dataclass, made of these by `make_kind`; all kinds by name are in
+`kinds.KINDS`. A sentence is a pure function of (seed, epoch, index): which pictures it shows, which
+square of each, mirrored or not.
 """
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+import inspect
+import itertools
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
-from absl import logging
-
-from lvm_jax.draws import Draws, shuffled
-from lvm_jax.pictures.reference import Crop, ImageRef
-from lvm_jax.sentences import files
+from lvm_jax.configs import ConfigError, Field, require_at_least
+from lvm_jax.draws import Draws
+from lvm_jax.pictures.reference import ImageRef
+from lvm_jax.sentences import files, squares
+from lvm_jax.sentences.dealing import Deck
+from lvm_jax.sentences.layouts import Layout
+from lvm_jax.sentences.selection import Selection
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,24 +41,11 @@ class Sentence:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Picture:
-    """An image file of a source, perhaps with the file of its annotation."""
-
-    key: str
-    path: str
-    annotation: str = ""
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files that it is made of."""
-        return (self.path, self.annotation) if self.annotation else (self.path,)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """What every source has; a subclass says what one sentence shows.
+    """What every source has; `make_kind` adds what its layout and relation have.
 
     Attributes:
+        kind: name of the kind.
         folder: where the images are; folders inside it are searched too, and `*` stands for any
             folder name.
         name: what reports call this source; the kind if empty. It seeds the source's draws.
@@ -68,6 +61,10 @@ class Source:
             different images, and lets a sentence show several squares of one picture.
     """
 
+    layout_class: ClassVar[type[Layout]]
+    # Field of the layout -> the class of what it holds.
+    part_classes: ClassVar[Mapping[str, type]]
+
     kind: str = ""
     folder: str
     name: str = ""
@@ -81,46 +78,43 @@ class Source:
     def __post_init__(self):
         if not self.name:
             object.__setattr__(self, "name", self.kind)
-        files.require_folders(self.name, self._folders)
-        if self.sentences_per_epoch < 0:
-            raise ValueError(
-                f"{self.name}.sentences_per_epoch={self.sentences_per_epoch} must not be negative"
-            )
+        require_at_least(self, 0, "sentences_per_epoch")
         if self.crop is not None and not 0 < self.crop[0] <= self.crop[1] <= 1:
-            raise ValueError(
-                f"{self.name}.crop={self.crop} must be (smallest, largest) shares of the short "
-                "side, 0 < smallest <= largest <= 1"
+            raise ConfigError(
+                Field("crop"),
+                f"={self.crop} must be (smallest, largest) shares of the short side, "
+                "0 < smallest <= largest <= 1",
             )
-
-    @property
-    def _folders(self) -> Mapping[str, str]:
-        """Field -> folder, of all that the source reads."""
-        return {"folder": self.folder}
-
-    @property
-    def items_per_sentence(self) -> int:
-        """Pictures (or clips, ...) that one sentence takes from the folder."""
-        return 1
-
-    @property
-    def images_per_sentence(self) -> int:
-        """Images in one sentence; at most so many where sentences of a source differ."""
-        return 1
-
-    @property
-    def fewest_images(self) -> int:
-        """What every sentence has at least; `images_per_sentence` is what it has at most."""
-        return self.images_per_sentence
+        self._layout.check_squares(self.crop, self.same_crop)
+        files.require_folders({"folder": self.folder, **self._layout.listing.folders})
 
     @functools.cached_property
+    def _layout(self) -> Layout:
+        parts = {name: self._part(cls, {}) for name, cls in self.part_classes.items()}
+        return self._part(self.layout_class, parts)
+
+    def _part(self, cls: Any, parts: Mapping[str, Any]) -> Any:
+        """Makes a layout or a part of one from the fields that `make_kind` took from it."""
+        own = [field.name for field in dataclasses.fields(cls) if field.name not in parts]
+        return cls(**{name: getattr(self, name) for name in own}, **parts)
+
+    @functools.cached_property
+    def deck(self) -> Deck:
+        """Deals items to sentences."""
+        return self._layout.deck(
+            Selection(
+                name=self.name, folder=self.folder, include=self.include, exclude=self.exclude
+            )
+        )
+
+    @property
     def items(self) -> tuple[Any, ...]:
-        """What sentences are dealt from: `Picture`s or others with a key and files, by key.
+        """What sentences are dealt from, by key; see `listings.Item`.
 
         Raises:
             ValueError: no folder, no image, two files of one key, a pattern without a match.
         """
-        found = files.by_stem(self.folder)
-        return tuple(Picture(key=key, path=found[key]) for key in self._select(found))
+        return self.deck.items
 
     @property
     def files(self) -> Iterable[str]:
@@ -128,105 +122,86 @@ class Source:
         return (path for item in self.items for path in item.files)
 
     @property
-    def listings(self) -> Sequence[str]:
+    def documents(self) -> Sequence[str]:
         """Files that say what is in pictures; small enough to be compared by content."""
-        return ()
+        return self._layout.listing.documents
+
+    @property
+    def images_per_sentence(self) -> int:
+        """Images in one sentence; at most so many where sentences of a source differ."""
+        return self._layout.num_images(self.deck)[1]
+
+    @property
+    def fewest_images(self) -> int:
+        """What every sentence has at least; `images_per_sentence` is what it has at most."""
+        return self._layout.num_images(self.deck)[0]
 
     def num_sentences(self) -> int:
         """Sentences in an epoch."""
-        if self.sentences_per_epoch:
-            return self.sentences_per_epoch
-        return max(1, len(self.items) // self.items_per_sentence)
+        return self.sentences_per_epoch or self.deck.num_sentences
 
     def sentence(self, seed: int, epoch: int, index: int) -> Sentence:
         """The sentence at `index` of an epoch; the same for ever for the same arguments."""
         draws = Draws(seed, epoch, index, self.name)
-        theme = self._theme(draws)
-        taken = self._shown(self._taken(seed, epoch, index), theme)
-        shared = self._square(draws) if self.same_crop else None
-        row: list[ImageRef] = []
-        for item in taken:
-            crop, flip = shared or self._square(draws)
-            row += self._images(item, crop, flip, draws, theme)
-        key = "+".join(dict.fromkeys(item.key for item in taken))
-        return Sentence(kind=self.kind, source=self.name, key=key, images=tuple(row))
-
-    def _taken(self, seed: int, epoch: int, index: int) -> Sequence[Any]:
-        # Sentences deal out shuffled rounds of the pictures, so that all are used about equally
-        # often and no sentence shows a picture twice, unless there are too few of them.
-        size, each = len(self.items), self.items_per_sentence
-        if size < each:
-            _warn_of_repeats(self.name, self.folder, size, each)
-        number, in_round = epoch * self.num_sentences() + index, max(1, size // each)
-        turn, start = number // in_round, number % in_round * each
-        order = dealt(size, seed, self.name, turn)
-        return [self.items[order[(start + i) % size]] for i in range(each)]
-
-    def _theme(self, draws: Draws) -> Any:
-        """What is drawn once for a whole sentence."""
-        del draws
-
-    def _shown(self, taken: Sequence[Any], theme: Any) -> Sequence[Any]:
-        """Those of the items taken that the sentence shows."""
-        del theme
-        return taken
-
-    def _square(self, draws: Draws) -> tuple[Crop | None, bool]:
-        crop = None
-        if self.crop is not None:
-            smallest, largest = (max(1, round(share * Crop.UNIT)) for share in self.crop)
-            side = smallest + draws.integer(largest - smallest + 1)
-            left, top = draws.integer(Crop.UNIT + 1), draws.integer(Crop.UNIT + 1)
-            crop = Crop(left, top, side)
-        return crop, self.flip and draws.coin()
-
-    def _images(
-        self, item: Any, crop: Crop | None, flip: bool, draws: Draws, theme: Any
-    ) -> list[ImageRef]:
-        """The images that an item gives, all of one square."""
-        del draws, theme
-        return [ImageRef(path=item.path, crop=crop, flip=flip)]
-
-    def _matched(self, folders: Mapping[str, str]) -> list[tuple[str, ...]]:
-        """Files of one name from several folders: (key, a path in each), sorted by key.
-
-        Args:
-            folders: what a file of a folder is called in messages -> the folder.
-
-        Raises:
-            ValueError: what `_select` refuses, or files without a partner (named).
-        """
-        found = files.align([files.by_stem(folder) for folder in folders.values()])
-        sides = {what: (folders[what], paths) for what, paths in zip(folders, found)}
-        keys = self._select(set().union(*found))
-        files.require_partners(self.name, keys, sides)
-        return [(key, *(paths[key] for paths in found)) for key in keys]
-
-    def _select(self, keys: Iterable[str]) -> list[str]:
-        """The keys that include and exclude leave, sorted."""
-        return files.select(
-            keys, include=self.include, exclude=self.exclude, name=self.name, folder=self.folder
+        taken = self.deck.deal(seed, epoch * self.num_sentences() + index)
+        own_squares = squares.drawn(draws, self.crop, self.flip, self.same_crop)
+        shown = list(zip(taken, self._layout.images(taken, own_squares, draws)))
+        return Sentence(
+            kind=self.kind,
+            source=self.name,
+            key="+".join(dict.fromkeys(item.key for item, _ in shown)),
+            images=tuple(itertools.chain.from_iterable(images for _, images in shown)),
         )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SingleImages(Source):
-    """One image a sentence: {image, EOS} in the paper."""
+def make_kind(name: str, layout: type[Layout], **parts: type) -> type[Source]:
+    """Makes the class of a kind of source.
 
-    kind: Literal["single"] = "single"
+    Args:
+        name: of the kind.
+        layout: a frozen dataclass.
+        parts: field of the layout -> a frozen dataclass that it holds, such as a relation.
 
-
-@functools.cache
-def _warn_of_repeats(name: str, folder: str, size: int, each: int) -> None:
-    """Once a source, although every sentence of it repeats pictures."""
-    logging.warning(
-        "%s: a sentence takes %d pictures, but there are %d in %s: they repeat; take fewer or add "
-        "pictures",
-        *(name, each, size, folder),
+    Returns:
+        A frozen dataclass: the fields of `Source`, those of the layout, and those of a part in the
+        place of the field that holds it.
+    """
+    fields = list(_flat(layout, parts))
+    taken = {field.name for field in dataclasses.fields(Source)} & {name for name, *_ in fields}
+    assert not taken, f"{name}: every source has {taken}"
+    made = dataclasses.make_dataclass(
+        "".join(map(str.title, name.split("_"))) + "Source",
+        [("kind", str, name), *fields],
+        bases=(Source,),
+        namespace={
+            "__doc__": _doc(layout, *parts.values()),
+            "__module__": __name__,
+            "layout_class": layout,
+            "part_classes": parts,
+        },
+        frozen=True,
+        kw_only=True,
     )
+    return typing.cast(type[Source], made)
 
 
-@functools.lru_cache(maxsize=64)
-def dealt(size: int, seed: int, name: str, turn: int):
-    """In which order round `turn` of a source deals its items: int64 [size]."""
-    return shuffled(size, "pictures", seed, name, turn)
+def _flat(cls: Any, parts: Mapping[str, type]) -> Iterator[tuple[str, Any, Any]]:
+    """Name, type and default of the fields of a dataclass and of its parts."""
+    types = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        if field.name in parts:
+            yield from _flat(parts[field.name], {})
+        else:
+            # A field belongs to one class.
+            default = dataclasses.field(
+                default=field.default, default_factory=field.default_factory
+            )
+            yield field.name, types[field.name], default
+
+
+def _doc(*classes: type) -> str:
+    """What the last says that it is, and the fields of all."""
+    heading = "\n\nAttributes:\n"
+    texts = [inspect.cleandoc(c.__doc__ or "") for cls in classes for c in reversed(cls.__mro__)]
+    fields = [text.partition(heading)[2] for text in texts]
+    return texts[-1].partition(heading)[0] + heading + "\n".join(filter(None, fields))

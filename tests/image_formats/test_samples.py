@@ -10,7 +10,7 @@ import pytest
 
 from lvm_jax import images
 from lvm_jax.pictures import palette
-from lvm_jax.sentences.label_maps import LabelMapPairs
+from lvm_jax.sentences.kinds import KINDS
 from tests.image_formats.picture_files import (
     BLUE,
     BYTE,
@@ -367,7 +367,7 @@ def test_label_maps_of_a_source_are_as_stored(tmp_path):
         ):
             (root / folder).mkdir(parents=True)
             (root / folder / "a.png").write_bytes(data)
-        source = LabelMapPairs(
+        source = KINDS["label_map"](
             name="x",
             folder=str(root / "images"),
             label_folder=str(root / "labels"),

@@ -132,7 +132,7 @@ def test_strengths_are_drawn_from_their_range(kind, field, expected, tmp_path):
     assert all(len(set(row)) == 1 for row in same.tolist()) and len(set(same[:, 0])) > 50
     middle = (low + high) / 2
     assert set(np.array(strengths(**{field: (middle, middle)})).flat) == {middle}
-    with pytest.raises(ValueError, match=rf"{kind}\.{field}=\({high}, {low}\) must be"):
+    with pytest.raises(ValueError, match=rf"^{field}=\({high}, {low}\) must be"):
         KINDS[kind](folder="x", **{field: (high, low)})
     spoiled, clean = KINDS[kind](**values).sentence(0, 0, 0).images[:2]
     assert (pixels_of(spoiled, 32) != pixels_of(clean, 32)).any()
@@ -151,7 +151,7 @@ def test_angles(tmp_path):
     same = KINDS["rotation"](folder=str(tmp_path), same_strength=True)
     for index in range(10):
         assert len({ref.parameters for ref in same.sentence(0, 0, index).images[::2]}) == 1
-    with pytest.raises(ValueError, match=r"rotation\.angles=\(90, 360\)"):
+    with pytest.raises(ValueError, match=r"^angles=\(90, 360\)"):
         KINDS["rotation"](folder="x", angles=(90, 360))
 
 
@@ -160,5 +160,5 @@ def test_angles(tmp_path):
     [("rain", {"steepest": 80}), ("low_light", {"sensor_noise": -1.0})],
 )
 def test_bad_values_name_their_key(kind, values):
-    with pytest.raises(ValueError, match=rf"{kind}\.{next(iter(values))}="):
+    with pytest.raises(ValueError, match=rf"^{next(iter(values))}="):
         KINDS[kind](folder="x", **values)

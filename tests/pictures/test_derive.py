@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lvm_jax.pictures import derive
+from lvm_jax.pictures import degrade, derive
 
 
 def _picture(height=64, width=64, seed=0):
@@ -11,25 +11,25 @@ def _picture(height=64, width=64, seed=0):
 
 
 PARAMETERS = {
-    "gray": {},
-    "inpaint_hole": {"seed": 3, "mask_ratio": 0.3},
-    "edges": {"sigma": 1.0, "gain": 4.0},
-    "blur": {"sigma": 1.5},
-    "noise": {"seed": 3, "deviation": 20.0},
-    "low_light": {"seed": 3, "stops": 3.0, "deviation": 2.0},
-    "rain": {"seed": 3, "density": 0.05, "angle": 20},
-    "rotate": {"degrees": 90},
-    "downscale": {"factor": 3.0},
+    derive.gray: {},
+    derive.inpaint_hole: {"seed": 3, "mask_ratio": 0.3},
+    derive.edges: {"sigma": 1.0, "gain": 4.0},
+    degrade.blur: {"sigma": 1.5},
+    degrade.noise: {"seed": 3, "deviation": 20.0},
+    degrade.low_light: {"seed": 3, "stops": 3.0, "deviation": 2.0},
+    degrade.rain: {"seed": 3, "density": 0.05, "angle": 20},
+    degrade.rotate: {"degrees": 90},
+    degrade.downscale: {"factor": 3.0},
 }
 
 
-@pytest.mark.parametrize("name", derive.DERIVATIONS)
-def test_pure_and_leaves_its_input_alone(name):
+@pytest.mark.parametrize("function", PARAMETERS)
+def test_pure_and_leaves_its_input_alone(function):
     picture = _picture()
     before = picture.copy()
-    first = derive.DERIVATIONS[name](picture, **PARAMETERS[name])
+    first = function(picture, **PARAMETERS[function])
     np.testing.assert_array_equal(picture, before)
-    np.testing.assert_array_equal(derive.DERIVATIONS[name](before, **PARAMETERS[name]), first)
+    np.testing.assert_array_equal(function(before, **PARAMETERS[function]), first)
     assert first.shape == picture.shape and first.dtype == np.uint8
     assert not np.shares_memory(first, picture)
 

@@ -25,6 +25,7 @@ def test_load_crops_resizes_flips_and_derives_in_this_order(picture_path):
     np.testing.assert_array_equal(pixels_of(ref, 20), picture[:20, 40:60])
     flipped = dataclasses.replace(ref, flip=True)
     np.testing.assert_array_equal(pixels_of(flipped, 20), picture[:20, 40:60][:, ::-1])
+    derive.register(derive.gray)
     gray = dataclasses.replace(flipped, derivation="gray")
     np.testing.assert_array_equal(pixels_of(gray, 20), derive.gray(pixels_of(flipped, 20)))
     assert pixels_of(ref, 7).shape == (7, 7, 3)

@@ -10,7 +10,8 @@ import pytest
 
 from lvm_jax import images
 from lvm_jax.pictures import coco_masks, palette, raster
-from lvm_jax.sentences import coco, corpora
+from lvm_jax.sentences import corpora
+from lvm_jax.sentences.coco.keypoints import mirrored_joints
 from lvm_jax.sentences.corpora import CorpusConfig
 from lvm_jax.sentences.kinds import KINDS
 from tests.toys import pixels_of
@@ -79,13 +80,12 @@ def test_only_pictures_with_something_to_draw_are_used(root):
         source = make(kind, root, pairs_per_sentence=2)
         assert [item.key for item in source.items] == ["sub/a"]
         assert len(source.sentence(0, 0, 0).images) == 4
-        assert list(source.listings) == [str(root / "all.json")]
+        assert list(source.documents) == [str(root / "all.json")]
 
 
 def test_segments_decode_to_their_labels(root):
     source = make("segmentation", root, pairs_per_sentence=1)
     shown = pixels_of(source.sentence(0, 0, 0).images[1], HEIGHT)  # the central square
-    assert source.num_labels == 4
     np.testing.assert_array_equal(palette.decode(shown, 4), truth()[:, 8:56])
 
 
@@ -311,8 +311,8 @@ def test_a_box_is_seen_on_a_white_picture(root):
 
 def test_mirrored_hands_change_sides(root):
     joints = ["nose", "left_hand", "right_hand", "Right Foot", "left foot", "left_tail"]
-    assert coco.mirrored_joints(joints) == [0, 2, 1, 4, 3, 5]
-    assert coco.mirrored_joints(["lefty", "righty", "x_left", "x_right"]) == [0, 1, 3, 2]
+    assert mirrored_joints(joints) == [0, 2, 1, 4, 3, 5]
+    assert mirrored_joints(["lefty", "righty", "x_left", "x_right"]) == [0, 1, 3, 2]
 
     def edit(values):
         values["categories"][1].update(keypoints=["left_hand", "right_hand"], skeleton=[])

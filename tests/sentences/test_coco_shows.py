@@ -12,7 +12,7 @@ import pytest
 from lvm_jax import images
 from lvm_jax.image_formats import image_files
 from lvm_jax.pictures import coco_masks, drawings, palette
-from lvm_jax.sentences import coco_shows, coco_turns
+from lvm_jax.sentences.coco import shows, turns
 from lvm_jax.sentences.kinds import KINDS
 from tests.toys import pixels_of
 
@@ -101,7 +101,7 @@ GOOD = [8, 8, 40, 8, 40, 40, 8, 40]
     ],
 )
 def test_polygons(polygon, reason):
-    assert coco_shows.polygon(polygon, SHAPE) == reason
+    assert shows.polygon(polygon, SHAPE) == reason
     side = 1024
     view = drawings.View(left=0, top=0, width=64, height=48, flip=False, size=side)
     shapes = drawings.to_json([[1, [polygon]]])
@@ -126,7 +126,7 @@ def test_polygons(polygon, reason):
     ],
 )
 def test_boxes(box, reason):
-    assert coco_shows.box(box, SHAPE) == reason
+    assert shows.box(box, SHAPE) == reason
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_boxes(box, reason):
     ],
 )
 def test_bodies(joints, reason):
-    assert coco_shows.body(joints, [[0, 1], [0, 2]], SHAPE) == reason
+    assert shows.body(joints, [[0, 1], [0, 2]], SHAPE) == reason
 
 
 def test_a_good_polygon_stays_without_the_others(tmp_path, caplog):
@@ -265,7 +265,7 @@ def test_turns_are_those_of_pixels():
     rng = np.random.default_rng(0)
     stored = rng.integers(0, 255, (5, 7), dtype=np.int32)
     for orientation in range(1, 9):
-        turn = coco_turns.Turn(orientation=orientation, height=5, width=7)
+        turn = turns.Turn(orientation=orientation, height=5, width=7)
         upright = image_files.upright(stored, orientation)
         assert upright.shape == turn.shape
         for y, x in np.ndindex(5, 7):

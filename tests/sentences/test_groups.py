@@ -26,7 +26,8 @@ def classes(tmp_path_factory):
 def test_a_group_is_of_one_class_and_shows_no_image_twice(classes):
     source = KINDS["category"](folder=classes, group_size=4)
     # cat gives two groups of four, dog one, owl one of three.
-    assert source.num_sentences() == 4 and source.images_per_sentence == 4
+    assert source.num_sentences() == 4
+    assert (source.fewest_images, source.images_per_sentence) == (3, 4)
     for epoch in range(4):
         sizes = collections.Counter()
         shown = []
@@ -49,12 +50,12 @@ def test_what_is_left_over_comes_in_another_epoch(classes):
 def test_classes_that_are_too_small_are_named(classes, caplog):
     with caplog.at_level(logging.WARNING, logger="absl"):
         source = KINDS["category"](folder=classes, smallest_group=4)
-        assert list(source.classes) == ["cat", "dog"]
+        assert list(source.deck.classes) == ["cat", "dog"]
     assert "2 of 4 classes have fewer than 4 images" in caplog.text
     assert "deep/owl (3), one (1)" in caplog.text
     with pytest.raises(ValueError, match=r"every class .* fewer than smallest_group=12 images"):
         KINDS["category"](folder=classes, smallest_group=12).num_sentences()
-    with pytest.raises(ValueError, match=r"category\.smallest_group=9 must lie"):
+    with pytest.raises(ValueError, match=r"^smallest_group=9 must lie"):
         KINDS["category"](folder=classes, smallest_group=9, group_size=8)
 
 

@@ -13,12 +13,13 @@ from lvm_jax.evaluation.analogies.examples import SentenceTask
 from lvm_jax.pictures import render
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import corpora
-from lvm_jax.sentences.coco import CocoPairs
+from lvm_jax.sentences.coco.relation import Drawing
 from lvm_jax.sentences.kinds import KINDS
-from lvm_jax.sentences.pairs import Pairs
+from lvm_jax.sentences.layouts import Pairs
 from tests.toys import pixels_of
 
 SIZE = 16
+PAIRS = [kind for kind, source in KINDS.items() if source.layout_class is Pairs]
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +73,9 @@ def values_of(kind, root):
             "most_images": 6,
         },
     }
-    if issubclass(KINDS[kind], Pairs):
+    if kind in PAIRS:
         values["pairs_per_sentence"] = 2
-    if issubclass(KINDS[kind], CocoPairs):
+    if issubclass(KINDS[kind].part_classes.get("relation", object), Drawing):
         values["annotations"] = str(root / "all.json")
     return {**values, **more.get(kind, {})}
 
@@ -131,7 +132,7 @@ def test_fingerprints_know_every_file(kind, root, monkeypatch):
             assert found.fingerprint() != before
 
 
-@pytest.mark.parametrize("kind", [k for k in KINDS if issubclass(KINDS[k], Pairs)])
+@pytest.mark.parametrize("kind", PAIRS)
 def test_pairs_are_analogies(kind, root):
     source = make(kind, root)
     loader = SquareLoader(images.ImageConfig(), SIZE, 2**20)
@@ -231,3 +232,31 @@ DRAWINGS = {
     "keypoints": "78ed6d83ab4f",
     "segmentation": "6e219a250edb",
 }
+
+
+# What GOLDENS leaves at its default; written down before layouts and relations were told apart.
+ONE_PICTURE = {"same_picture": True, "same_crop": False}
+OPTIONS = [
+    ("colorization", ONE_PICTURE, "3ed6cd8f54af"),
+    ("inpainting", {"hole": "mixed", "grid": 4}, "adb47dbea719"),
+    ("inpainting", {"hole": "patches", **ONE_PICTURE}, "982f325b4076"),
+    ("blur", {"same_strength": True, **ONE_PICTURE}, "c76c5fee5a22"),
+    ("low_light", {"same_strength": True, "sensor_noise": 1.0}, "8f7586f51735"),
+    ("rain", {"same_strength": True, "steepest": 3}, "921b99b83163"),
+    ("rotation", {"same_strength": True, "angles": [10, 90]}, "75472afa560a"),
+    ("boxes", {"categories": ["two"], **ONE_PICTURE}, "85be8a26e38b"),
+    ("keypoints", {"background": "picture", "coordinates": "stored"}, "c0ef701af0e2"),
+    ("label_map", {"ignored": 3}, "7cc1fed48ac4"),
+    ("video", {"frames_per_sentence": 1, "strides": [1]}, "d73010941990"),
+    ("annotated_video", {"layout": "split"}, "04345599e347"),
+    ("annotated_video", {"layout": "interleaved"}, "7d03a7e879c2"),
+    ("multiview", {"views_per_sentence": 6, "strides": [1, 2, 3]}, "e527973f88b2"),
+    ("category", {"group_size": 6, "sentences_per_epoch": 7}, "d4e9727cf4d8"),
+    ("multi_annotation", {"fewest": 1, "most": 2, "same_crop": False}, "9b6915b136f8"),
+    ("single", {"include": ["a/*", "b/1"], "exclude": ["a/3"], "crop": None}, "dd19a2a66c8f"),
+]
+
+
+@pytest.mark.parametrize("kind,values,golden", OPTIONS)
+def test_golden_options(kind, values, golden, root):
+    assert digest(kind, root, **values) == golden

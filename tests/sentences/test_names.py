@@ -92,7 +92,7 @@ def test_one_class_in_two_spellings_is_one_class(tmp_path):
     write(tmp_path / COMPOSED, "a", "b")
     write(tmp_path / APART, "c")
     source = KINDS["category"](folder=str(tmp_path))
-    assert [len(pictures) for pictures in source.classes.values()] == [3]
+    assert [len(pictures) for pictures in source.deck.classes.values()] == [3]
 
 
 def test_clips_are_what_is_in_files_without_extension(tmp_path):

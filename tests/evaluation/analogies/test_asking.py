@@ -14,7 +14,7 @@ from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.images import ImageConfig
 from lvm_jax.measures import fidelity
 from lvm_jax.pictures.loader import SquareLoader
-from lvm_jax.sentences.pairs import ColorizationPairs, EdgePairs
+from lvm_jax.sentences.kinds import KINDS
 
 CONFIG = AnalogyConfig(
     seeds=(3, 4), num_examples=5, num_answered=2, num_candidates=2, num_shown=1, batch_size=4
@@ -25,7 +25,7 @@ UNIGRAM = perplexity.unigram(np.arange(32))
 @pytest.fixture(scope="module")
 def tasks(folder):
     options = {"folder": str(folder), "pairs_per_sentence": 2, "crop": (0.4, 0.9)}
-    sources = (ColorizationPairs(**options), EdgePairs(**options))
+    sources = [KINDS[kind](**options) for kind in ("colorization", "edges")]
     loader = SquareLoader(ImageConfig(), 16, 2**20)
     return [SentenceTask(source=source, loader=loader) for source in sources]
 

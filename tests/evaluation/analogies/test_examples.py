@@ -7,15 +7,14 @@ from lvm_jax.evaluation.analogies.examples import SentenceTask
 from lvm_jax.images import ImageConfig
 from lvm_jax.pictures import derive
 from lvm_jax.pictures.loader import SquareLoader
-from lvm_jax.sentences.pairs import ColorizationPairs
-from lvm_jax.sentences.sources import SingleImages
+from lvm_jax.sentences.kinds import KINDS
 
 LOADER = SquareLoader(ImageConfig(), 16, 2**20)
 
 
 @pytest.fixture
 def task(folder):
-    source = ColorizationPairs(
+    source = KINDS["colorization"](
         folder=str(folder), name="colors", pairs_per_sentence=3, crop=(0.4, 0.9), flip=True
     )
     return SentenceTask(source=source, loader=LOADER)
@@ -44,6 +43,6 @@ def test_there_are_examples_beyond_the_sources_sentences(task):
 
 
 def test_what_is_no_analogy_is_refused(folder):
-    single = SentenceTask(source=SingleImages(folder=str(folder)), loader=LOADER)
+    single = SentenceTask(source=KINDS["single"](folder=str(folder)), loader=LOADER)
     with pytest.raises(ValueError, match=r"single: a sentence of 1 images is no analogy"):
         single.example(0, 0)

@@ -148,3 +148,10 @@ def _require_different(path: str, part: str, entries: Sequence[Any], field: str)
             raise ValueError(
                 f"annotations {path}: {count} {part} have the {field} {value!r}; make them differ"
             )
+
+
+def are_numbers(values: Any) -> bool:
+    """Whether a value of a file is a list of numbers that can be coordinates."""
+    return isinstance(values, list) and all(
+        type(value) in (int, float) and abs(value) < 1e6 for value in values
+    )

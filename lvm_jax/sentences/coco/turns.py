@@ -67,7 +67,7 @@ class Turn:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Found:
+class Orientations:
     """What files say about the coordinates of their annotations.
 
     Attributes:
@@ -81,7 +81,9 @@ class Found:
     unknown: list[str]
 
 
-def find(pictures: Iterable[tuple[str, str, tuple[int, int]]], coordinates: Coordinates) -> Found:
+def orientations(
+    pictures: Iterable[tuple[str, str, tuple[int, int]]], coordinates: Coordinates
+) -> Orientations:
     """Looks at the headers of pictures.
 
     Args:
@@ -89,20 +91,20 @@ def find(pictures: Iterable[tuple[str, str, tuple[int, int]]], coordinates: Coor
         coordinates: what they refer to.
     """
     pictures = list(pictures)
-    found = Found(turns={}, refused=[], unknown=[])
+    said = Orientations(turns={}, refused=[], unknown=[])
     headers = aspect.headers([path for _, path, _ in pictures])
     for (key, path, shape), header in zip(pictures, headers):
         if header is None or header.orientation == UPRIGHT:
             continue  # whoever reads the picture says what is wrong with it
         turn = Turn(orientation=header.orientation, height=shape[0], width=shape[1])
         if coordinates == "stored":
-            found.turns[key] = turn
+            said.turns[key] = turn
         says = _what_size_says(turn, shape, (header.height, header.width))
         if says is None:
-            found.unknown.append(path)
+            said.unknown.append(path)
         elif says not in ("neither", coordinates):
-            found.refused.append(path)
-    return found
+            said.refused.append(path)
+    return said
 
 
 def _what_size_says(turn: Turn, shape: tuple[int, int], upright: tuple[int, int]) -> str | None:
