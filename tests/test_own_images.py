@@ -10,7 +10,7 @@ import lvm_jax
 from lvm_jax import images
 from lvm_jax.data.building import from_sentences
 from lvm_jax.data.shards.reader import Shards
-from lvm_jax.evaluation import analogy_job
+from lvm_jax.evaluation import analogy_experiment, analogy_job, training_codes
 from lvm_jax.sentences import corpora
 from lvm_jax.training import metrics, workdir
 from lvm_jax.training.transformer import transformer_job
@@ -80,7 +80,7 @@ def test_four_stages_end_in_a_report_on_pictures_that_training_never_saw(own):
     lines = metrics.read_metrics(own.root / "model")
     assert sum("eval/held_out/loss" in line for line in lines) >= 2
 
-    evaluation = analogy_job.build_experiment(own("evaluation"))
+    evaluation = analogy_experiment.build_experiment(own("evaluation"))
     asked = shown(evaluation.tasks) | shown(evaluation.reconstructions)
     assert (len(trained_on), len(asked), trained_on & asked) == (8, 4, set())
     model = lvm_jax.load_model(own.root / "model")
@@ -98,7 +98,7 @@ def test_four_stages_end_in_a_report_on_pictures_that_training_never_saw(own):
     assert "model_longer" in page
 
     # The frequencies of codes are those of what was trained on: a part of the shards.
-    counts = analogy_job.code_counts(evaluation, model, workdir.read_config(own.root / "model"))
+    counts = training_codes.count(workdir.read_config(own.root / "model"), num_codes=32)
     held_out = [name.startswith("held_out_") for name in shards.sources]
     rows = np.flatnonzero(~np.array(held_out)[shards.source_ids[:]])
     ids = np.concatenate([ids.ravel() for ids in Shards(own.root / "shards").read(rows)])

@@ -61,14 +61,19 @@ def analogies() -> None:
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import lvm_jax
     from lvm_jax import configs, progress_bar
-    from lvm_jax.evaluation import analogy_job
+    from lvm_jax.evaluation import analogy_experiment, analogy_job
     from lvm_jax.evaluation.report import wording
 
-    experiment = cli.build_config(analogy_job.build_experiment, configs.merged(values, changes))
+    experiment = cli.build_config(
+        analogy_experiment.build_experiment, configs.merged(values, changes)
+    )
     tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
     model = lvm_jax.load_model(MODEL.value)
     out = pathlib.Path(OUT.value)
-    with progress_bar.Bar(total=analogy_job.num_parts(experiment), unit="part") as bar:
+    with (
+        progress_bar.Bar(total=analogy_job.num_parts(experiment), unit="part") as bar,
+        configs.within("config"),
+    ):
 
         def progress(what: str) -> None:
             # Told what begins, which ends what began before.

@@ -11,10 +11,10 @@ import cli
 
 def main(file: str) -> None:
     # Imported after the flags are known to be good: a typo should not wait for jax.
-    from lvm_jax.evaluation import analogy_job
+    from lvm_jax.evaluation.analogies import scores_file
     from lvm_jax.evaluation.report import wording
 
-    results = analogy_job.read_scores(file)
+    results = scores_file.read(file)
     print(f"{wording.headline(results)}\n\n{wording.markdown(results)}")
 
 

@@ -9,7 +9,7 @@ import pytest
 from lvm_jax import configs, image_record, images
 from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
 from lvm_jax.data.shards.reader import Shards
-from lvm_jax.evaluation import analogy_job, reconstruction
+from lvm_jax.evaluation import analogy_experiment, analogy_job, reconstruction
 from lvm_jax.evaluation.analogies import asking
 from lvm_jax.generation import answers
 from lvm_jax.generation.language_model import load_model
@@ -115,7 +115,7 @@ def train(model, workdir, data):
 
 def test_an_evaluations_pictures_are_those_of_the_shards(made, tokenizer, monkeypatch, tmp_path):
     _, corpus, root = made
-    experiment = analogy_job.build_experiment(
+    experiment = analogy_experiment.build_experiment(
         {
             "tasks": [source for source in corpus.sources if source.name != "whole"],
             "reconstructions": [source for source in corpus.sources if source.name == "whole"],
@@ -126,7 +126,7 @@ def test_an_evaluations_pictures_are_those_of_the_shards(made, tokenizer, monkey
     )
     asked, shown = [], []
     monkeypatch.setattr(asking, "evaluate", lambda m, t, tasks, *_, **__: asked.extend(tasks) or ())
-    monkeypatch.setattr(analogy_job, "_write_scores", lambda *_: None)
+    monkeypatch.setattr(analogy_job.scores_file, "write", lambda *_: None)
     monkeypatch.setattr(analogy_job.page, "Report", lambda **parts: shown.append(parts))
     monkeypatch.setattr(analogy_job.page, "write", lambda *_: None)
     directories = {"model_dir": root / "model", "tokenizer_dir": root / "tokenizer"}
@@ -210,11 +210,11 @@ def test_sources_that_differ_leave_a_model_without_settings(
 
 def test_an_evaluation_may_read_otherwise(folder):
     values = {"tasks": [{"kind": "edges", "folder": str(folder), "pairs_per_sentence": 2}]}
-    experiment = analogy_job.build_experiment({**values, "images": {"resize": "squash"}})
+    experiment = analogy_experiment.build_experiment({**values, "images": {"resize": "squash"}})
     known = ImageConfig(background=(1, 2, 3))
     assert image_record.config_for(known, "m", experiment.images) == ImageConfig(
         resize="squash", background=(1, 2, 3)
     )
     for bad, message in (({"resise": "crop"}, "config.images.resise"), ("squash", "config.images")):
         with pytest.raises(ValueError, match=message):
-            analogy_job.build_experiment({**values, "images": bad})
+            analogy_experiment.build_experiment({**values, "images": bad})

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import images
+from lvm_jax.configs import ConfigError, Field, require_at_least
 from lvm_jax.evaluation.analogies.examples import Example, Task
 from lvm_jax.evaluation.analogies.scores import (
     ANSWER,
@@ -62,14 +63,13 @@ class AnalogyConfig:
 
     def __post_init__(self):
         if len(self.seeds) < 1 or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"evaluation.seeds={self.seeds} must be different seeds, one or more")
-        for name in ("num_examples", "num_answered", "num_candidates", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"evaluation.{name}={getattr(self, name)} must be positive")
+            raise ConfigError(Field("seeds"), f"={self.seeds} must be different seeds, one or more")
+        require_at_least(self, 1, "num_examples", "num_answered", "num_candidates", "batch_size")
         if not 0 <= self.num_shown <= self.num_answered <= self.num_examples:
-            raise ValueError(
-                f"evaluation.num_shown={self.num_shown} <= num_answered={self.num_answered} <= "
-                f"num_examples={self.num_examples} must hold"
+            raise ConfigError(
+                Field("num_shown"),
+                f"={self.num_shown} <= num_answered={self.num_answered} <= "
+                f"num_examples={self.num_examples} must hold",
             )
         self.sampling  # refuses bad values early  # noqa: B018
 

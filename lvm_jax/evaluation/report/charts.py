@@ -3,13 +3,11 @@
 import dataclasses
 import io
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 # Stand-ins that become CSS variables of the page once matplotlib has drawn them.
 _INK, _FAINT = "#010203", "#040506"
@@ -31,6 +29,7 @@ _STYLE = {
     "axes.spines.right": False,
 }
 _MOST_POINTS, _FEW_POINTS = 400, 20
+MOST_CURVES = len(_SERIES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,41 +54,14 @@ class Chart:
     Attributes:
         title: what is shown.
         unit: label of the vertical axis.
-        curves: the lines; at most 4.
+        curves: the lines; at most `MOST_CURVES`.
         levels: label -> height of dashed lines to compare with.
-        log: logarithmic vertical axis.
     """
 
     title: str
     unit: str
     curves: tuple[Curve, ...]
     levels: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    log: bool = False
-
-
-def curves_from_metrics(lines: Sequence[Mapping[str, Any]], patterns: str) -> tuple[Curve, ...]:
-    """Curves of the metrics whose whole name matches a regular expression.
-
-    Args:
-        lines: of a metrics.jsonl, each with "step".
-        patterns: such as "train/loss|eval/.*/loss".
-
-    Returns:
-        At most four curves, the training's own first, without empty ones. "train/loss" is called
-        "training" and "eval/held_out/loss" "held out".
-    """
-    found = {name for line in lines for name in line if re.fullmatch(patterns, name)}
-    names = sorted(found, key=lambda name: (not name.startswith("train/"), name))
-    curves = []
-    for name in names[: len(_SERIES)]:
-        points = [(line["step"], line[name]) for line in lines if name in line]
-        steps, values = np.array(points, np.float64).T
-        curves.append(Curve(label=_label(name), steps=steps, values=values))
-    return tuple(curves)
-
-
-def _label(name: str) -> str:
-    return "training" if name.startswith("train/") else name.split("/")[1].replace("_", " ")
 
 
 def line_chart(chart: Chart) -> str:
@@ -106,11 +78,6 @@ def line_chart(chart: Chart) -> str:
             )
         for label, height in chart.levels.items():
             axes.axhline(height, color=_INK, linewidth=1, linestyle=(0, (4, 3)), label=label)
-        if chart.log:
-            axes.set_yscale("log")
-            # Plain numbers: a loss rarely spans the decades that powers of ten are for.
-            for which in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-                which(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set(xlabel="step", ylabel=chart.unit)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(axis="y", linewidth=0.6)

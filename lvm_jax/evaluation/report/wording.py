@@ -117,7 +117,7 @@ def held_out(found: Losses) -> str:
     if not found.held_out:
         return (
             f"The training loss ends at {found.training:.2f} nats per id. Without held-out data "
-            "(config.eval_data) nobody can tell from it whether the model memorises."
+            "(eval_data) nobody can tell from it whether the model memorises."
         )
     step, lowest = found.lowest
     text = (

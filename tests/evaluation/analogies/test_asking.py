@@ -112,9 +112,9 @@ def test_another_tokenizer_is_refused(model, tokenizer, tasks):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"seeds": ()}, "evaluation.seeds"),
-        ({"seeds": (1, 1)}, "evaluation.seeds"),
-        ({"num_candidates": 0}, "evaluation.num_candidates=0"),
+        ({"seeds": ()}, "seeds"),
+        ({"seeds": (1, 1)}, "seeds"),
+        ({"num_candidates": 0}, "num_candidates=0"),
         ({"num_answered": 99}, "num_answered=99"),
         ({"top_p": 0.0}, "top_p=0.0"),
     ],

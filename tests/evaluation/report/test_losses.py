@@ -36,5 +36,5 @@ def test_training_loss_is_that_of_the_last_tenth():
 def test_without_held_out_data_nothing_is_claimed():
     found = losses.from_metrics(lines([0.01]))
     assert not found.memorised
-    assert "config.eval_data" in wording.held_out(found)
+    assert "eval_data" in wording.held_out(found)
     assert losses.from_metrics([{"step": 1, "perf/mfu": 0.5}]) is None

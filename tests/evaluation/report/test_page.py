@@ -10,7 +10,7 @@ import pytest
 from lvm_jax.evaluation.analogies import scores
 from lvm_jax.evaluation.analogies.examples import Example
 from lvm_jax.evaluation.analogies.scores import SeedScores, Shown, TaskResult
-from lvm_jax.evaluation.report import charts, page
+from lvm_jax.evaluation.report import charts, page, training_charts
 from lvm_jax.evaluation.report.charts import Chart, Curve
 from lvm_jax.evaluation.report.losses import Losses
 from lvm_jax.evaluation.report.page import Report
@@ -46,7 +46,7 @@ def full():
             decoded=PIXELS[3:6],
         ),
         code_counts=np.array([5, 3, 0, 1]),
-        tokenizer_charts=(Chart(title="Error", unit="mse", curves=(curve,), log=True),),
+        tokenizer_charts=(Chart(title="Error", unit="mse", curves=(curve,)),),
         model_charts=(Chart(title="Loss", unit="nats", curves=(curve,), levels={"flat": 0.5}),),
         losses=Losses(training=0.02, held_out=((10, 3.5), (20, 9.65))),
         tiles=(("2.1 million", "parameters"),),
@@ -158,7 +158,7 @@ def test_curves_are_chosen_by_name():
         {"step": 1, "train/loss": 3.0},
         {"step": 2, "train/loss": 2.0, "eval/held_out/loss": 2.5, "perf/mfu": 0.1},
     ]
-    found = charts.curves_from_metrics(lines, "(train|eval/.*)/loss")
+    found = training_charts.curves(lines, "(train|eval/.*)/loss")
     assert [curve.label for curve in found] == ["training", "held out"]
     assert found[0].steps.tolist() == [1, 2]
-    assert charts.curves_from_metrics(lines, "nothing") == ()
+    assert training_charts.curves(lines, "nothing") == ()

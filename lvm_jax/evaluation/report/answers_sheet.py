@@ -15,7 +15,7 @@ def draw(results: Sequence[TaskResult]) -> np.ndarray | None:
     """Draws the first prompts of every task.
 
     Args:
-        results: as `analogies.evaluate` gives them.
+        results: as `asking.evaluate` gives them.
 
     Returns:
         uint8 [height, width, 3], or None where no task has pictures to show.
