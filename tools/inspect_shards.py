@@ -20,7 +20,6 @@ import numpy as np
 from absl import flags
 
 from lvm_jax import progress_bar
-from lvm_jax.measures import codes
 
 VERIFY = flags.DEFINE_bool("verify", False, "Read every file and compare its checksum.")
 SAMPLE = flags.DEFINE_integer(
@@ -95,6 +94,7 @@ def print_lengths(shards) -> None:
 
 def print_codes(shards) -> None:
     """How a sample of sentences, spread evenly, uses the codes."""
+    from lvm_jax.measures import codes
 
     size = len(shards) if not SAMPLE.value else min(SAMPLE.value, len(shards))
     chosen = np.arange(size) * len(shards) // size
