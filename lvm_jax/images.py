@@ -96,9 +96,9 @@ def read_image(
     """
     with image_files.opened(path) as picture:
         image = picture.image
-        width, height = image.size
-        image_files.require_small(path, width, height, max_pixels)
+        image_files.require_small(path, image.size, max_pixels)
         if min_side and image.format == _JPEG:
+            width, height = image.size
             reduction = jpeg_reduction(min(width, height), min_side)
             image.draft(image.mode, (width // reduction, height // reduction))
         rgb = to_rgb(image, background, white_is_zero=picture.white_is_zero)

@@ -57,7 +57,7 @@ def open_frames(
     with contextlib.ExitStack() as stack:
         picture = stack.enter_context(image_files.opened(path, what="video", animated=True))
         image = picture.image
-        image_files.require_small(path, *image.size, max_pixels)
+        image_files.require_small(path, image.size, max_pixels)
         file = stack.enter_context(open(path, "rb"))
         if image.format == "GIF":
             parts = gif_parts.read_parts(file)

@@ -64,7 +64,7 @@ def compose(
     """
     canvas = PIL.Image.new("RGBA", size, _NOTHING)
     for part in parts:
-        image_files.require_small(path, part.width, part.height, max_pixels)
+        image_files.require_small(path, (part.width, part.height), max_pixels)
         before = canvas.copy() if part.disposal is Disposal.RESTORE else None
         if part.width and part.height:
             _draw(canvas, part)

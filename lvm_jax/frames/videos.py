@@ -52,7 +52,7 @@ def open_frames(
         Exception: whatever PyAV raises for a file that it cannot read.
     """
     video = _Video(path)
-    image_files.require_small(path, *video.shown_size(video.stream), max_pixels)
+    image_files.require_small(path, video.shown_size(video.stream), max_pixels)
     return _pictures(video, max_pixels, background)
 
 
@@ -179,7 +179,7 @@ def _picture(
     video: _Video, frame: Any, max_pixels: int, background: tuple[int, int, int]
 ) -> np.ndarray:
     size = video.shown_size(frame)
-    image_files.require_small(video.path, *size, max_pixels)
+    image_files.require_small(video.path, size, max_pixels)
     pixel_format = frame.format
     has_alpha = pixel_format.name == "pal8" or any(c.is_alpha for c in pixel_format.components)
     stored = PIL.Image.fromarray(frame.to_ndarray(format="rgba" if has_alpha else "rgb24"))

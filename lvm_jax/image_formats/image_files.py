@@ -114,12 +114,13 @@ def upright(stored: np.ndarray, orientation: int) -> np.ndarray:
     return np.asarray(PIL.Image.fromarray(stored).transpose(_TURNS[orientation]))
 
 
-def require_small(path: str | os.PathLike, width: int, height: int, max_pixels: int) -> None:
-    """Refuses a picture of too many pixels, before it is decoded.
+def require_small(path: str | os.PathLike, size: tuple[int, int], max_pixels: int) -> None:
+    """Refuses a picture of too many pixels, width by height, before it is decoded.
 
     Raises:
         ImageError: names the file and the limit.
     """
+    width, height = size
     if width * height > max_pixels:
         raise ImageError(
             f"image {os.fspath(path)} has {width}x{height} pixels, more than {max_pixels}; "

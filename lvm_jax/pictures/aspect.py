@@ -75,4 +75,5 @@ def _cached_header(path: str, size: int, changed: int) -> Header:
         height, width, _ = frame_readers.read_frame(path, 0).shape
         return Header(width, height, UPRIGHT)
     with image_files.opened(path) as picture:
-        return Header(*picture.size, picture.orientation)
+        width, height = picture.size
+        return Header(width, height, picture.orientation)

@@ -11,6 +11,7 @@ import os
 
 import numpy as np
 
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.image_formats import image_files, samples
 
 MOST_LABELS = 4096
@@ -21,10 +22,10 @@ def colors(num_labels: int) -> np.ndarray:
     """The color of every label: uint8 [N, 3], all different.
 
     Raises:
-        ValueError: fewer than 1 or more than MOST_LABELS labels.
+        ConfigError: fewer than 1 or more than MOST_LABELS labels.
     """
     if not 1 <= num_labels <= MOST_LABELS:
-        raise ValueError(f"num_labels={num_labels} must lie in 1..{MOST_LABELS}")
+        raise ConfigError(Field("num_labels"), f"={num_labels} must lie in 1..{MOST_LABELS}")
     levels = next(n for n in range(2, 17) if n**3 >= num_labels)
     values = (2 * 255 * np.arange(levels) + levels - 1) // (2 * (levels - 1))
     lattice = np.stack(np.meshgrid(values, values, values, indexing="ij"), -1).reshape(-1, 3)
@@ -119,7 +120,7 @@ def read_labels(
                 f"label map {os.fspath(path)} is a {image.mode} image; the numbers of a gray "
                 "or palette image are its labels"
             )
-        image_files.require_small(path, *image.size, max_pixels)
+        image_files.require_small(path, image.size, max_pixels)
         labels_HW = samples.stored_labels(image)
     if ignored >= 0:
         labels_HW = np.where(labels_HW == ignored, 0, labels_HW)

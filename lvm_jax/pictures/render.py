@@ -33,7 +33,8 @@ def cut(ref: ImageRef, picture: np.ndarray, size: int, config: ImageConfig) -> n
         return palette.encode(labels_SS, num_labels)
     _require_shape(ref, picture)
     if ref.crop is not None:
-        left, top, side = ref.crop.box(*picture.shape[:2])
+        height, width = picture.shape[:2]
+        left, top, side = ref.crop.box(height, width)
         picture = picture[top : top + side, left : left + side]
     square = images.RESIZES[config.resize](np.ascontiguousarray(picture), size)
     return np.ascontiguousarray(square[:, ::-1]) if ref.flip else square
