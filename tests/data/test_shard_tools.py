@@ -265,6 +265,17 @@ def test_lvms_lines_become_shards(made):
     shards = Shards(made / "imported")
     shards.require_tokenizer(codec.load_tokenizer(made / "tokenizer").fingerprint)
     np.testing.assert_array_equal(shards.read([0, 1])[0], ids)
+    sliced = (*files[:-1], f"--out={made / 'sliced'}", f"--tokenizer={made / 'tokenizer'}")
+    result = run("build_shards", *sliced, "--slice=1/2")
+    assert result.returncode == 0 and "1 of 2 shards are still missing" in result.stderr
+    assert run("build_shards", *sliced, "--slice=0/2", "--num_workers=2").returncode == 0
+    one, two = (
+        {p.name: p.read_bytes() for p in (made / n).iterdir()} for n in ("imported", "sliced")
+    )
+    assert one == two
+    fails(run("build_shards", *sliced, "--slice=2"), "--slice=2 must be I/N")
+    other = (*files[:-1], f"--out={made / 'sliced'}")
+    fails(run("build_shards", *other), f"--out={made / 'sliced'} holds shards made from another")
     fails(run("build_shards", "--import_jsonl=none.jsonl", "--out=x"), "none.jsonl")
 
 

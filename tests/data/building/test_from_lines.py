@@ -188,7 +188,7 @@ def test_bad_input_is_one_line(tmp_path):
     stated.require_tokenizer("abc")
 
 
-def _change_a_line(path):
+def change_a_line(path):
     """One id becomes another; the file keeps its size and its time."""
     status, data = os.stat(path), bytearray(path.read_bytes())
     start = data.index(b'"tokens": "', len(data) // 5) + len(b'"tokens": "')
@@ -197,12 +197,12 @@ def _change_a_line(path):
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _stop_after(shards):
+def stop_after(shards):
     """A progress that interrupts the import when so many shards are there."""
     calls = []
 
-    def progress(done, total):
-        calls.append(done)
+    def progress(*call):
+        calls.append(call)
         if len(calls) == shards:
             raise KeyboardInterrupt
 
@@ -213,9 +213,9 @@ def test_a_changed_file_is_not_mixed_with_the_old_one(tmp_path):
     files = [write_lines(tmp_path / f"{name}.jsonl", seed=i) for i, name in enumerate("ab")]
     old = files[0].read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        import_jsonl(files, tmp_path / "out", small(), _stop_after(8))
+        import_jsonl(files, tmp_path / "out", small(), stop_after(8))
     before = snapshot(tmp_path / "out")
-    _change_a_line(files[0])
+    change_a_line(files[0])
     for num_workers in (1, 2):
         with pytest.raises(ValueError, match=r"a\.jsonl .*put .* back, or remove out=") as error:
             import_jsonl(files, tmp_path / "out", small(num_workers=num_workers))
@@ -231,7 +231,7 @@ def test_a_changed_file_is_not_mixed_with_the_old_one(tmp_path):
 def test_lines_that_no_shard_is_made_of_may_change(tmp_path):
     path = write_lines(tmp_path / "x.jsonl")
     with pytest.raises(KeyboardInterrupt):
-        import_jsonl([path], tmp_path / "out", small(), _stop_after(2))
+        import_jsonl([path], tmp_path / "out", small(), stop_after(2))
     data = path.read_bytes()
     path.write_bytes(data[:-20] + b"A" * 15 + data[-5:])
     import_jsonl([path], tmp_path / "out", small())
@@ -244,7 +244,7 @@ def test_a_line_over_a_border_counts_whole(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text(line(np.arange(200) % 61) + line([1, 2, 3, 4]))
     with pytest.raises(KeyboardInterrupt):
-        import_jsonl([path], tmp_path / "out", small(), _stop_after(1))
+        import_jsonl([path], tmp_path / "out", small(), stop_after(1))
     data = path.read_bytes()
     path.write_bytes(data[:900] + b"AAAA" + data[904:])
     with pytest.raises(ValueError, match=r"x\.jsonl .*put .* back"):
@@ -258,7 +258,7 @@ def test_a_file_that_changes_after_the_import_is_named(tmp_path):
     later = path.stat().st_mtime_ns + 10**10
     os.utime(path, ns=(later, later))
     import_jsonl([path], tmp_path / "out", small())
-    _change_a_line(path)
+    change_a_line(path)
     with pytest.raises(ValueError, match=r"x\.jsonl has changed .*put .* back, or remove out="):
         import_jsonl([path], tmp_path / "out", small())
     assert snapshot(tmp_path / "out") == before
