@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import jax
 from jax.sharding import AxisType, Mesh
 
+from lvm_jax.configs import ConfigError, Field
+
 AXES = ("data", "fsdp", "tensor")
 Condition = Callable[[Sequence[int]], bool]
 """Whether something fits a mesh of these sizes, in the order of `AXES`."""
@@ -26,7 +28,7 @@ class MeshConfig:
     def __post_init__(self):
         for name, size in zip(AXES, self.sizes):
             if size < 1 and size != -1:
-                raise ValueError(f"mesh.{name}={size} must be positive, or -1 for what is left")
+                raise ConfigError(Field(name), f"={size} must be positive, or -1 for what is left")
         if self.sizes.count(-1) > 1:
             raise ValueError(f"mesh {self} has more than one -1; say all axes but one")
 

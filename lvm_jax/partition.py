@@ -16,6 +16,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lvm_jax import mesh as mesh_lib
 from lvm_jax import trees
+from lvm_jax.configs import ConfigError, Field
 
 MeshAxes = str | tuple[str, ...] | None
 
@@ -50,9 +51,10 @@ class Rules:
         for field in dataclasses.fields(self):
             for axis in _as_tuple(getattr(self, field.name)):
                 if axis not in mesh_lib.AXES:
-                    raise ValueError(
-                        f"rules.{field.name}={axis!r} is not a mesh axis; "
-                        f"use one of {', '.join(mesh_lib.AXES)} or None"
+                    raise ConfigError(
+                        Field(field.name),
+                        f"={axis!r} is not a mesh axis; use one of {', '.join(mesh_lib.AXES)} or "
+                        "None",
                     )
         for together in _TOGETHER:
             self.spec(together)
@@ -75,14 +77,15 @@ class Rules:
         Raises:
             ValueError: an axis without a rule, or two dimensions split by the same mesh axis.
         """
-        entries, owner = [], {}
+        entries: list[str | tuple[str, ...] | None] = []
+        owner: dict[str, str] = {}
         for logical in logical_axes:
             axes = self.mesh_axes(logical)
             for axis in axes:
                 if axis in owner:
-                    raise ValueError(
-                        f"rules.{owner[axis]} and rules.{logical} both use mesh axis {axis!r} "
-                        f"in {tuple(logical_axes)}; set one of them to None"
+                    raise ConfigError(
+                        *(Field(owner[axis]), " and ", Field(logical), " both use mesh axis "),
+                        f"{axis!r} in {tuple(logical_axes)}; set one of them to None",
                     )
                 owner[axis] = logical
             entries.append(axes[0] if len(axes) == 1 else (axes or None))
@@ -150,7 +153,7 @@ def make_mesh(
     Args:
         config: sizes of the axes.
         rules, logical_axes, shapes: as for `shardings`; empty where parameters fit any mesh.
-        num_rows: rows of the global batch, config.batch_size.
+        num_rows: rows of the global batch.
         accumulation: micro-batches per update.
 
     Raises:
@@ -166,7 +169,7 @@ def make_mesh(
 
     conditions = (_divides_params(rules, logical_axes, shapes), divides_rows)
     mesh = mesh_lib.make_mesh(config, conditions=conditions)
-    check_batch(mesh, num_rows, "config.batch_size", rules, accumulation)
+    check_batch(mesh, num_rows, rules=rules, accumulation=accumulation)
     _check_params(mesh, rules, logical_axes, shapes, (divides_rows,))
     return mesh
 
@@ -266,7 +269,7 @@ def batch_sharding(mesh: Mesh, rules: Rules | None = None) -> NamedSharding:
 def check_batch(
     mesh: Mesh,
     num_rows: int,
-    name: str = "batch size",
+    name: str = "num_rows",
     rules: Rules | None = None,
     accumulation: int = 1,
 ) -> None:
@@ -275,7 +278,7 @@ def check_batch(
     Args:
         mesh, rules: say how many devices share a micro-batch.
         num_rows: rows of the global batch.
-        name: what the error calls it, such as "config.batch_size".
+        name: of the field or argument that `num_rows` is from, for the error.
         accumulation: micro-batches per update.
 
     Raises:
@@ -287,7 +290,9 @@ def check_batch(
         factors = "*".join((("accumulation",) if accumulation > 1 else ()) + tuple(axes))
         below, above = num_rows // ways * ways, (max(num_rows, 0) // ways + 1) * ways
         fitting = f"{below} or {above}" if below > 0 else f"{above}"
-        raise ValueError(f"{name}={num_rows} must be a multiple of {factors}={ways}; use {fitting}")
+        raise ConfigError(
+            Field(name), f"={num_rows} must be a multiple of {factors}={ways}; use {fitting}"
+        )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

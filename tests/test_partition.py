@@ -27,20 +27,20 @@ def place(config, data, fsdp, tensor):
 @pytest.mark.parametrize(
     "values, axes",
     [
-        ({"embed": "tensor"}, ("rules.vocab", "rules.embed")),
-        ({"act_embed": "data"}, ("rules.batch", "rules.act_embed")),
-        ({"layers": "fsdp"}, ("rules.layers", "rules.embed")),
-        ({"mlp": ("fsdp", "tensor")}, ("rules.embed", "rules.mlp")),
+        ({"embed": "tensor"}, ("vocab", "embed")),
+        ({"act_embed": "data"}, ("batch", "act_embed")),
+        ({"layers": "fsdp"}, ("layers", "embed")),
+        ({"mlp": ("fsdp", "tensor")}, ("embed", "mlp")),
     ],
 )
 def test_colliding_rules_are_refused_when_written(values, axes):
     with pytest.raises(ValueError, match="both use mesh axis") as caught:
         Rules(**values)
-    assert all(axis in str(caught.value) for axis in axes)
+    assert str(caught.value).startswith(" and ".join(axes))
 
 
 def test_a_rule_to_an_unknown_mesh_axis_is_refused():
-    with pytest.raises(ValueError, match=r"rules\.mlp='model' is not a mesh axis"):
+    with pytest.raises(ValueError, match=r"mlp='model' is not a mesh axis"):
         Rules(mlp="model")
 
 
@@ -85,7 +85,7 @@ def test_a_mesh_that_is_named_is_not_refused_next(model, num_rows):
             partition.make_mesh(sizes, *needs, num_rows=num_rows)
         except ValueError as error:
             refused += 1
-            if "batch_size" in str(error):
+            if "num_rows" in str(error):
                 continue  # names batches instead
             named = dict(re.findall(r"mesh\.(\w+)=(\d+)", str(error).split("nearest mesh")[1]))
             near = MeshConfig(**{axis: int(size) for axis, size in named.items()})

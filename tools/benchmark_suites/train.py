@@ -65,7 +65,7 @@ def _our_step(
 ) -> tuple[Callable[[], None], float, np.ndarray]:
     """A function that makes one update and waits for it, its compile time, and the ids."""
     mesh = make_mesh(mesh_config)
-    check_batch(mesh, batch_size, "--batch")
+    check_batch(mesh, batch_size, "batch")
     training = transformer_job.make_training(_experiment(config, batch_size, context), mesh)
     ids = np.random.default_rng(0).integers(0, config.vocabulary.num_codes, (batch_size, context))
     ids = ids.astype(np.int32)

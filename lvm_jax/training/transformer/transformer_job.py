@@ -149,14 +149,15 @@ def make_mesh(experiment: TransformerExperiment) -> Mesh:
     Raises:
         ValueError: something does not divide; names the nearest mesh or batch that works.
     """
-    return partition.make_mesh(
-        experiment.mesh,
-        experiment.rules,
-        transformer.logical_axes(experiment.model),
-        transformer.abstract_params(experiment.model),
-        num_rows=experiment.batch_size,
-        accumulation=experiment.accumulation,
-    )
+    with configs.within("mesh", num_rows="batch_size"):
+        return partition.make_mesh(
+            experiment.mesh,
+            experiment.rules,
+            transformer.logical_axes(experiment.model),
+            transformer.abstract_params(experiment.model),
+            num_rows=experiment.batch_size,
+            accumulation=experiment.accumulation,
+        )
 
 
 def make_training(experiment: TransformerExperiment, mesh: Mesh) -> Training:

@@ -183,14 +183,15 @@ def make_mesh(experiment: TokenizerExperiment) -> Mesh:
         ValueError: it does not; names the nearest batch that does.
     """
     # Its parameters fit any mesh, see `partition.split_largest`.
-    return partition.make_mesh(
-        experiment.mesh,
-        partition.Rules(),
-        {},
-        {},
-        num_rows=experiment.batch_size,
-        accumulation=experiment.accumulation,
-    )
+    with configs.within("mesh", num_rows="batch_size"):
+        return partition.make_mesh(
+            experiment.mesh,
+            partition.Rules(),
+            {},
+            {},
+            num_rows=experiment.batch_size,
+            accumulation=experiment.accumulation,
+        )
 
 
 def make_training(experiment: TokenizerExperiment, mesh: Mesh) -> Training:

@@ -110,7 +110,7 @@ def test_durations_in_epochs_and_tokens(shards):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 12}, r"config\.batch_size=12 must be a multiple of .*=8; use 8 or 16"),
+        ({"batch_size": 12}, r"^batch_size=12 must be a multiple of .*=8; use 8 or 16"),
         ({"mesh": {"fsdp": 3}}, r"mesh\.fsdp=3 .*does not make up 8 devices; nearest"),
         ({"mesh": {"fsdp": 1, "tensor": 8}}, r"heads=\d\) does not divide over mesh\.tensor=8"),
         ({"model": {"preset": "debug", "vocabulary": {"num_codes": 99}}}, r"=99 but the shards"),

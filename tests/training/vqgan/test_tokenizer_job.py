@@ -245,13 +245,13 @@ def test_a_typo_is_refused_by_name(pictures, changes, message):
 
 
 def test_a_batch_that_does_not_divide_is_refused(pictures, tmp_path):
-    with pytest.raises(ValueError, match=r"config.batch_size=6 must be a multiple of data\*fsdp=4"):
+    with pytest.raises(ValueError, match=r"^batch_size=6 must be a multiple of data\*fsdp=4"):
         tokenizer_job.train(make_experiment(pictures, batch_size=6), tmp_path)
     assert not any(tmp_path.iterdir())
 
 
 def test_micro_batches_that_do_not_divide_are_refused(pictures, tmp_path):
-    with pytest.raises(ValueError, match=r"config.batch_size=4 must be a multiple of accumulation"):
+    with pytest.raises(ValueError, match=r"^batch_size=4 must be a multiple of accumulation"):
         tokenizer_job.train(make_experiment(pictures, accumulation=2), tmp_path)
 
 
