@@ -22,11 +22,7 @@ from lvm_jax.sentences.squares import Square
 
 @dataclasses.dataclass(frozen=True)
 class Stretch:
-    """Frames at a stride that is drawn.
-
-    A clip that is too short for the stride drawn takes the largest stride that fits it; one that is
-    too short for all of them is left out and named in the log.
-    """
+    """Frames of a clip at a stride that is drawn; see `Frames`."""
 
     num_frames: int
     strides: tuple[int, ...]
@@ -55,7 +51,10 @@ def _require_strides(strides: Sequence[int]) -> None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Frames(Layout):
-    """Frames of a video at a stride that is drawn for each sentence; see `Stretch`.
+    """Frames of a video at a stride that is drawn for each sentence.
+
+    A clip that is too short for the stride drawn takes the largest stride that fits it; one that is
+    too short for all of them is left out and named in the log.
 
     Attributes:
         frames_per_sentence: 16 in the paper.
@@ -133,7 +132,7 @@ class AnnotatedFrames(Layout):
             frames = self._stretch.draw(clip, draws)
             shown = [clip.show(frame, square) for frame in frames]
             annotated = [
-                dataclasses.replace(annotation.show(frame, square), annotates=picture.path)
+                annotation.show(frame, square, picture.path)
                 for frame, picture in zip(frames, shown)
             ]
             mixed = itertools.chain.from_iterable(zip(shown, annotated))
@@ -164,8 +163,13 @@ class Views(Layout):
         return Clips(2)
 
     def num_images(self, deck: Deck) -> tuple[int, int]:
-        sizes = [clip.num_frames for clip in deck.items]
-        return min(self.views_per_sentence, min(sizes)), min(self.views_per_sentence, max(sizes))
+        sizes = {clip.num_frames for clip in deck.items}
+        fewest = min(self._num_views(size, stride) for size in sizes for stride in self.strides)
+        return fewest, min(self.views_per_sentence, max(sizes))
+
+    def _num_views(self, size: int, stride: int) -> int:
+        # No view comes twice.
+        return min(self.views_per_sentence, size // math.gcd(size, stride))
 
     def images(
         self, items: Sequence[Clip], squares: Iterator[Square], draws: Draws
@@ -174,6 +178,5 @@ class Views(Layout):
             square, size = next(squares), clip.num_frames
             stride = self.strides[draws.integer(len(self.strides))]
             start, step = draws.integer(size), -stride if draws.coin() else stride
-            # No view comes twice.
-            number = min(self.views_per_sentence, size // math.gcd(size, stride))
-            yield [clip.show((start + i * step) % size, square) for i in range(number)]
+            places = range(start, start + step * self._num_views(size, stride), step)
+            yield [clip.show(place % size, square) for place in places]

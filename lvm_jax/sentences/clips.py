@@ -43,11 +43,11 @@ class Clip:
         """The files that it is made of."""
         return self.paths + (self.annotation.paths if self.annotation else ())
 
-    def show(self, frame: int, square: Square) -> ImageRef:
-        """A square of frame `frame`, from 0."""
+    def show(self, frame: int, square: Square, annotates: str = "") -> ImageRef:
+        """A square of frame `frame`, from 0; `annotates` as in `ImageRef`."""
         if self.in_one_file:
-            return square.of(self.paths[0], frame)
-        return square.of(self.paths[frame])
+            return square.of(self.paths[0], frame, annotates)
+        return square.of(self.paths[frame], annotates=annotates)
 
 
 def find_clips(folder: str) -> dict[str, Callable[[], Clip]]:

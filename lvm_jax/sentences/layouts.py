@@ -196,10 +196,9 @@ class Tuples(Layout):
         elements = self._draw_elements(draws)
         for item in items[: self.most_images // len(elements)]:
             square = next(squares)
-            shown = [square.of(item.files[element]) for element in elements]
             yield [
-                dataclasses.replace(image, annotates=item.path) if element else image
-                for element, image in zip(elements, shown)
+                square.of(item.files[element], annotates=item.path if element else "")
+                for element in elements
             ]
 
     def _draw_elements(self, draws: Draws) -> list[int]:

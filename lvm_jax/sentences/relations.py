@@ -14,12 +14,10 @@ from lvm_jax.draws import Draws
 from lvm_jax.pictures import derive, palette
 from lvm_jax.pictures.reference import ImageRef
 from lvm_jax.sentences.listings import Annotated, Listing, Picture, Pictures
-from lvm_jax.sentences.squares import Square
+from lvm_jax.sentences.squares import Parameters, Square
 
 # An item and its square -> question and answer.
 Relate = Callable[[Any, Square], tuple[ImageRef, ImageRef]]
-# Names and values of what a function takes besides the picture.
-Parameters = tuple[tuple[str, int | float | str], ...]
 
 
 class Relation(Protocol):
@@ -67,16 +65,14 @@ class Derived:
 
     def start(self, draws: Draws) -> Relate:
         """See `Relation`."""
+        derivation = derive.name_of(self.function)
         shared = self.strength(draws) if getattr(self, "same_strength", False) else None
 
         def relate(item: Picture, square: Square) -> tuple[ImageRef, ImageRef]:
             picture = square.of(item.path)
             strength = self.strength(draws) if shared is None else shared
-            derived = dataclasses.replace(
-                picture,
-                derivation=derive.name_of(self.function),
-                parameters=strength + self.others(draws),
-            )
+            parameters = strength + self.others(draws)
+            derived = square.of(item.path, derivation=derivation, parameters=parameters)
             return (derived, picture) if self.is_question else (picture, derived)
 
         return relate
@@ -106,7 +102,7 @@ class Annotation:
 
     def start(self, draws: Draws) -> Relate:
         """See `Relation`."""
-        return _with_annotation
+        return _annotated
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,17 +135,14 @@ class LabelMap:
     def start(self, draws: Draws) -> Relate:
         """See `Relation`."""
         labels = self.num_labels, self.ignored
-
-        def relate(item: Picture, square: Square) -> tuple[ImageRef, ImageRef]:
-            picture, annotation = _with_annotation(item, square)
-            return picture, dataclasses.replace(annotation, labels=labels)
-
-        return relate
+        return lambda item, square: _annotated(item, square, labels)
 
 
-def _with_annotation(item: Picture, square: Square) -> tuple[ImageRef, ImageRef]:
+def _annotated(
+    item: Picture, square: Square, labels: tuple[int, int] | None = None
+) -> tuple[ImageRef, ImageRef]:
     path, annotation = item.files
-    return square.of(path), dataclasses.replace(square.of(annotation), annotates=path)
+    return square.of(path), square.of(annotation, annotates=path, labels=labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

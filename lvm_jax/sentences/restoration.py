@@ -10,7 +10,8 @@ from typing import Any
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.draws import Draws
 from lvm_jax.pictures import degrade
-from lvm_jax.sentences.relations import Derived, Parameters, draw_seed
+from lvm_jax.sentences.relations import Derived, draw_seed
+from lvm_jax.sentences.squares import Parameters
 
 Range = tuple[float, float]
 _STEPS = 1024

@@ -9,7 +9,6 @@ square of each, mirrored or not.
 import dataclasses
 import functools
 import inspect
-import itertools
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -145,13 +144,13 @@ class Source:
         draws = Draws(seed, epoch, index, self.name)
         taken = self.deck.deal(seed, epoch * self.num_sentences() + index)
         own_squares = squares.drawn(draws, self.crop, self.flip, self.same_crop)
-        shown = list(zip(taken, self._layout.images(taken, own_squares, draws)))
-        return Sentence(
-            kind=self.kind,
-            source=self.name,
-            key="+".join(dict.fromkeys(item.key for item, _ in shown)),
-            images=tuple(itertools.chain.from_iterable(images for _, images in shown)),
-        )
+        shown: list[str] = []
+        row: list[ImageRef] = []
+        for item, images in zip(taken, self._layout.images(taken, own_squares, draws)):
+            shown.append(item.key)
+            row += images
+        key = "+".join(dict.fromkeys(shown))
+        return Sentence(kind=self.kind, source=self.name, key=key, images=tuple(row))
 
 
 def make_kind(name: str, layout: type[Layout], **parts: type) -> type[Source]:

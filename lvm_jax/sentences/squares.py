@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from lvm_jax.draws import Draws
 from lvm_jax.pictures.reference import Crop, ImageRef
 
+# Names and values of what a function takes besides the picture.
+Parameters = tuple[tuple[str, int | float | str], ...]
+
 
 @dataclasses.dataclass(frozen=True)
 class Square:
@@ -19,9 +22,28 @@ class Square:
     crop: Crop | None
     flip: bool
 
-    def of(self, path: str, frame: int = -1) -> ImageRef:
-        """This square of an image file, or of a frame of a video."""
-        return ImageRef(path=path, frame=frame, crop=self.crop, flip=self.flip)
+    def of(
+        self,
+        path: str,
+        frame: int = -1,
+        annotates: str = "",
+        labels: tuple[int, int] | None = None,
+        shape: tuple[int, int] | None = None,
+        derivation: str = "",
+        parameters: Parameters = (),
+    ) -> ImageRef:
+        """This square of a file; arguments as the fields of `ImageRef`."""
+        return ImageRef(
+            path=path,
+            frame=frame,
+            crop=self.crop,
+            flip=self.flip,
+            derivation=derivation,
+            parameters=parameters,
+            shape=shape,
+            labels=labels,
+            annotates=annotates,
+        )
 
 
 def drawn(

@@ -11,7 +11,7 @@ from lvm_jax.sentences.coco import file, shows
 from lvm_jax.sentences.coco.drawn import Chosen, DrawnPicture, Shapes
 from lvm_jax.sentences.coco.relation import Drawing
 from lvm_jax.sentences.coco.turns import Turn
-from lvm_jax.sentences.relations import Parameters
+from lvm_jax.sentences.squares import Parameters
 
 _OTHER_SIDE = {"left": "right", "right": "left"}
 _SIDE = re.compile(r"(?<![a-z])(left|right)(?![a-z])")

@@ -8,8 +8,8 @@ from lvm_jax.pictures.reference import ImageRef
 from lvm_jax.sentences.coco.drawn import Chosen, DrawnPicture, DrawnPictures, Shapes
 from lvm_jax.sentences.coco.turns import Coordinates
 from lvm_jax.sentences.listings import Listing
-from lvm_jax.sentences.relations import Parameters, Relate
-from lvm_jax.sentences.squares import Square
+from lvm_jax.sentences.relations import Relate
+from lvm_jax.sentences.squares import Parameters, Square
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,9 @@ class Drawing:
         return self._relate
 
     def _relate(self, item: DrawnPicture, square: Square) -> tuple[ImageRef, ImageRef]:
-        picture = dataclasses.replace(square.of(item.path), shape=item.shape)
         shapes = item.mirrored if square.flip else item.shapes
         parameters = (("shapes", shapes), *self.parameters(item))
-        drawn = dataclasses.replace(picture, derivation=self.drawing, parameters=parameters)
-        return picture, drawn
+        return (
+            square.of(item.path, shape=item.shape),
+            square.of(item.path, shape=item.shape, derivation=self.drawing, parameters=parameters),
+        )
