@@ -94,6 +94,7 @@ def build(
     for key, builder in (builders or {}).items():
         if isinstance(values.get(key), Mapping):
             values[key] = builder(values[key], f"{name}.{key}")
+    assert dataclasses.is_dataclass(cls)
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in values:

@@ -3,7 +3,7 @@
 Legend: N images, S pixels per side.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ def picture(measurements: Mapping[str, Measurement], num_shown: int, scale: int 
     return sheets.above(strips)
 
 
-def _strip(text: str, row_NSS3: np.ndarray, scale: int) -> Sequence[np.ndarray]:
+def _strip(text: str, row_NSS3: np.ndarray, scale: int) -> list[np.ndarray]:
     """A row of images under its label."""
     strip = sheets.grid([list(row_NSS3.repeat(scale, axis=1).repeat(scale, axis=2))])
     return [sheets.text_line(text, strip.shape[1]), strip]

@@ -41,7 +41,7 @@ def count(resolved: Mapping[str, Any], num_codes: int, shards: str = "") -> np.n
     config = configs.build(DataConfig, data, "the model's config.data")
     total_K = np.zeros(num_codes, np.int64)
     for source in config.mixture or (None,):
-        opened = Shards((source and source.shards) or config.shards)
+        opened = Shards(source.shards if source and source.shards else config.shards)
         if opened.vocabulary.num_codes != num_codes:
             raise ConfigError(
                 f"shards {opened.directory} have {opened.vocabulary.num_codes} codes and the model "

@@ -6,12 +6,13 @@ packing, segments or positions.
 """
 
 import base64
+import dataclasses
 import json
 import pathlib
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,17 +60,18 @@ def run(
         for source, images in MIXED.items():
             _write(root / source, source, images, megabytes * 2**20)
         mixture = tuple(MixtureSource(name=name, shards=str(root / name)) for name in MIXED)
+        mixed = DataConfig(num_threads=num_threads, mixture=mixture)
+        one_of = lambda name: DataConfig(num_threads=num_threads, shards=str(root / name))
         cases = {
-            "mixture of four sources": {"mixture": mixture},
-            "one source, 16 images a sentence": {"shards": str(root / "pairs")},
-            "one source, single images": {"shards": str(root / "single")},
-            "mixture, context 4128": {"mixture": mixture, "context": 4128},
-            "mixture, stream packing": {"mixture": mixture, "packing": "stream"},
-            "mixture, 2 worker processes": {"mixture": mixture, "num_workers": 2},
+            "mixture of four sources": mixed,
+            "one source, 16 images a sentence": one_of("pairs"),
+            "one source, single images": one_of("single"),
+            "mixture, context 4128": dataclasses.replace(mixed, context=4128),
+            "mixture, stream packing": dataclasses.replace(mixed, packing="stream"),
+            "mixture, 2 worker processes": dataclasses.replace(mixed, num_workers=2),
         }
         results = []
-        for name, values in cases.items():
-            config = DataConfig(num_threads=num_threads, **values)
+        for name, config in cases.items():
             rival = None
             if against and not results:
                 rival = LinesReader(_one_file(root), batch_size, config.context)
@@ -83,7 +85,7 @@ class LinesReader:
     def __init__(self, path: pathlib.Path, batch_size: int, context: int):
         self.path, self.shape = path, (batch_size, context)
 
-    def iterate(self) -> Iterator[dict[str, np.ndarray]]:
+    def iterate(self) -> Generator[dict[str, np.ndarray], None, None]:
         size = self.shape[0] * self.shape[1]
         # As there, a weight for every id, in a list of its own.
         ids: list[int] = []
@@ -92,9 +94,9 @@ class LinesReader:
             with open(self.path) as file:
                 for line in file:
                     data = base64.b64decode(json.loads(line)["tokens"])
-                    found = np.frombuffer(data, np.int32).tolist()
-                    ids.extend(found)
-                    weights.extend([1.0 for _ in found])
+                    sentence = np.frombuffer(data, np.int32).tolist()
+                    ids.extend(sentence)
+                    weights.extend([1.0 for _ in sentence])
                     while len(ids) > size + 1:
                         yield {
                             "inputs": self._array(ids[:size], np.int32),
@@ -103,7 +105,7 @@ class LinesReader:
                         }
                         ids, weights = ids[size:], weights[size:]
 
-    def _array(self, values: list[float], dtype: type) -> np.ndarray:
+    def _array(self, values: Sequence[float], dtype: type) -> np.ndarray:
         return np.array(values, dtype).reshape(self.shape)
 
 
@@ -156,7 +158,7 @@ def _measure(
         contestants["LVM's way, from JSON lines"] = rival.iterate()
     # Ids that carry loss: padding is no work done.
     share = np.mean([pipeline.batch(step)["weights"].mean() for step in range(8)])
-    tokens = {who: first["inputs"].size for who in contestants}
+    tokens = {who: float(first["inputs"].size) for who in contestants}
     tokens[name] *= float(share)
     for who, batches in contestants.items():
         _rate(batches, tokens[who], seconds)

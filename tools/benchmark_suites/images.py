@@ -106,8 +106,8 @@ class _Quick:
     num_codes = 8192
     images_per_call = 1
 
-    def encode(self, pixels: np.ndarray) -> np.ndarray:
-        sums = pixels.reshape(len(pixels), -1).sum(1, dtype=np.int64)[:, None]
+    def encode(self, images: Any) -> np.ndarray:
+        sums = images.reshape(len(images), -1).sum(1, dtype=np.int64)[:, None]
         return ((sums + np.arange(TOKENS_PER_IMAGE)) % self.num_codes).astype(np.int32)
 
 
@@ -127,8 +127,14 @@ class _Sentences:
             tokenizer_fingerprint=tokenizer.fingerprint,
         )
         self._cache = token_cache.TokenCache(out / "tokens.partial", TOKENS_PER_IMAGE)
-        rejected, threads = Rejects(out, 0), {"batch_size": 256, "num_threads": num_threads}
-        self._tokenize = Tokenize(tokenizer, self._cache, rejected, images.ImageConfig(), **threads)
+        self._tokenize = Tokenize(
+            tokenizer,
+            self._cache,
+            Rejects(out, 0),
+            images.ImageConfig(),
+            batch_size=256,
+            num_threads=num_threads,
+        )
 
     def __enter__(self) -> "_Sentences":
         return self

@@ -87,7 +87,9 @@ def _peak_gib() -> float:
     """The most memory that this process ever had resident."""
     # getrusage would begin at the peak of the process that started this one.
     status = pathlib.Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 2**20
+    peak = re.search(r"VmHWM:\s*(\d+) kB", status)
+    assert peak is not None
+    return int(peak[1]) / 2**20
 
 
 def _make(directory: pathlib.Path, size: int, tokens_per_image: int, write_records: bool) -> None:

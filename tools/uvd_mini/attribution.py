@@ -190,4 +190,4 @@ def summary(out: pathlib.Path) -> list[str]:
 
 
 def _write_text(out: pathlib.Path, name: str, content: str) -> None:
-    files.place(out, name, lambda path: path.write_text(content, encoding="utf-8") and None)
+    files.place(out, name, lambda path: path.write_text(content, encoding="utf-8"))

@@ -92,7 +92,8 @@ def read_weights(path: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]
 
     try:
         with h5py.File(path) as file:
-            read = lambda name: tuple(np.asarray(file[f"{name}/vars/{i}"]) for i in (0, 1))
+            array = lambda name: np.asarray(file[name])
+            read = lambda layer: (array(f"{layer}/vars/0"), array(f"{layer}/vars/1"))
             layers = {"fuse": read("fuse")}
             for block, num_layers in enumerate(CONVOLUTIONS, 1):
                 layers[f"dsn{block}"] = read(f"dsn{block}")

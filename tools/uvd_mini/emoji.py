@@ -177,6 +177,7 @@ def read_picture_and_mask(path: str) -> tuple[np.ndarray, np.ndarray]:
             rgba = image.convert("RGBA")
     except OSError as error:
         raise items.ItemError(f"{pathlib.Path(path).name}: {error}") from error
-    alpha = np.asarray(rgba.getchannel("A").resize((files.SIZE,) * 2, Image.Resampling.LANCZOS))
+    size = (files.SIZE, files.SIZE)
+    alpha = np.asarray(rgba.getchannel("A").resize(size, Image.Resampling.LANCZOS))
     mask = np.where(alpha >= 128, 255, 0).astype(np.uint8)
     return files.resized(files.over_white(rgba)), np.repeat(mask[..., None], 3, axis=2)

@@ -45,7 +45,7 @@ def clear_partial(out: pathlib.Path) -> None:
     (out / PARTIAL).mkdir(parents=True, exist_ok=True)
 
 
-def place(out: pathlib.Path, relative: str, make: Callable[[pathlib.Path], None]) -> None:
+def place(out: pathlib.Path, relative: str, make: Callable[[pathlib.Path], object]) -> None:
     """Makes a file or folder and renames it to OUT/relative.
 
     Args:

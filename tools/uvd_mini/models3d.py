@@ -82,19 +82,22 @@ def list_models(package: pathlib.Path, num_views: int, limit: int) -> list[Model
         limit: how many to take at most; 0 for all.
     """
     views = tuple(round(index * 360 / num_views) for index in range(num_views))
-    found = []
+    models = []
     for library in sorted(path for path in package.iterdir() if path.is_dir()):
         catalog = library / "PluginFurnitureCatalog.properties"
         for entry in read_catalog(catalog.read_text(encoding="latin-1")):
             source = library / entry["model"].lstrip("/")
             rotation = tuple(map(float, entry.get("modelRotation", "1 0 0 0 1 0 0 0 1").split()))
-            sizes = [float(entry.get(key, 0)) for key in ("width", "height", "depth")]
-            found.append(
+            width, height, depth = (
+                float(entry.get(key, 0)) for key in ("width", "height", "depth")
+            )
+            has_sizes = min(width, height, depth) > 0
+            models.append(
                 Model(
                     name=f"{library.name.lower()}_{source.stem}",
                     source=str(source),
                     rotation=rotation,
-                    extent=tuple(sizes) if min(sizes) > 0 else None,
+                    extent=(width, height, depth) if has_sizes else None,
                     category=entry["category"],
                     creator=entry.get("creator", library.name),
                     terms=TERMS.get(library.name, "see the package"),
@@ -102,8 +105,8 @@ def list_models(package: pathlib.Path, num_views: int, limit: int) -> list[Model
                 )
             )
     # In the order of a hash, so that few are a fair sample and more contain the fewer.
-    found.sort(key=lambda model: splits.fraction(model.name, "models"))
-    return found[:limit] if limit else found
+    models.sort(key=lambda model: splits.fraction(model.name, "models"))
+    return models[:limit] if limit else models
 
 
 def read_catalog(text: str) -> list[dict[str, str]]:

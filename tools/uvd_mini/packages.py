@@ -240,8 +240,10 @@ def sha256(path: pathlib.Path) -> str:
 def _extract(archive: pathlib.Path, folder: pathlib.Path) -> None:
     if archive.suffix == ".tgz":
         with tarfile.open(archive) as file:
-            safe = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-            file.extractall(folder, **safe)
+            if hasattr(tarfile, "data_filter"):
+                file.extractall(folder, filter="data")
+            else:
+                file.extractall(folder)
     elif archive.suffix == ".deb":
         subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True)
     else:

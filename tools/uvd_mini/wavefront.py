@@ -115,15 +115,20 @@ def _parse(lines: list[str], path: pathlib.Path) -> Mesh:
 
 def _corner(text: str, counts: tuple[int, int, int]) -> tuple[int, int, int]:
     """A corner "point/texture/normal", 1-based or negative from the end -> 0-based, -1 for none."""
-    fields = (*text.split("/"), "", "")[:3]
-    found = []
-    for field, count in zip(fields, counts):
+
+    def index_of(field: str, count: int) -> int:
         index = int(field) if field else 0
         index = index - 1 if index > 0 else count + index if index < 0 else -1
         if not -1 <= index < count:
             raise ValueError(f"corner {text} names what is not there")
-        found.append(index)
-    return tuple(found)
+        return index
+
+    point, texture, normal = (*text.split("/"), "", "")[:3]
+    return (
+        index_of(point, counts[0]),
+        index_of(texture, counts[1]),
+        index_of(normal, counts[2]),
+    )
 
 
 def read_mtl(path: pathlib.Path) -> dict[str, Material]:

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import grain
@@ -258,7 +258,7 @@ class Pipeline:
 
     def iterate(
         self, start_step: int = 0, rows: slice | None = None, stop_step: int | None = None
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch, None, None]:
         """The batches from a step on, made ahead by worker threads or processes.
 
         Args:

@@ -112,7 +112,7 @@ class RowPlan:
         sentences = self.order[places].astype(np.int64)
         totals = num_images[sentences].astype(np.int64) * tokens_per_image
         firsts, codes = np.zeros_like(totals), totals
-        if self.firsts is not None:
+        if self.firsts is not None and self.images is not None:
             firsts, codes = (
                 array[places].astype(np.int64) * tokens_per_image
                 for array in (self.firsts, self.images)

@@ -4,10 +4,12 @@ import dataclasses
 import io
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Stand-ins that become CSS variables of the page once matplotlib has drawn them.
 _INK, _FAINT = "#010203", "#040506"
@@ -15,7 +17,7 @@ _SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04")
 _VARIABLES = {_INK: "--muted", _FAINT: "--line"} | {
     color: f"--series-{number}" for number, color in enumerate(_SERIES, 1)
 }
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text: the page's font, and it can be selected
     "font.family": "sans-serif",
     "font.size": 10,
@@ -79,7 +81,9 @@ def line_chart(chart: Chart) -> str:
         for label, height in chart.levels.items():
             axes.axhline(height, color=_INK, linewidth=1, linestyle=(0, (4, 3)), label=label)
         axes.set(xlabel="step", ylabel=chart.unit)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        locator = axes.xaxis.get_major_locator()
+        assert isinstance(locator, MaxNLocator)
+        locator.set_params(integer=True)
         axes.grid(axis="y", linewidth=0.6)
         if len(chart.curves) + len(chart.levels) > 1:
             axes.legend(frameon=False, fontsize=9)
