@@ -24,7 +24,8 @@ from lvm_jax.data.building.lifecycle import Notes, Plan, Records, State
 from lvm_jax.data.building.line_files import Stretch
 from lvm_jax.data.building.slices import Slice
 from lvm_jax.data.building.workers import Moved
-from lvm_jax.data.shards.reader import MANIFEST, Shards
+from lvm_jax.data.shards.manifest import MANIFEST
+from lvm_jax.data.shards.reader import Shards
 from lvm_jax.data.shards.records import Record
 from lvm_jax.vocabulary import Vocabulary
 

@@ -19,7 +19,8 @@ from lvm_jax.configs import ConfigError, Field
 from lvm_jax.data.building import rejects, slices, workers
 from lvm_jax.data.building.slices import Slice
 from lvm_jax.data.building.workers import Moved
-from lvm_jax.data.shards.reader import INDEX_FILES, KEYS, MANIFEST, Shards
+from lvm_jax.data.shards.manifest import INDEX_FILES, KEYS, MANIFEST
+from lvm_jax.data.shards.reader import Shards
 from lvm_jax.data.shards.records import Record
 from lvm_jax.data.shards.writer import ShardsWriter, shard_name
 from lvm_jax.vocabulary import Vocabulary
@@ -83,7 +84,7 @@ class State:
         writer: of the directory.
         complete: whether it was finished before.
         missing: numbers of the shards that this process has to make.
-        notes: of all finished shards, by number; empty if `complete`.
+        notes: of all finished shards, by number; nothing is in them if `complete`.
     """
 
     writer: ShardsWriter
@@ -167,14 +168,14 @@ def _look(plan: Plan) -> State:
         tokens_per_image=plan.tokens_per_image,
         tokenizer_fingerprint=plan.tokenizer_fingerprint,
     )
-    complete = writer.complete
-    finished = [number for number in range(len(plan.sizes)) if writer.finished(number)]
-    missing = sorted(set(plan.mine) - set(finished))
-    return State(writer, complete, missing, {} if complete else _read_notes(writer, finished))
+    notes = _notes_of_finished(plan, writer)
+    missing = [number for number in plan.mine if number not in notes]
+    return State(writer, writer.complete, missing, notes)
 
 
-def _read_notes(writer: ShardsWriter, numbers: Sequence[int]) -> dict[int, Notes]:
-    return {number: writer.read_notes(number)["about"] for number in numbers}
+def _notes_of_finished(plan: Plan, writer: ShardsWriter) -> dict[int, Notes]:
+    every = {number: writer.about(number) for number in range(len(plan.sizes))}
+    return {number: notes for number, notes in every.items() if notes is not None}
 
 
 def _size(plan: Plan, numbers: Sequence[int]) -> int:
@@ -255,18 +256,18 @@ def _write_shard(
 
 def _finish(plan: Plan, source: Source, writer: ShardsWriter) -> Shards | None:
     """Writes what stands over all shards, if all are there and no other process did it."""
-    numbers = range(len(plan.sizes))
+    total = len(plan.sizes)
     with slices.finishing(plan.out):
-        missing = sum(not writer.finished(number) for number in numbers)
-        if missing:
+        notes = _notes_of_finished(plan, writer)
+        if missing := total - len(notes):
             logging.info(
                 "%s: this slice is done; %d of %d shards are still missing, and whoever makes "
                 "the last one finishes the directory",
-                *(plan.out, missing, len(numbers)),
+                *(plan.out, missing, total),
             )
             return None
         if not writer.complete:
-            writer.finish(len(numbers), source.about(_read_notes(writer, numbers)))
+            writer.finish(total, source.about(notes))
         _clean(plan.out)
     return Shards(plan.out)
 

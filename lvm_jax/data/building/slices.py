@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from lvm_jax.atomic import write_error
 from lvm_jax.configs import ConfigError, Field
-from lvm_jax.data.shards.reader import MANIFEST
+from lvm_jax.data.shards.manifest import MANIFEST
 
 _LOCK = ".finishing"
 

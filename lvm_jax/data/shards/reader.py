@@ -9,84 +9,24 @@
 Legend: S sentences of the directory, N images of a sentence, T ids per image.
 """
 
-import collections
-import contextlib
 import functools
-import hashlib
-import json
 import os
 import pathlib
-import resource
-import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from lvm_jax import configs, image_record
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.data.shards import records
+from lvm_jax.data.shards.manifest import INDEX_FILES, KEYS, MANIFEST, RESTORE, read_manifest
+from lvm_jax.data.shards.open_files import OpenFiles
 from lvm_jax.data.shards.records import Record
 from lvm_jax.draws import hash_key
 from lvm_jax.vocabulary import Vocabulary
 
-FORMAT = 1
-MANIFEST = "manifest.json"
-INDEX_FILES = ("num_images.npy", "kinds.npy", "sources.npy")
-KEYS = "keys.npy"
-_WANTED_FILES = 1 << 16
-_RESTORE = "restore it, or remove the directory and build it again"
-
-
-@functools.cache
-def _most_open_files() -> int:
-    """How many shards this process may hold open, of all directories together.
-
-    Opening one reads the places of all its records, up to thousands of times the work of reading
-    one of them, and a corpus may have thousands of shards: the system's soft limit is raised as far
-    as it lets a process raise it. Half is left to everything else.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        with contextlib.suppress(OSError, ValueError):  # some systems have a lower limit still
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return wanted // 2 if soft == resource.RLIM_INFINITY else soft // 2
-
-
-class _OpenFiles:
-    """The files of all directories that are open in this process; the last ones that were read."""
-
-    def __init__(self):
-        self._files = collections.OrderedDict()
-        # Taken again by a directory that the garbage collector ends meanwhile.
-        self._lock = threading.RLock()
-
-    def get(
-        self, key: tuple[int, int], opening: Callable[[], records.RecordFile]
-    ) -> records.RecordFile:
-        """The file of a key (directory, shard), which is opened if need be."""
-        with self._lock:
-            file = self._files.get(key)
-            if file is None:
-                while len(self._files) >= _most_open_files():
-                    # A thread that still reads from it keeps it open until it is done.
-                    self._files.popitem(last=False)
-                file = self._files[key] = opening()
-            self._files.move_to_end(key)
-            return file
-
-    def forget(self, directory: int) -> None:
-        """Closes the files of a directory that is gone."""
-        with self._lock:
-            for key in list(self._files):
-                if key[0] == directory:
-                    del self._files[key]
-
-
-_OPEN = _OpenFiles()
+_OPEN = OpenFiles()
 
 
 class Shards:
@@ -138,10 +78,10 @@ class Shards:
         try:
             array = np.load(path, mmap_mode="r").view(np.ndarray)
         except ValueError as error:
-            raise ValueError(f"{path} is damaged: {error}; {_RESTORE}") from error
+            raise ValueError(f"{path} is damaged: {error}; {RESTORE}") from error
         if array.shape != (len(self),):
             raise ValueError(
-                f"{path} has {array.shape} entries, the manifest {len(self)} sentences; {_RESTORE}"
+                f"{path} has {array.shape} entries, the manifest {len(self)} sentences; {RESTORE}"
             )
         # Rows are cut by what these files say, so a flipped bit would give wrong ids in silence.
         self._check_index(name)
@@ -151,7 +91,7 @@ class Shards:
         path = self.directory / name
         stored = [entry["sha256"] for entry in self.manifest["index"] if entry["file"] == name]
         if [records.checksum(path)] != stored:
-            raise ValueError(f"{path} does not match its checksum; {_RESTORE}")
+            raise ValueError(f"{path} does not match its checksum; {RESTORE}")
 
     @functools.cached_property
     def key_hashes(self) -> np.ndarray:
@@ -196,7 +136,7 @@ class Shards:
                 if len(data) - (data[0] | data[1] << 8) != size:
                     raise ValueError(
                         f"{file.path}, record {position} has not the number of images that "
-                        f"{INDEX_FILES[0]} says; {_RESTORE}"
+                        f"{INDEX_FILES[0]} says; {RESTORE}"
                     )
                 in_order[place] = data
         return in_order
@@ -262,44 +202,6 @@ class Shards:
 def hash_of_key(key: str) -> int:
     """32 bits that depend on a sentence's key alone; the same for ever."""
     return hash_key("sentence", key) >> 32
-
-
-def read_manifest(directory: pathlib.Path) -> dict[str, Any]:
-    """manifest.json, checked against its own checksum.
-
-    Raises:
-        ValueError: it is missing, unreadable, altered or of a newer format.
-    """
-    path = pathlib.Path(directory) / MANIFEST
-    if not path.exists():
-        if any(path.parent.glob("shard-*")):
-            raise ValueError(f"{path.parent} is unfinished; run tools/build_shards.py again")
-        raise ValueError(f"{path} does not exist; tools/build_shards.py makes shards")
-    manifest = read_json(path)
-    if manifest.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {manifest.get('format')!r}, not {FORMAT}")
-    if manifest.get("checksum") != manifest_checksum(manifest):
-        raise ValueError(
-            f"{path} was altered: it does not match its checksum; restore it or build again"
-        )
-    return manifest
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """A JSON object; ValueError names a file that is none."""
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"cannot read {path}: {error}; {_RESTORE}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"cannot read {path}: not a JSON object; {_RESTORE}")
-    return value
-
-
-def manifest_checksum(manifest: dict[str, Any]) -> str:
-    """SHA-256 over everything in a manifest but the checksum itself."""
-    rest = {key: value for key, value in manifest.items() if key != "checksum"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _check_size(path: pathlib.Path, num_bytes: int) -> None:

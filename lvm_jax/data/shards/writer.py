@@ -10,9 +10,7 @@ Legend: S sentences of the directory, N images of a sentence, T ids per image.
 import array
 import base64
 import functools
-import hashlib
 import itertools
-import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,17 +21,20 @@ import numpy as np
 from lvm_jax import atomic, configs
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.data.shards import records
-from lvm_jax.data.shards.reader import (
+from lvm_jax.data.shards.manifest import (
     FORMAT,
     INDEX_FILES,
     KEYS,
     MANIFEST,
-    Shards,
-    hash_of_key,
+    content_fingerprint,
+    count_by_name,
     manifest_checksum,
     read_json,
     read_manifest,
+    write_index,
+    write_json,
 )
+from lvm_jax.data.shards.reader import Shards, hash_of_key
 from lvm_jax.data.shards.records import Record
 from lvm_jax.vocabulary import Vocabulary
 
@@ -86,18 +87,25 @@ class ShardsWriter:
 
     def finished(self, number: int) -> bool:
         """Whether a shard was written whole by an earlier run, and has its size still."""
+        return self.about(number) is not None
+
+    def about(self, number: int) -> dict[str, Any] | None:
+        """What `write_shard` was given to keep of a shard; None if the shard is not `finished`.
+
+        Nothing, {}, where the directory is `complete`.
+        """
         if self.complete:
-            num_bytes = self.manifest["shards"][number]["bytes"]
-        elif self._notes(number).exists() and "columns" in (notes := self.read_notes(number)):
-            num_bytes = notes["bytes"]
-        else:
-            return False
+            return {} if self._has_size(number, self.manifest["shards"][number]["bytes"]) else None
+        if not self._notes(number).exists():
+            return None
+        notes = read_json(self._notes(number))
+        # Notes of an older version have no columns.
+        whole = "columns" in notes and self._has_size(number, notes["bytes"])
+        return notes["about"] if whole else None
+
+    def _has_size(self, number: int, num_bytes: int) -> bool:
         path = self._path(number)
         return path.exists() and path.stat().st_size == num_bytes
-
-    def read_notes(self, number: int) -> dict[str, Any]:
-        """The notes of a finished shard, with what was given to `write_shard` as "about"."""
-        return read_json(self._notes(number))
 
     def write_shard(
         self,
@@ -180,7 +188,7 @@ class ShardsWriter:
         """
         runs, shards, columns = [], [], {"num_images": [], "keys": []}
         for number in range(num_shards):
-            notes = self.read_notes(number)
+            notes = read_json(self._notes(number))
             runs += notes["names"]
             for name, typecode in (("num_images", "<u2"), ("keys", "<u4")):
                 columns[name].append(_unpack_column(notes["columns"][name], typecode))
@@ -224,7 +232,7 @@ class ShardsWriter:
         """
         num_images, kind_ids, source_ids, _ = columns
         files = zip((*INDEX_FILES, KEYS), columns)
-        index = [_write_index(self.directory / name, column) for name, column in files]
+        index = [write_index(self.directory / name, column) for name, column in files]
         manifest = {
             "format": FORMAT,
             "build_key": self.build_key,
@@ -236,14 +244,14 @@ class ShardsWriter:
             "kinds": list(kinds),
             "sources": list(sources),
             "counts": {
-                "by_kind": _count(kinds, kind_ids, num_images),
-                "by_source": _count(sources, source_ids, num_images),
+                "by_kind": count_by_name(kinds, kind_ids, num_images),
+                "by_source": count_by_name(sources, source_ids, num_images),
             },
             "shards": list(shards),
             "index": index,
             "about": about or {},
         }
-        manifest["fingerprint"] = _content_fingerprint(manifest)
+        manifest["fingerprint"] = content_fingerprint(manifest)
         manifest["checksum"] = manifest_checksum(manifest)
         write_json(self.directory / MANIFEST, manifest)
 
@@ -298,19 +306,6 @@ def shard_name(number: int) -> str:
     return f"shard-{number:05d}.array_record"
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Writes JSON that appears only when whole; the manifest is there to be read by people too."""
-    atomic.write_json(path, value, indent=1 if path.name == MANIFEST else None)
-
-
-def _content_fingerprint(manifest: dict[str, Any]) -> str:
-    """What training depends on: not where the pictures were nor how the files were made."""
-    keys = ("format", "vocabulary", "tokenizer_fingerprint", "tokens_per_image", "shards", "index")
-    return hashlib.sha256(
-        json.dumps({key: manifest[key] for key in keys}, sort_keys=True).encode()
-    ).hexdigest()
-
-
 def _require_writable(directory: pathlib.Path) -> None:
     probe = directory / ".writable"
     try:
@@ -324,16 +319,6 @@ def _require_writable(directory: pathlib.Path) -> None:
         ) from error
 
 
-def _write_index(path: pathlib.Path, column: np.ndarray) -> dict[str, Any]:
-    with atomic.writing(path) as partial, open(partial, "wb") as file:
-        np.save(file, column)
-    return {
-        "file": path.name,
-        "bytes": path.stat().st_size,
-        "sha256": records.checksum(path),
-    }
-
-
 def _pack_column(column: array.array) -> str:
     """Numbers as text that stays small in JSON and in memory."""
     return base64.b64encode(np.array(column).tobytes()).decode()
@@ -341,19 +326,6 @@ def _pack_column(column: array.array) -> str:
 
 def _unpack_column(text: str, dtype: str) -> np.ndarray:
     return np.frombuffer(base64.b64decode(text), dtype)
-
-
-def _count(names: Sequence[str], ids: np.ndarray, num_images: np.ndarray) -> dict[str, Any]:
-    sentences, images = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64)
-    for start in range(0, len(ids), 1 << 22):  # bincount makes wide copies of what it gets
-        part = slice(start, start + (1 << 22))
-        sentences += np.bincount(ids[part], minlength=len(names))
-        shown = np.bincount(ids[part], weights=num_images[part], minlength=len(names))
-        images += shown.astype(np.int64)
-    return {
-        name: {"sentences": int(sentences[i]), "images": int(images[i])}
-        for i, name in enumerate(names)
-    }
 
 
 def _run_lengths(names: list[tuple[str, str]]) -> list[tuple[str, str, int]]:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from lvm_jax.data.shards import reader as shards_lib
-from lvm_jax.data.shards.reader import MANIFEST, Shards
+from lvm_jax.data.shards.manifest import MANIFEST
+from lvm_jax.data.shards.reader import Shards
 from lvm_jax.data.shards.writer import ShardsWriter, write_shards
 from tests.data.data_sets import TOKENS, VOCABULARY, make_records, make_shards
 
