@@ -219,8 +219,8 @@ def test_sentences_with_unreadable_pictures_are_left_out(damaged, tmp_path):
             dropped[name].append(about)
         if not dropped.keys() & shown:
             expected.append((sentence.source, sentence.key))
-    found = [(record.source, record.key) for record in shards.read_records(range(len(shards)))]
-    assert found == expected and len(expected) < len(corpora.sentences(corpus))
+    kept = [(record.source, record.key) for record in shards.read_records(range(len(shards)))]
+    assert kept == expected and len(expected) < len(corpora.sentences(corpus))
     lines = (tmp_path / "one" / "rejects.jsonl").read_text().splitlines()
     listed = {pathlib.Path(line["path"]).name: line for line in map(json.loads, lines)}
     assert {name: line["sentences"] for name, line in listed.items()} == dropped

@@ -64,8 +64,8 @@ def test_shards_hold_the_ids_of_the_sentences(built, folder):
     for sentence, record in zip(sentences, shards.read_records(range(len(shards)))):
         pixels = np.stack([pixels_of(ref, 8) for ref in sentence.images])
         np.testing.assert_array_equal(record.ids, FakeTokenizer().encode(pixels))
-        found = (record.kind, record.source, record.key)
-        assert found == (sentence.kind, sentence.source, sentence.key)
+        written = (record.kind, record.source, record.key)
+        assert written == (sentence.kind, sentence.source, sentence.key)
     shards.verify()
     shards.require_tokenizer(FakeTokenizer.fingerprint)
     assert [entry["num_records"] for entry in shards.manifest["shards"]] == [10, 10, 10, 10, 4]

@@ -59,10 +59,10 @@ def test_it_finds_what_building_rejects(resize, corpus, tmp_path):
     build_shards(corpus, FakeTokenizer(), tmp_path / "out", config)
     expected = (tmp_path / "out" / rejects.FILE).read_text().splitlines()
     assert lines == [json.loads(line) for line in expected]
-    found = {os.path.relpath(line["path"], tmp_path) for line in lines}
+    bad = {os.path.relpath(line["path"], tmp_path) for line in lines}
     shapes = {"depth/3.png"} if resize == "crop" else set()
     labels = {"labels/4.png"} if resize == "crop" else set()
-    assert found == {"color/1.jpg", "depth/2.png"} | shapes | labels
+    assert bad == {"color/1.jpg", "depth/2.png"} | shapes | labels
     total = len(set().union(*(source.files for source in corpus.sources)))
     assert calls == [(number, total) for number in range(total + 1)]
 

@@ -12,9 +12,9 @@ from tests.data.data_sets import TOKENS, make_records
 def test_round_trip():
     for record in make_records([1, 2, 16]):
         data = records.encode(record)
-        found = records.decode(data, TOKENS)
-        assert (found.kind, found.source, found.key) == (record.kind, record.source, record.key)
-        np.testing.assert_array_equal(found.ids, record.ids)
+        back = records.decode(data, TOKENS)
+        assert (back.kind, back.source, back.key) == (record.kind, record.source, record.key)
+        np.testing.assert_array_equal(back.ids, record.ids)
         # The loader takes the last bytes without looking at the header.
         tail = np.frombuffer(data[-record.ids.nbytes :], "<u2")
         np.testing.assert_array_equal(tail, record.ids.ravel())
