@@ -1,11 +1,11 @@
 """Every experiment file builds its config, and the config describes something that can be built."""
 
-import importlib.util
 import pathlib
 
 import jax
 import pytest
 
+from experiment_files import experiment_files, load_experiment
 from experiments import lvm
 from lvm_jax import configs, partition
 from lvm_jax import mesh as mesh_lib
@@ -16,16 +16,13 @@ from lvm_jax.training.transformer import next_token, transformer_job
 from lvm_jax.training.vqgan import tokenizer_job
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-_spec = importlib.util.spec_from_file_location("cli", ROOT / "tools" / "cli.py")
-cli = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cli)
 
-FILES = cli.experiment_files()
+FILES = experiment_files()
 # own_images.py takes its amounts from a folder, and has its own tests.
-VALUES = {p.stem: cli.load_experiment(str(p)) for p in FILES if p.stem != "own_images"}
+VALUES = {p.stem: load_experiment(str(p)) for p in FILES if p.stem != "own_images"}
 TRANSFORMERS = [name for name, values in VALUES.items() if "model" in values]
 TOKENIZERS = [name for name, values in VALUES.items() if "tokenizer" in values]
-LVM = {size: cli.load_experiment(f"{ROOT}/experiments/lvm.py:size={size}") for size in lvm.SIZES}
+LVM = {size: load_experiment(f"{ROOT}/experiments/lvm.py:size={size}") for size in lvm.SIZES}
 VARIANTS = {"lvm": "size=7b,original=True", "quickstart_model": "size=smallest", "debug": "steps=3"}
 HARDWARE = {**dict.fromkeys(lvm.SIZES, 128), **dict.fromkeys(lvm.ON_ONE_HOST, 8), lvm.OF_README: 32}
 
@@ -99,16 +96,16 @@ def test_parameters_and_batches_divide_on_the_hardware_of_the_header(size, num_d
 @pytest.mark.parametrize(("name", "argument"), VARIANTS.items())
 def test_arguments_change_the_config(name, argument):
     path = ROOT / "experiments" / f"{name}.py"
-    assert cli.load_experiment(f"{path}:{argument}") != VALUES[name]
+    assert load_experiment(f"{path}:{argument}") != VALUES[name]
     with pytest.raises(ValueError, match="'nonsense=1' is not known"):
-        cli.load_experiment(f"{path}:nonsense=1")
+        load_experiment(f"{path}:nonsense=1")
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_an_unknown_key_is_refused_by_name(name):
     path = str(ROOT / "experiments" / f"{name}.py")
     with pytest.raises(ValueError, match=r"config\.loop\.num_stepz=5; did you mean .*num_steps"):
-        transformer_job.build_experiment(cli.load_experiment(path, [("loop.num_stepz", "5")]))
+        transformer_job.build_experiment(load_experiment(path, [("loop.num_stepz", "5")]))
 
 
 def test_overrides_are_typed_and_may_name_what_the_experiment_left_out():
@@ -120,19 +117,19 @@ def test_overrides_are_typed_and_may_name_what_the_experiment_left_out():
         ("loop.tensorboard", "true"),
         ("loop.num_steps", "2 epochs"),
     ]
-    experiment = transformer_job.build_experiment(cli.load_experiment(path, overrides))
+    experiment = transformer_job.build_experiment(load_experiment(path, overrides))
     assert experiment.mesh.fsdp == 2
     assert experiment.optimizer.peak_lr == 1e-3
     assert experiment.model.num_layers == 22
     assert experiment.loop.tensorboard is True
     assert experiment.loop.num_steps == "2 epochs"
     with pytest.raises(ValueError, match=r"--config\.model=3: model is a section"):
-        cli.load_experiment(path, [("model", "3")])
+        load_experiment(path, [("model", "3")])
 
 
 def test_a_missing_file_names_the_nearest():
     with pytest.raises(ValueError, match=r"did you mean experiments/debug\.py"):
-        cli.load_experiment("experiments/debugg.py")
+        load_experiment("experiments/debugg.py")
 
 
 def test_configs_come_back_from_json():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import lvm_jax
+from experiment_files import load_experiment
 from lvm_jax import images
 from lvm_jax.data.building import from_sentences
 from lvm_jax.data.shards.reader import Shards
@@ -17,9 +18,6 @@ from lvm_jax.training.transformer import transformer_job
 from lvm_jax.training.vqgan import tokenizer_job
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-_spec = importlib.util.spec_from_file_location("cli", ROOT / "tools" / "cli.py")
-cli = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cli)
 
 # Tests have eight devices.
 TOY_TOKENIZER = [("tokenizer.preset", "debug"), ("batch_size", "8"), ("mesh.data", "8")]
@@ -54,7 +52,7 @@ def own(tmp_path_factory):
         chosen = {"stage": stage, "size": "smallest", **places, **changes}
         argument = ",".join(f"{name}={value}" for name, value in chosen.items())
         path = ROOT / "experiments" / "own_images.py"
-        return cli.load_experiment(f"{path}:{argument}", overrides)
+        return load_experiment(f"{path}:{argument}", overrides)
 
     load.root = root
     return load

@@ -18,184 +18,299 @@ the rival). On a machine that others use too, cpu_ratio (processor time) is the 
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import cli
-from absl import flags
+from lvm_jax import configs
 
-_MODEL = "preset width mlp layers heads dtype remat"
-# Suite -> the flags that it reads beside --json and --against.
-SUITES = {
-    "train": f"{_MODEL} batch context warmup repeats",
-    "decode": f"{_MODEL} batch prompt ids warmup repeats",
-    "tokenize": "tokenizer batch warmup repeats",
-    "data": "repeats",
-    "plan": "sentences records",
-    "images": "warmup repeats",
-    "checkpoints": "megabytes warmup repeats",
-}
+if TYPE_CHECKING:
+    from lvm_jax.model.transformer_config import TransformerConfig
+
+Rows = list[dict[str, Any]]
 RIVAL_SUITES = {"hf": ("train", "decode"), "torch": ("tokenize",), "jsonl": ("data",)}
 
-JSON = flags.DEFINE_string("json", None, "Also write the results to this file.")
-AGAINST = flags.DEFINE_enum(
-    "against",
-    None,
-    ["hf", "torch", "jsonl"],
-    "Rival: hf (transformers, for train and decode; extra lvm_jax[hf]), torch (diffusers' VQModel, "
-    "for tokenize; extra lvm_jax[diffusers]) or jsonl (LVM's loader, for data).",
-)
-REPEATS = flags.DEFINE_integer("repeats", 5, "Measurements of each contestant.", 1)
-WARMUP = flags.DEFINE_integer("warmup", 1, "Runs of each contestant before that.", 0)
-PRESET = flags.DEFINE_string(
-    "preset", None, "Model size by name, such as 100m; replaces --width to --heads."
-)
-WIDTH = flags.DEFINE_integer("width", 512, "Model width.", 1)
-MLP = flags.DEFINE_integer("mlp", 1376, "Width inside the MLP.", 1)
-LAYERS = flags.DEFINE_integer("layers", 8, "Model layers.", 1)
-HEADS = flags.DEFINE_integer("heads", 8, "Attention heads.", 1)
-DTYPE = flags.DEFINE_enum("dtype", "float32", ["float32", "bfloat16"], "Compute precision.")
-REMAT = flags.DEFINE_enum(
-    "remat", "dots", ["none", "projections", "dots", "full"], "What backward recomputes (train)."
-)
-BATCH = flags.DEFINE_integer(
-    "batch", None, "Rows (default 2 for train, 4 for decode) or images (16 for tokenize).", 1
-)
-CONTEXT = flags.DEFINE_integer("context", 1024, "Ids per training row.", 1)
-PROMPT = flags.DEFINE_integer("prompt", 512, "Ids per prompt (decode).", 1)
-IDS = flags.DEFINE_integer("ids", 256, "Ids to generate per prompt (decode).", 1)
-SENTENCES = flags.DEFINE_integer("sentences", 10_000_000, "Sentences to plan (plan).", 1)
-RECORDS = flags.DEFINE_bool(
-    "records", False, "Write the sentences too and time the first batch (plan)."
-)
-MEGABYTES = flags.DEFINE_integer("megabytes", 600, "Size of the state (checkpoints).", 1)
-TOKENIZER = flags.DEFINE_string("tokenizer", "quickstart", "Tokenizer preset (tokenize).")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Suite:
+    """What all suites are told.
+
+    Attributes:
+        suite: what to measure.
+        json: also write the results to this file.
+        against: rival: hf (transformers, for train and decode; extra lvm_jax[hf]), torch
+            (diffusers' VQModel, for tokenize; extra lvm_jax[diffusers]) or jsonl (LVM's loader, for
+            data).
+    """
+
+    suite: str
+    json: str | None = None
+    against: Literal["hf", "torch", "jsonl"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.against is not None and self.suite not in RIVAL_SUITES[self.against]:
+            known = " or ".join(RIVAL_SUITES[self.against])
+            raise ValueError(f"--against={self.against} has no {self.suite} suite; use {known}")
+        for field in dataclasses.fields(self):
+            if field.type in (int, int | None):
+                configs.require_at_least(self, 0 if field.name == "warmup" else 1, field.name)
+        if self.json is not None and not pathlib.Path(self.json).absolute().parent.is_dir():
+            raise ValueError(f"--json={self.json}: its folder does not exist; make it first")
 
 
-def main(suite: str) -> None:
-    if suite not in SUITES:
-        raise ValueError(f"unknown suite {suite!r}; use one of {', '.join(SUITES)}")
-    if AGAINST.value and suite not in RIVAL_SUITES[AGAINST.value]:
-        known = " or ".join(RIVAL_SUITES[AGAINST.value])
-        raise ValueError(f"--against={AGAINST.value} has no {suite} suite; use {known}")
-    cli.refuse_unread(f"suite {suite}", ("json", "against", *SUITES[suite].split()))
-    if AGAINST.value == "hf":
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """How often each contestant is measured.
+
+    Attributes:
+        warmup: runs of each contestant before that.
+        repeats: measurements of each contestant.
+    """
+
+    warmup: int = 1
+    repeats: int = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model:
+    """A transformer.
+
+    Attributes:
+        preset: model size by name, such as 100m; replaces --width to --heads.
+        width: model width.
+        mlp: width inside the MLP.
+        layers: model layers.
+        heads: attention heads.
+        dtype: compute precision.
+        remat: what backward recomputes (train).
+    """
+
+    preset: str | None = None
+    width: int = 512
+    mlp: int = 1376
+    layers: int = 8
+    heads: int = 8
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    remat: Literal["none", "projections", "dots", "full"] = "dots"
+
+    def config(self, context: int) -> "TransformerConfig":
+        """The model, with room for `context` ids."""
+        from lvm_jax.model.transformer_config import PRESETS, TransformerConfig
+
+        changes: dict[str, Any] = {"dtype": self.dtype, "remat": self.remat, "context": context}
+        if self.preset is None:
+            return TransformerConfig(
+                hidden_dim=self.width,
+                mlp_dim=self.mlp,
+                num_layers=self.layers,
+                num_heads=self.heads,
+                **changes,
+            )
+        if self.preset not in PRESETS:
+            raise ValueError(f"--preset={self.preset} is unknown; use one of {', '.join(PRESETS)}")
+        return dataclasses.replace(PRESETS[self.preset], **changes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Train(Suite, Repeats, Model):
+    """The train step.
+
+    Attributes:
+        batch: rows (2 by default for train, 4 for decode) or images (16 for tokenize).
+        context: ids per training row.
+    """
+
+    batch: int = 2
+    context: int = 1024
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decode(Suite, Repeats, Model):
+    """Prompts in, ids out.
+
+    Attributes:
+        batch: rows.
+        prompt: ids per prompt.
+        ids: ids to generate per prompt.
+    """
+
+    batch: int = 4
+    prompt: int = 512
+    ids: int = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tokenize(Suite, Repeats):
+    """Images in, ids out.
+
+    Attributes:
+        tokenizer: tokenizer preset.
+        batch: images.
+    """
+
+    tokenizer: str = "quickstart"
+    batch: int = 16
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data(Suite):
+    """The loader.
+
+    Attributes:
+        repeats: measurements of each contestant.
+    """
+
+    repeats: int = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan(Suite):
+    """Rows for very many sentences.
+
+    Attributes:
+        sentences: sentences to plan.
+        records: write the sentences too and time the first batch.
+    """
+
+    sentences: int = 10_000_000
+    records: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Images(Suite, Repeats):
+    """Image files in, sentences of known ids in."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoints(Suite, Repeats):
+    """A save with and without checksums.
+
+    Attributes:
+        megabytes: size of the state.
+    """
+
+    megabytes: int = 600
+
+
+S = TypeVar("S", bound=Suite)
+
+
+def _reported(measure: Callable[[S], Rows]) -> Callable[[S], None]:
+    """Measures, prints a table and writes --json."""
+
+    @functools.wraps(measure)
+    def run(options: S) -> None:
+        begun = time.time()
+        rows = measure(options)
+        report = {"suite": options.suite, **_machine(), "seconds": time.time() - begun}
+        report |= {"results": rows, "command": " ".join(sys.argv[1:])}
+        print(
+            f"{options.suite} on {report['devices']} ({report['cores']} cores), jax {report['jax']}"
+        )
+        print(table(rows))
+        if options.json is not None:
+            from lvm_jax import atomic
+
+            atomic.write_json(options.json, report)
+
+    return run
+
+
+def _require_hf(options: Suite) -> None:
+    if options.against == "hf":
         from benchmark_suites import hf
 
         hf.require()
-    if AGAINST.value == "torch":
-        from benchmark_suites import torch_vqgan
-
-        torch_vqgan.require()
-    _check_json()
-    measure = {
-        "train": _train,
-        "decode": _decode,
-        "tokenize": _tokenize,
-        "data": _data,
-        "plan": _plan,
-        "images": _images,
-        "checkpoints": _checkpoints,
-    }[suite]
-    begun = time.time()
-    rows = measure()
-    report = {"suite": suite, **_machine(), "seconds": time.time() - begun, "results": rows}
-    report["command"] = " ".join(sys.argv[1:])
-    print(f"{suite} on {report['devices']} ({report['cores']} cores), jax {report['jax']}")
-    print(table(rows))
-    if JSON.value:
-        from lvm_jax import atomic
-
-        atomic.write_json(JSON.value, report)
 
 
-def _check_json() -> None:
-    if JSON.value and not pathlib.Path(JSON.value).absolute().parent.is_dir():
-        raise ValueError(f"--json={JSON.value}: its folder does not exist; make it first")
-
-
-def _model(context: int):
-    """The model that the flags describe, with room for `context` ids."""
-    from lvm_jax.model.transformer_config import PRESETS, TransformerConfig
-
-    changes: dict[str, Any] = {"dtype": DTYPE.value, "remat": REMAT.value, "context": context}
-    if PRESET.value is None:
-        return TransformerConfig(
-            hidden_dim=WIDTH.value,
-            mlp_dim=MLP.value,
-            num_layers=LAYERS.value,
-            num_heads=HEADS.value,
-            **changes,
-        )
-    if PRESET.value not in PRESETS:
-        raise ValueError(f"--preset={PRESET.value} is unknown; use one of {', '.join(PRESETS)}")
-    return dataclasses.replace(PRESETS[PRESET.value], **changes)
-
-
-def _train() -> list[dict[str, Any]]:
+@_reported
+def train(options: Train) -> Rows:
+    """The train step, tokens/s."""
+    _require_hf(options)
     from benchmark_suites import train
 
     return train.run(
-        _model(CONTEXT.value),
-        batch_size=BATCH.value or 2,
-        context=CONTEXT.value,
-        warmup=WARMUP.value,
-        repeats=REPEATS.value,
-        against=AGAINST.value,
+        options.config(options.context),
+        batch_size=options.batch,
+        context=options.context,
+        warmup=options.warmup,
+        repeats=options.repeats,
+        against=options.against,
     )
 
 
-def _decode() -> list[dict[str, Any]]:
+@_reported
+def decode(options: Decode) -> Rows:
+    """Prompt in, ids out."""
+    _require_hf(options)
     from benchmark_suites import decode
 
     return decode.run(
-        _model(PROMPT.value + IDS.value),
-        batch_size=BATCH.value or 4,
-        prompt_length=PROMPT.value,
-        num_ids=IDS.value,
-        warmup=WARMUP.value,
-        repeats=REPEATS.value,
-        against=AGAINST.value,
+        options.config(options.prompt + options.ids),
+        batch_size=options.batch,
+        prompt_length=options.prompt,
+        num_ids=options.ids,
+        warmup=options.warmup,
+        repeats=options.repeats,
+        against=options.against,
     )
 
 
-def _tokenize() -> list[dict[str, Any]]:
+@_reported
+def tokenize(options: Tokenize) -> Rows:
+    """Images in, ids out."""
+    if options.against == "torch":
+        from benchmark_suites import torch_vqgan
+
+        torch_vqgan.require()
     from benchmark_suites import tokenize
 
     return tokenize.run(
-        preset=TOKENIZER.value,
-        num_images=BATCH.value or 16,
-        warmup=WARMUP.value,
-        repeats=REPEATS.value,
-        against=AGAINST.value,
+        preset=options.tokenizer,
+        num_images=options.batch,
+        warmup=options.warmup,
+        repeats=options.repeats,
+        against=options.against,
     )
 
 
-def _data() -> list[dict[str, Any]]:
+@_reported
+def data(options: Data) -> Rows:
+    """The loader, from synthetic shards."""
     from benchmark_suites import data
 
-    return data.run(repeats=REPEATS.value, against=AGAINST.value)
+    return data.run(repeats=options.repeats, against=options.against)
 
 
-def _plan() -> list[dict[str, Any]]:
+@_reported
+def plan(options: Plan) -> Rows:
+    """Rows for very many sentences."""
     from benchmark_suites import plan
 
-    return plan.run(num_sentences=SENTENCES.value, write_records=RECORDS.value)
+    return plan.run(num_sentences=options.sentences, write_records=options.records)
 
 
-def _images() -> list[dict[str, Any]]:
+@_reported
+def images(options: Images) -> Rows:
+    """JPEG files in, sentences of known ids in."""
     from benchmark_suites import images
 
-    return images.run(warmup=WARMUP.value, repeats=REPEATS.value)
+    return images.run(warmup=options.warmup, repeats=options.repeats)
 
 
-def _checkpoints() -> list[dict[str, Any]]:
+@_reported
+def checkpoints(options: Checkpoints) -> Rows:
+    """A save with and without checksums."""
     from benchmark_suites import checkpoints
 
-    return checkpoints.run(megabytes=MEGABYTES.value, warmup=WARMUP.value, repeats=REPEATS.value)
+    return checkpoints.run(
+        megabytes=options.megabytes, warmup=options.warmup, repeats=options.repeats
+    )
 
 
 def _machine() -> dict[str, Any]:
@@ -232,4 +347,5 @@ def _spell(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, ["suite"])
+    suites = (train, decode, tokenize, data, plan, images, checkpoints)
+    cli.run({f"suite={suite.__name__}": suite for suite in suites}, arguments={"suite": "suite"})

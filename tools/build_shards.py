@@ -41,86 +41,116 @@ shares the shards among machines as it does for pictures.
 import dataclasses
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from absl import logging
 
 import cli
-from absl import flags, logging
+from experiment_files import ExperimentFile
+from lvm_jax import configs, progress_bar
 
-from lvm_jax import progress_bar
-
-cli.define_config(required=False)
-TOKENIZER = flags.DEFINE_string(
-    "tokenizer", None, "Directory that train_tokenizer.py or convert_tokenizer.py made."
-)
-OUT = flags.DEFINE_string("out", None, "Directory for the shards.")
-SLICE = flags.DEFINE_string(
-    "slice",
-    None,
-    "I/N: makes every N-th shard from shard I on; N processes make them all, of pictures or of "
-    "--import_jsonl. By default the processes of a distributed run make a part each, and a single "
-    "process makes everything.",
-)
-DRY_RUN = flags.DEFINE_bool(
-    "dry_run", False, "Prints sentences, images and tokens of each source, and builds nothing."
-)
-READ_ALL = flags.DEFINE_bool(
-    "read_all", False, "dry_run: decodes every picture once and lists those that cannot be read."
-)
-SHEET = flags.DEFINE_string("sheet", None, "dry_run: picture of some sentences to write.")
-PER_SOURCE = flags.DEFINE_integer("per_source", 2, "dry_run: sentences of each source shown.", 1)
-IMAGE_SIZE = flags.DEFINE_integer("image_size", 64, "dry_run: side of the images shown.", 1)
-IMPORT_JSONL = flags.DEFINE_string(
-    "import_jsonl", None, "LVM's JSON lines instead of pictures: --import_jsonl a.jsonl b.jsonl"
-)
-TOKENS_PER_IMAGE = flags.DEFINE_integer(
-    "tokens_per_image", 256, "dry_run; import_jsonl without --tokenizer: ids of an image.", 1
-)
-NUM_CODES = flags.DEFINE_integer(
-    "num_codes", 8192, "import_jsonl without --tokenizer: size of its codebook.", 2
-)
-MAX_BAD_LINES = flags.DEFINE_integer(
-    "max_bad_lines", 0, "import_jsonl: lines that may be left out and listed in rejects.jsonl.", 0
-)
-NUM_WORKERS = flags.DEFINE_integer("num_workers", 1, "import_jsonl: worker processes.", 1)
+if TYPE_CHECKING:
+    from lvm_jax.data.building.from_sentences import BuildConfig, Progress
+    from lvm_jax.data.shards.reader import Shards
+    from lvm_jax.sentences.corpora import CorpusConfig
 
 
-def main(*more_files: str) -> None:
-    if IMPORT_JSONL.value is not None:
-        cli.require("out")
-        import_jsonl([IMPORT_JSONL.value, *more_files])
-        return
-    if more_files:
-        raise ValueError(f"unexpected argument {more_files[0]} (--help lists the flags)")
-    if DRY_RUN.value:
-        names = "dry_run config read_all sheet per_source image_size tokens_per_image"
-        cli.refuse_unread("--dry_run", names.split())
-        dry_run(cli.load_config())
-        return
-    cli.refuse_unread("building from pictures", ("config", "tokenizer", "out", "slice"))
-    cli.require("config", "tokenizer", "out")
-    build_shards(cli.load_config())
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Build:
+    """Pictures -> shards.
+
+    Attributes:
+        config: the experiment.
+        tokenizer: directory that train_tokenizer.py or convert_tokenizer.py made.
+        out: directory for the shards.
+        slice: I/N: makes every N-th shard from shard I on; N processes make them all, of pictures
+            or of --import_jsonl. By default the processes of a distributed run make a part each,
+            and a single process makes everything.
+    """
+
+    config: ExperimentFile
+    tokenizer: str
+    out: str
+    slice: str | None = None
 
 
-def import_jsonl(files: list[str]) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What a corpus gives.
+
+    Attributes:
+        dry_run: prints sentences, images and tokens of each source, and builds nothing.
+        config: the experiment.
+        read_all: decodes every picture once and lists those that cannot be read.
+        sheet: picture of some sentences to write.
+        per_source: sentences of each source shown.
+        image_size: side of the images shown.
+        tokens_per_image: dry_run, and import_jsonl without --tokenizer: ids of an image.
+    """
+
+    dry_run: bool
+    config: ExperimentFile
+    read_all: bool = False
+    sheet: str | None = None
+    per_source: int = 2
+    image_size: int = 64
+    tokens_per_image: int = 256
+
+    def __post_init__(self) -> None:
+        configs.require_at_least(self, 1, "per_source", "image_size", "tokens_per_image")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Import:
+    """LVM's JSON lines -> shards.
+
+    Attributes:
+        import_jsonl: LVM's JSON lines instead of pictures: --import_jsonl a.jsonl b.jsonl
+        out: directory for the shards.
+        slice: I/N: makes every N-th shard from shard I on; N processes make them all.
+        tokenizer: directory of the tokenizer whose ids they are.
+        tokens_per_image: ids of an image; 256 without --tokenizer, which knows.
+        num_codes: size of its codebook; 8192 without --tokenizer, which knows.
+        max_bad_lines: lines that may be left out and listed in rejects.jsonl.
+        num_workers: worker processes.
+    """
+
+    import_jsonl: tuple[str, ...]
+    out: str
+    slice: str | None = None
+    tokenizer: str | None = None
+    tokens_per_image: int | None = None
+    num_codes: int | None = None
+    max_bad_lines: int = 0
+    num_workers: int = 1
+
+    def __post_init__(self) -> None:
+        configs.require_at_least(self, 1, "tokens_per_image", "num_workers")
+        configs.require_at_least(self, 2, "num_codes")
+        configs.require_at_least(self, 0, "max_bad_lines")
+        for name in ("tokens_per_image", "num_codes"):
+            if self.tokenizer is not None and getattr(self, name) is not None:
+                raise ValueError(
+                    f"--tokenizer says how many ids and codes there are; drop --{name}"
+                )
+
+
+def import_jsonl(options: Import) -> None:
     """LVM's JSON lines -> shards."""
-    # A tokenizer says by itself how many ids and codes there are.
-    by_hand = ("tokens_per_image", "num_codes") if TOKENIZER.value is None else ("tokenizer",)
-    names = ("import_jsonl", "out", "slice", "max_bad_lines", "num_workers", *by_hand)
-    cli.refuse_unread("--import_jsonl", names)
     from lvm_jax.data.building import from_lines
     from lvm_jax.data.building.slices import Slice
 
-    part = Slice.parse(SLICE.value) if SLICE.value is not None else None
+    part = Slice.parse(options.slice) if options.slice is not None else None
     config = from_lines.ImportConfig(
-        tokens_per_image=TOKENS_PER_IMAGE.value,
-        num_codes=NUM_CODES.value,
-        max_bad_lines=MAX_BAD_LINES.value,
-        num_workers=NUM_WORKERS.value,
+        tokens_per_image=options.tokens_per_image or 256,
+        num_codes=options.num_codes or 8192,
+        max_bad_lines=options.max_bad_lines,
+        num_workers=options.num_workers,
     )
-    if TOKENIZER.value is not None:
+    if options.tokenizer is not None:
         from lvm_jax.tokenizer import codec
 
-        tokenizer = codec.load_tokenizer(TOKENIZER.value)
+        tokenizer = codec.load_tokenizer(options.tokenizer)
         config = dataclasses.replace(
             config,
             tokens_per_image=tokenizer.tokens_per_image,
@@ -133,16 +163,15 @@ def import_jsonl(files: list[str]) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        shards = from_lines.import_jsonl(files, OUT.value, config, progress, part)
+        shards = from_lines.import_jsonl(options.import_jsonl, options.out, config, progress, part)
     if shards is not None:
-        _log_totals(shards)
+        _log_totals(options.out, shards)
 
 
 def _pictures(values: dict[str, Any]) -> dict[str, Any]:
     """The sections that say which pictures there are and how they are read."""
     if "corpus" not in values:
-        raise ValueError(f"--config={flags.FLAGS.config} has no section corpus; see --help")
-    from lvm_jax import configs
+        raise ValueError("--config has no section corpus; see --help")
     from lvm_jax.data.building import from_sentences
     from lvm_jax.sentences import corpora
 
@@ -156,34 +185,32 @@ def _pictures(values: dict[str, Any]) -> dict[str, Any]:
 
 def _experiment(values: dict[str, Any]) -> dict[str, Any]:
     """All sections."""
-    from lvm_jax import configs
     from lvm_jax.distributed.distributed_config import DistributedConfig
 
     run = configs.build(DistributedConfig, values.get("distributed", {}), "config.distributed")
     return {**_pictures(values), "distributed": run}
 
 
-def dry_run(values: dict[str, Any]) -> None:
+def dry_run(options: DryRun) -> None:
     """What the corpus holds, and a picture of it."""
     from lvm_jax import images
     from lvm_jax.sentences import preview
     from lvm_jax.sentences.contact_sheet import contact_sheet
 
-    corpus, config = cli.build_config(_pictures, values).values()
+    corpus, config = options.config.build(_pictures, options.config.load()).values()
     counts = preview.count(corpus)
-    print(preview.describe(counts, TOKENS_PER_IMAGE.value))
-    print(f"\n{preview.describe_kinds(counts, TOKENS_PER_IMAGE.value)}")
-    if SHEET.value is not None:
-        sheet = contact_sheet(corpus, IMAGE_SIZE.value, PER_SOURCE.value, config.images)
-        images.write_image(SHEET.value, sheet)
-        print(f"wrote {SHEET.value}")
-    if READ_ALL.value:
+    print(preview.describe(counts, options.tokens_per_image))
+    print(f"\n{preview.describe_kinds(counts, options.tokens_per_image)}")
+    if options.sheet is not None:
+        sheet = contact_sheet(corpus, options.image_size, options.per_source, config.images)
+        images.write_image(options.sheet, sheet)
+        print(f"wrote {options.sheet}")
+    if options.read_all:
         read_all(corpus, config)
 
 
-def read_all(corpus, config) -> None:
+def read_all(corpus: "CorpusConfig", config: "BuildConfig") -> None:
     """Lists the pictures that cannot be read; ValueError if they are more than max_rejects."""
-    from lvm_jax import configs
     from lvm_jax.data.building import read_all as reading
     from lvm_jax.data.building import rejects
 
@@ -207,18 +234,18 @@ def read_all(corpus, config) -> None:
         rejects.require_few(lines, config.max_rejects)
 
 
-def build_shards(values: dict[str, Any]) -> None:
+def build_shards(options: Build) -> None:
     """Pictures -> shards."""
     # Imported after the flags are known to be good, and jax after the corpus is: a typo should not
     # wait for it.
-    from lvm_jax import configs, image_record
+    from lvm_jax import image_record
     from lvm_jax.data.building import from_sentences
     from lvm_jax.data.building.slices import Slice
     from lvm_jax.distributed import supervisor
     from lvm_jax.sentences import corpora
 
-    part = Slice.parse(SLICE.value) if SLICE.value is not None else None
-    corpus, config, run = cli.build_config(_experiment, values).values()
+    part = Slice.parse(options.slice) if options.slice is not None else None
+    corpus, config, run = options.config.build(_experiment, options.config.load()).values()
     corpora.sentences(corpus)
 
     import jax
@@ -227,30 +254,30 @@ def build_shards(values: dict[str, Any]) -> None:
 
     supervisor.start_unsupervised(run)
     part = part or Slice(index=jax.process_index(), count=jax.process_count())
-    tokenizer = codec.load_tokenizer(TOKENIZER.value)
+    tokenizer = codec.load_tokenizer(options.tokenizer)
     if tokenizer.images is not None:
-        image_record.warn_if_different(config.images, tokenizer.images, TOKENIZER.value)
+        image_record.warn_if_different(config.images, tokenizer.images, options.tokenizer)
     with (
         _Bar(tokenizer.tokens_per_image) as bar,
         configs.within("config.shards", out="out"),
     ):
-        shards = from_sentences.build_shards(corpus, tokenizer, OUT.value, config, bar.show, part)
+        shards = from_sentences.build_shards(corpus, tokenizer, options.out, config, bar.show, part)
     if shards is None:
         return
     about = shards.manifest["about"]
     if about["rejected_images"]:
         logging.warning(
             "%s: %d files cannot be read, so %d sentences are left out; see rejects.jsonl there",
-            *(OUT.value, about["rejected_images"], about["rejected_sentences"]),
+            *(options.out, about["rejected_images"], about["rejected_sentences"]),
         )
-    _log_totals(shards, f" ({about['unique_images']} unique)")
+    _log_totals(options.out, shards, f" ({about['unique_images']} unique)")
 
 
-def _log_totals(shards, unique: str = "") -> None:
+def _log_totals(out: str, shards: "Shards", unique: str = "") -> None:
     num_images = shards.manifest["num_images"]
     logging.info(
         "%s: %d sentences, %d images%s, %d tokens in %d shards",
-        *(OUT.value, len(shards), num_images, unique),
+        *(out, len(shards), num_images, unique),
         *(num_images * shards.tokens_per_image, len(shards.manifest["shards"])),
     )
 
@@ -270,8 +297,8 @@ class _Bar:
         if self._bar is not None:
             self._bar.close()
 
-    def show(self, progress) -> None:
-        """Takes a `build.Progress`."""
+    def show(self, progress: "Progress") -> None:
+        """Takes what is done so far."""
         if progress.before == progress.total:
             return  # nothing to do, as the log says
         if self._bar is None:
@@ -288,5 +315,22 @@ class _Bar:
         self._bar.update(progress.done - self._bar.n)
 
 
+def keys() -> dict[str, type]:
+    from lvm_jax.data.building.from_sentences import BuildConfig
+    from lvm_jax.distributed.distributed_config import DistributedConfig
+    from lvm_jax.sentences.corpora import CorpusConfig
+
+    return {
+        "config.corpus": CorpusConfig,
+        "config.shards": BuildConfig,
+        "config.distributed": DistributedConfig,
+    }
+
+
 if __name__ == "__main__":
-    cli.run(main, ["..."])
+    modes = {
+        "building from pictures": build_shards,
+        "--dry_run": dry_run,
+        "--import_jsonl": import_jsonl,
+    }
+    cli.run(modes, words="import_jsonl", keys=keys)

@@ -10,60 +10,67 @@ over all stages. Directories are training runs or tokenizers. FILE.json beside t
 numbers and, for training runs, the seconds that their steps took.
 """
 
+import dataclasses
 import pathlib
+from typing import TYPE_CHECKING
 
 import cli
-from absl import flags
+from experiment_files import ExperimentFile
+from lvm_jax import configs
 
-cli.define_config()
-TOKENIZERS = flags.DEFINE_string(
-    "tokenizers", None, "NAME=DIR NAME=DIR ..., in the order of the picture.", required=True
-)
-OUT = flags.DEFINE_string(
-    "out", None, "Picture to write, and a JSON file beside it.", required=True
-)
-SHOW = flags.DEFINE_integer("show", 12, "Images in the picture; all are measured.", 1)
-SCALE = flags.DEFINE_integer("scale", 1, "Side of a pixel in the picture.", 1)
+if TYPE_CHECKING:
+    from lvm_jax.measures.perceptual import Params, PerceptualConfig
+    from lvm_jax.tokenizer.codec import Tokenizer
+    from lvm_jax.training.vqgan.tokenizer_job import TokenizerExperiment
 
 
-def main(*more: str) -> None:
-    values = cli.load_config()
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which tokenizers, on which images.
 
+    Attributes:
+        config: the experiment.
+        tokenizers: NAME=DIR NAME=DIR ..., in the order of the picture.
+        out: picture to write, and a JSON file beside it.
+        show: images in the picture; all are measured.
+        scale: side of a pixel in the picture.
+    """
+
+    config: ExperimentFile
+    tokenizers: tuple[str, ...]
+    out: str
+    show: int = 12
+    scale: int = 1
+
+    def __post_init__(self) -> None:
+        configs.require_at_least(self, 1, "show", "scale")
+
+
+def main(options: Options) -> None:
+    values = options.config.load()
     # Imported after the flags are known to be good: a typo should not wait for jax.
-    import dataclasses
-
     import numpy as np
 
-    from lvm_jax import atomic, image_record, images
+    from lvm_jax import atomic, images
     from lvm_jax.evaluation import comparison
-    from lvm_jax.measures import perceptual, perceptual_weights
     from lvm_jax.training.vqgan import tokenizer_job
 
-    experiment = cli.build_config(tokenizer_job.build_experiment, values)
-    places = dict(_named(text) for text in (TOKENIZERS.value, *more))
-    out = pathlib.Path(OUT.value)
+    experiment = options.config.build(tokenizer_job.build_experiment, values)
+    places = dict(map(_named, options.tokenizers))
     if experiment.eval_corpus is None:
-        raise ValueError("config.eval_corpus is not set; compare on what was held out")
-    network, params = experiment.training.perceptual, None
-    if network is not None:
-        network = dataclasses.replace(network, stages=len(perceptual.STAGES))
-        params = perceptual_weights.load(network, experiment.perceptual_weights)
-    tokenizers = {name: _load(place) for name, place in places.items()}
-    for name, tokenizer in tokenizers.items():
-        if tokenizer.images is not None:
-            image_record.warn_if_different(experiment.images, tokenizer.images, name)
-        if tokenizer.image_size != experiment.tokenizer.image_size:
-            raise ValueError(
-                f"--tokenizers {name} is for images of {tokenizer.image_size} pixels, "
-                f"config.tokenizer.image_size={experiment.tokenizer.image_size}"
-            )
+        raise configs.ConfigError(
+            *(configs.Field("config.eval_corpus"), " is not set; compare on what was held out")
+        )
+    network, params = _perceptual_network(experiment)
+    tokenizers = {name: _load(name, place, experiment) for name, place in places.items()}
     source = tokenizer_job.open_images(experiment, experiment.eval_corpus)
     originals = np.stack([source.load(index) for index in range(len(source))])
     measurements = {}
     for name, tokenizer in tokenizers.items():
         measurements[name] = comparison.measure(tokenizer, originals, network, params)
         print(comparison.label(name, measurements[name]))
-    images.write_image(out, comparison.picture(measurements, SHOW.value, SCALE.value))
+    out = pathlib.Path(options.out)
+    images.write_image(out, comparison.picture(measurements, options.show, options.scale))
     report = comparison.report(
         measurements,
         facts={name: _seconds(place) for name, place in places.items()},
@@ -76,6 +83,20 @@ def main(*more: str) -> None:
     print(f"wrote {out} and {numbers}")
 
 
+def _perceptual_network(
+    experiment: "TokenizerExperiment",
+) -> tuple["PerceptualConfig | None", "Params | None"]:
+    """The experiment's network over all stages, and its parameters; None without one."""
+    from lvm_jax.measures import perceptual, perceptual_weights
+
+    network = experiment.training.perceptual
+    if network is None:
+        return None, None
+    network = dataclasses.replace(network, stages=len(perceptual.STAGES))
+    with configs.within("config"):
+        return network, perceptual_weights.load(network, experiment.perceptual_weights)
+
+
 def _named(text: str) -> tuple[str, str]:
     name, equals, place = text.partition("=")
     if not equals or not name or not place:
@@ -83,12 +104,27 @@ def _named(text: str) -> tuple[str, str]:
     return name, place
 
 
-def _load(place: str):
+def _load(name: str, place: str, experiment: "TokenizerExperiment") -> "Tokenizer":
+    """The tokenizer of a run, or of its own directory.
+
+    Raises:
+        ValueError: none is there, or one for images of another size.
+    """
     import lvm_jax
+    from lvm_jax import image_record
     from lvm_jax.training.vqgan import tokenizer_job
 
     run = pathlib.Path(place) / tokenizer_job.TOKENIZER_FOLDER
-    return lvm_jax.load_tokenizer(run if run.is_dir() else place)
+    tokenizer = lvm_jax.load_tokenizer(run if run.is_dir() else place)
+    if tokenizer.images is not None:
+        image_record.warn_if_different(experiment.images, tokenizer.images, name)
+    size = experiment.tokenizer.image_size
+    if tokenizer.image_size != size:
+        raise configs.ConfigError(
+            f"--tokenizers {name} is for images of {tokenizer.image_size} pixels, ",
+            *(configs.Field("config.tokenizer.image_size"), f"={size}"),
+        )
+    return tokenizer
 
 
 def _seconds(place: str) -> dict[str, float]:
@@ -102,5 +138,11 @@ def _seconds(place: str) -> dict[str, float]:
     return {"images_seen": lines[-1]["train/images_seen"], "train_seconds": seconds}
 
 
+def keys() -> dict[str, type]:
+    from lvm_jax.training.vqgan.tokenizer_job import TokenizerExperiment
+
+    return {"config": TokenizerExperiment}
+
+
 if __name__ == "__main__":
-    cli.run(main, [cli.REST])
+    cli.run(main, words="tokenizers", keys=keys)

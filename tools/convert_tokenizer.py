@@ -25,70 +25,88 @@ a config.json or --source_config spells it in the owner's field names, such as
 In any format, "pixel_range" ("zero_one" or "minus_one_one") and "image_size" may be added to it.
 """
 
+import dataclasses
 import json
 import pathlib
-from typing import Any
+from typing import Any, Literal
+
+from absl import logging
 
 import cli
-from absl import flags, logging
-
-FORMATS = ("openmuse", "taming", "llamagen", "maskgit", "lvm_xh", "diffusers")
-
-SOURCE = flags.DEFINE_string("source", None, "Weights file or folder; with --to, a tokenizer.")
-FORMAT = flags.DEFINE_enum("format", None, FORMATS, "Which project wrote --source.")
-SOURCE_CONFIG = flags.DEFINE_string(
-    "source_config",
-    None,
-    "Geometry in the owner's field names: a JSON file, or JSON itself; overrides config.json.",
-)
-PRESET = flags.DEFINE_string("preset", None, "Geometry by name, such as taming_f16_16384.")
-ENTRY = flags.DEFINE_string(
-    "entry",
-    None,
-    "Where in --source to read, if the weights are there several times, such as model or ema.",
-)
-TO = flags.DEFINE_enum(
-    "to", None, ["openmuse", "diffusers"], "Write a tokenizer in this format instead."
-)
-OUT = flags.DEFINE_string("out", None, "Directory to write.")
-OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what --out holds already.")
-flags.mark_flags_as_required(["source", "out"])
 
 
-def main() -> None:
-    if (FORMAT.value is None) == (TO.value is None):
-        raise ValueError("give either --format (what to read) or --to (what to write)")
-    if TO.value:
-        for flag in (SOURCE_CONFIG, PRESET, ENTRY):
-            if flag.value is not None:
-                raise ValueError(f"--{flag.name} is for reading with --format, not for --to")
-    if pathlib.Path(OUT.value).resolve() == pathlib.Path(SOURCE.value).resolve():
-        raise ValueError(f"--out={OUT.value} is --source; give another directory")
-    if TO.value:
-        export()
-    else:
-        convert()
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Conversion:
+    """A VQGAN of another project, and where it goes.
+
+    Attributes:
+        format: which project wrote --source.
+        source: weights file or folder.
+        source_config: geometry in the owner's field names: a JSON file, or JSON itself; overrides
+            config.json.
+        preset: geometry by name, such as taming_f16_16384.
+        entry: where in --source to read, if the weights are there several times, such as model or
+            ema.
+        out: directory to write.
+        overwrite: replace what --out holds already.
+    """
+
+    format: Literal["openmuse", "taming", "llamagen", "maskgit", "lvm_xh", "diffusers"]
+    source: str
+    source_config: str | None = None
+    preset: str | None = None
+    entry: str | None = None
+    out: str
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _require_two_places(self.source, self.out)
 
 
-def convert() -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Export:
+    """A tokenizer, and the format in which it is written.
+
+    Attributes:
+        to: write the tokenizer --source in this format.
+        source: directory of a tokenizer.
+        out: directory to write.
+        overwrite: replace what --out holds already.
+    """
+
+    to: Literal["openmuse", "diffusers"]
+    source: str
+    out: str
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        _require_two_places(self.source, self.out)
+
+
+def _require_two_places(source: str, out: str) -> None:
+    if pathlib.Path(out).resolve() == pathlib.Path(source).resolve():
+        raise ValueError(f"--out={out} is --source; give another directory")
+
+
+def convert(options: Conversion) -> None:
     """Another project's weights -> a tokenizer directory."""
-    source_config = read_source_config()
+    source_config = read_source_config(options.source_config)
     from lvm_jax import trees
     from lvm_jax.tokenizer import codec, weights
 
     config, params = weights.read_weights(
-        SOURCE.value,
-        FORMAT.value,
+        options.source,
+        options.format,
         source_config=source_config,
-        preset=PRESET.value,
-        entry=ENTRY.value,
+        preset=options.preset,
+        entry=options.entry,
     )
     fingerprint = codec.fingerprint(config, params)
-    refuse_other_files(pathlib.Path(OUT.value), fingerprint)
-    codec.save_tokenizer(OUT.value, config, params)
+    refuse_other_files(options, fingerprint)
+    codec.save_tokenizer(options.out, config, params)
     logging.info(
         "%s: %d ids of %d codes for a %d-pixel image, %s parameters",
-        OUT.value,
+        options.out,
         config.tokens_per_image,
         config.num_codes,
         config.image_size,
@@ -97,33 +115,32 @@ def convert() -> None:
     logging.info("fingerprint %s", fingerprint)
 
 
-def export() -> None:
+def export(options: Export) -> None:
     """A tokenizer directory -> another project's folder."""
     from lvm_jax import trees
     from lvm_jax.tokenizer import codec, weights
 
-    tokenizer = codec.load_tokenizer(SOURCE.value)
-    refuse_other_files(pathlib.Path(OUT.value), None)
-    weights.write_weights(OUT.value, TO.value, tokenizer.config, tokenizer.params)
+    tokenizer = codec.load_tokenizer(options.source)
+    refuse_other_files(options, None)
+    weights.write_weights(options.out, options.to, tokenizer.config, tokenizer.params)
     logging.info(
         "%s: config.json, %s, %s parameters, from fingerprint %s",
-        OUT.value,
-        " and ".join(weights.EXPORT_FILES[TO.value]),
+        options.out,
+        " and ".join(weights.EXPORT_FILES[options.to]),
         f"{trees.count_parameters(tokenizer.params):,}",
         tokenizer.fingerprint,
     )
-    if "pixel_range" in weights.to_format(TO.value, tokenizer.config, tokenizer.params)[0]:
+    if "pixel_range" in weights.to_format(options.to, tokenizer.config, tokenizer.params)[0]:
         logging.warning(
             "this network takes pixels as %s, not as %s's own models do; config.json says so in "
             "pixel_range, which only this tool reads",
             tokenizer.config.pixel_range,
-            TO.value,
+            options.to,
         )
 
 
-def read_source_config() -> dict[str, Any] | None:
+def read_source_config(text: str | None) -> dict[str, Any] | None:
     """The JSON object that --source_config names or is."""
-    text = SOURCE_CONFIG.value
     if text is None:
         return None
     label = "--source_config"
@@ -139,9 +156,10 @@ def read_source_config() -> dict[str, Any] | None:
     return values
 
 
-def refuse_other_files(directory: pathlib.Path, fingerprint: str | None) -> None:
+def refuse_other_files(options: Conversion | Export, fingerprint: str | None) -> None:
     """Refuses a directory that holds anything but the same tokenizer, unless --overwrite."""
-    if OVERWRITE.value or not directory.exists():
+    directory = pathlib.Path(options.out)
+    if options.overwrite or not directory.exists():
         return
     if not directory.is_dir():
         raise ValueError(f"--out={directory} is a file; give a directory")
@@ -160,4 +178,4 @@ def refuse_other_files(directory: pathlib.Path, fingerprint: str | None) -> None
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run({"--format": convert, "--to": export})

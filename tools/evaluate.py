@@ -11,65 +11,91 @@ how. --fit, --background and --max_pixels read them otherwise; for analogies con
 same.
 """
 
+import dataclasses
 import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import cli
 import json_lines
-import picture_flags
-from absl import flags
+from experiment_files import ExperimentFile
+from lvm_jax import configs
+from picture_options import ReadingOptions
 
-cli.define_config(required=False)
-TASK = flags.DEFINE_enum("task", None, ["perplexity", "analogies"], "What to do.", required=True)
-MODEL = flags.DEFINE_string("model", None, "Workdir of a training.", required=True)
-TOKENIZER = flags.DEFINE_string("tokenizer", None, "The model's tokenizer.", required=True)
-OUT = flags.DEFINE_string(
-    "out", None, "Directory to write to; perplexity without it is only printed."
-)
-INPUT_FILE = flags.DEFINE_string("input_file", None, "perplexity: prompts and targets.")
-OVER = flags.DEFINE_enum(
-    "over",
-    "codes",
-    ["codes", "all"],
-    "perplexity: the ids that share the probability; all: special ids too, as LVM's own.",
-)
-IMAGES_PER_EXAMPLE = flags.DEFINE_integer(
-    "images_per_example",
-    1,
-    "perplexity: a prompt too long loses its oldest images this many at a time; 2 for pairs.",
-    lower_bound=1,
-)
-picture_flags.define_reading()
-BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 4, "perplexity: examples per device batch.", lower_bound=1
-)
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lvm_jax.generation.language_model import LanguageModel
+    from lvm_jax.tokenizer.codec import Tokenizer
+
+_Task = Literal["perplexity", "analogies"]
 
 
-def main() -> None:
-    if flags.FLAGS.task == "perplexity":  # TASK.value refuses None, as --print_config leaves it
-        perplexity()
-    else:
-        analogies()
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Analogies(ReadingOptions):
+    """Whole tasks of a model.
+
+    Attributes:
+        task: what to do.
+        config: the experiment.
+        model: workdir of a training.
+        tokenizer: the model's tokenizer.
+        out: directory to write to; perplexity without it is only printed.
+    """
+
+    task: _Task
+    config: ExperimentFile
+    model: str
+    tokenizer: str
+    out: str
 
 
-def analogies() -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perplexity(ReadingOptions):
+    """Targets of prompts.
+
+    Attributes:
+        task: what to do.
+        model: workdir of a training.
+        tokenizer: the model's tokenizer.
+        out: directory to write to; without it the result is only printed.
+        input_file: prompts and targets.
+        over: the ids that share the probability; all: special ids too, as LVM's own.
+        images_per_example: a prompt too long loses its oldest images this many at a time; 2 for
+            pairs.
+        batch_size: examples per device batch.
+    """
+
+    task: _Task
+    model: str
+    tokenizer: str
+    out: str | None = None
+    input_file: str
+    over: Literal["codes", "all"] = "codes"
+    images_per_example: int = 1
+    batch_size: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        configs.require_at_least(self, 1, "images_per_example", "batch_size")
+
+
+def analogies(options: Analogies) -> None:
     """Every task of the experiment, every seed; writes the report, prints its table."""
-    cli.require("config", "out", mode="--task=analogies")
-    names = "task config model tokenizer out"
-    cli.refuse_unread("--task=analogies", (*names.split(), *picture_flags.READING))
-    values = cli.load_config()
-    changes = {"images": changed} if (changed := picture_flags.changes()) else {}
+    values = options.config.load()
+    changes = {"images": changed} if (changed := options.changes()) else {}
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import lvm_jax
-    from lvm_jax import configs, progress_bar
+    from lvm_jax import progress_bar
     from lvm_jax.evaluation import analogy_experiment, analogy_job
     from lvm_jax.evaluation.report import wording
 
-    experiment = cli.build_config(
+    experiment = options.config.build(
         analogy_experiment.build_experiment, configs.merged(values, changes)
     )
-    tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
-    model = lvm_jax.load_model(MODEL.value)
-    out = pathlib.Path(OUT.value)
+    tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
+    model = lvm_jax.load_model(options.model)
+    out = pathlib.Path(options.out)
     with (
         progress_bar.Bar(total=analogy_job.num_parts(experiment), unit="part") as bar,
         configs.within("config"),
@@ -85,8 +111,8 @@ def analogies() -> None:
             model,
             tokenizer,
             out,
-            model_dir=pathlib.Path(MODEL.value),
-            tokenizer_dir=pathlib.Path(TOKENIZER.value),
+            model_dir=pathlib.Path(options.model),
+            tokenizer_dir=pathlib.Path(options.tokenizer),
             progress=progress,
         )
         bar.update(1)
@@ -94,25 +120,52 @@ def analogies() -> None:
     print(f"\n{wording.headline(results)}\nreport: {out / analogy_job.REPORT_FILE}")
 
 
-def perplexity() -> None:
+def perplexity(options: Perplexity) -> None:
     """Perplexity of the targets of every line."""
-    cli.require("input_file", mode="--task=perplexity")
-    names = "task model tokenizer out input_file over images_per_example batch_size"
-    cli.refuse_unread("--task=perplexity", (*names.split(), *picture_flags.READING))
     lines = [
         (json_lines.paths(values, "input", where), json_lines.paths(values, "target", where))
-        for where, values in json_lines.read(INPUT_FILE.value)
+        for where, values in json_lines.read(options.input_file)
     ]
     import lvm_jax
-    from lvm_jax import image_record, progress_bar
+    from lvm_jax import atomic, progress_bar
     from lvm_jax.evaluation.metrics import perplexity as perplexity_lib
+
+    tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
+    model = lvm_jax.load_model(options.model)
+    model.check_tokenizer(tokenizer)
+    prompt_ids, target_ids = _tokenized(options, lines, model, tokenizer)
+    with progress_bar.Bar(total=len(lines), unit="line", desc="scoring") as bar:
+        nll = perplexity_lib.target_nll_of_each(
+            model,
+            prompt_ids,
+            target_ids,
+            over=options.over,
+            batch_size=options.batch_size,
+            progress=bar.update,
+        )
+    summary = perplexity_lib.summarize(nll)
+    print(f"examples                        {summary.num_examples}")
+    print(f"mean of perplexities (LVM's)    {summary.mean_of_perplexities:.4f}")
+    print(f"exp(mean NLL)                   {summary.of_mean:.4f}")
+    if options.out is not None:
+        path = pathlib.Path(options.out) / "perplexity.json"
+        per_line = {"nll_per_line": [float(line.mean()) for line in nll]}
+        atomic.write_json(path, configs.to_dict(summary) | per_line, parents=True)
+        print(f"wrote {path}")
+
+
+def _tokenized(
+    options: Perplexity,
+    lines: Sequence[tuple[Sequence[str], Sequence[str]]],
+    model: "LanguageModel",
+    tokenizer: "Tokenizer",
+) -> tuple[list["np.ndarray"], list["np.ndarray"]]:
+    """Ids of the prompt, and ids of the targets, of every line."""
+    from lvm_jax import image_record, progress_bar
     from lvm_jax.generation import prompts
     from lvm_jax.pictures.loader import SquareLoader
 
-    tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
-    model = lvm_jax.load_model(MODEL.value)
-    model.check_tokenizer(tokenizer)
-    config = image_record.config_for(model.images, MODEL.value, picture_flags.changes())
+    config = image_record.config_for(model.images, options.model, options.changes())
     loader = SquareLoader(config, tokenizer.image_size)
     prompt_ids, target_ids = [], []
     for inputs, targets in progress_bar.Bar(lines, unit="line", desc="tokenizing"):
@@ -123,34 +176,18 @@ def perplexity() -> None:
                 vocabulary=model.vocabulary,
                 context=model.config.context,
                 num_new_images=len(targets),
-                images_per_example=IMAGES_PER_EXAMPLE.value,
+                images_per_example=options.images_per_example,
             )
         )
         target_ids.append(ids[len(inputs) :].ravel())
-    with progress_bar.Bar(total=len(lines), unit="line", desc="scoring") as bar:
-        nll = perplexity_lib.target_nll_of_each(
-            model,
-            prompt_ids,
-            target_ids,
-            over=OVER.value,
-            batch_size=BATCH_SIZE.value,
-            progress=bar.update,
-        )
-    found = perplexity_lib.summarize(nll)
-    print(f"examples                        {found.num_examples}")
-    print(f"mean of perplexities (LVM's)    {found.mean_of_perplexities:.4f}")
-    print(f"exp(mean NLL)                   {found.of_mean:.4f}")
-    if OUT.value is not None:
-        _write_perplexity(pathlib.Path(OUT.value) / "perplexity.json", found, nll)
+    return prompt_ids, target_ids
 
 
-def _write_perplexity(path: pathlib.Path, found, nll) -> None:
-    from lvm_jax import atomic, configs
+def keys() -> dict[str, type]:
+    from lvm_jax.evaluation.analogy_experiment import AnalogyExperiment
 
-    content = configs.to_dict(found) | {"nll_per_line": [float(line.mean()) for line in nll]}
-    atomic.write_json(path, content, parents=True)
-    print(f"wrote {path}")
+    return {"config": AnalogyExperiment}
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run({"--task=perplexity": perplexity, "--task=analogies": analogies}, keys=keys)

@@ -15,39 +15,68 @@ Pictures are read as those were that the model learned from: its workdir says ho
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 import cli
 import json_lines
-import picture_flags
-from absl import flags
+from lvm_jax import configs
+from picture_options import ReadingOptions
 
-MODEL = flags.DEFINE_string("model", None, "Workdir of a training.", required=True)
-TOKENIZER = flags.DEFINE_string("tokenizer", None, "The model's tokenizer.", required=True)
-IMAGES = flags.DEFINE_string(
-    "images", None, "Images of one prompt, in order: --images a.png b.png c.png ..."
-)
-OUT = flags.DEFINE_string("out", None, "Picture to write for --images.")
-INPUT_FILE = flags.DEFINE_string("input_file", None, "Many prompts, one JSON line each.")
-PROMPT = flags.DEFINE_enum(
-    "prompt",
-    "sequence",
-    ["sequence", "analogy"],
-    "analogy: example pairs and a query, checked to be odd in number; sequence: any images.",
-)
-NUM_NEW_IMAGES = flags.DEFINE_integer("num_new_images", 1, "Images to add.", lower_bound=1)
-NUM_CANDIDATES = flags.DEFINE_integer("num_candidates", 1, "Answers to draw.", lower_bound=1)
-SEED = flags.DEFINE_integer("seed", 0, "Of the drawing.", lower_bound=0, upper_bound=2**32 - 1)
-TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "0 takes the most probable code each time.")
-TOP_K = flags.DEFINE_integer("top_k", 0, "Draw from this many most probable codes; 0: from all.")
-TOP_P = flags.DEFINE_float("top_p", 1.0, "Draw from the codes that make up this much probability.")
-SHEET = flags.DEFINE_bool(
-    "sheet",
-    None,
-    "Draw the prompt and its answers with labels, or only the answers; by default with --images.",
-)
-picture_flags.define_reading()
-picture_flags.define_scale("a labelled picture's images")
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 8, "Answers decoded at a time.", lower_bound=1)
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(ReadingOptions):
+    """What is asked, of which model.
+
+    Attributes:
+        model: workdir of a training.
+        tokenizer: the model's tokenizer.
+        images: images of one prompt, in order: --images a.png b.png c.png ...
+        out: picture to write for --images.
+        input_file: many prompts, one JSON line each.
+        prompt: analogy: example pairs and a query, checked to be odd in number; sequence: any
+            images.
+        num_new_images: images to add.
+        num_candidates: answers to draw.
+        seed: of the drawing.
+        temperature: 0 takes the most probable code each time.
+        top_k: draw from this many most probable codes; 0: from all.
+        top_p: draw from the codes that make up this much probability.
+        sheet: draw the prompt and its answers with labels, or only the answers; by default with
+            --images.
+        scale: how many times the size of a labelled picture's images is drawn; by default enough to
+            see something.
+        batch_size: answers decoded at a time.
+    """
+
+    model: str
+    tokenizer: str
+    images: tuple[str, ...] = ()
+    out: str | None = None
+    input_file: str | None = None
+    prompt: Literal["sequence", "analogy"] = "sequence"
+    num_new_images: int = 1
+    num_candidates: int = 1
+    seed: int = 0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    sheet: bool | None = None
+    scale: int | None = None
+    batch_size: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        configs.require_at_least(self, 1, "num_new_images", "num_candidates", "batch_size", "scale")
+        if not 0 <= self.seed < 2**32:
+            raise configs.ConfigError(configs.Field("seed"), f"={self.seed} must lie in [0, 2**32)")
+
+    @property
+    def wants_sheet(self) -> bool:
+        """Whether labelled pictures are drawn."""
+        return bool(self.images) if self.sheet is None else self.sheet
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,9 +88,9 @@ class Prompt:
     where: str
 
 
-def main(*more_images: str) -> None:
-    prompts = _prompts(more_images)
-    _check(prompts)
+def main(options: Options) -> None:
+    prompts = _prompts(options)
+    _check(options, prompts)
 
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import lvm_jax
@@ -73,68 +102,67 @@ def main(*more_images: str) -> None:
     from lvm_jax.pictures.loader import SquareLoader
 
     asked = AnswerConfig(
-        num_new_images=NUM_NEW_IMAGES.value,
-        num_candidates=NUM_CANDIDATES.value,
-        seed=SEED.value,
+        num_new_images=options.num_new_images,
+        num_candidates=options.num_candidates,
+        seed=options.seed,
         sampling=SamplingConfig(
-            temperature=TEMPERATURE.value, top_k=TOP_K.value, top_p=TOP_P.value
+            temperature=options.temperature, top_k=options.top_k, top_p=options.top_p
         ),
-        images_per_example=2 if PROMPT.value == "analogy" else 1,
-        batch_size=BATCH_SIZE.value,
+        images_per_example=2 if options.prompt == "analogy" else 1,
+        batch_size=options.batch_size,
     )
-    tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
-    known = language_model.load_image_config(MODEL.value)
-    config = image_record.config_for(known, MODEL.value, picture_flags.changes())
+    tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
+    known = language_model.load_image_config(options.model)
+    config = image_record.config_for(known, options.model, options.changes())
     loader = SquareLoader(config, tokenizer.image_size)
     pictures = [[loader.load_file(path) for path in prompt.inputs] for prompt in prompts]
-    model = lvm_jax.load_model(MODEL.value)
+    model = lvm_jax.load_model(options.model)
     with progress_bar.Bar(
-        total=len(prompts) * NUM_CANDIDATES.value, unit="answer", desc="drawing"
+        total=len(prompts) * options.num_candidates, unit="answer", desc="drawing"
     ) as bar:
         drawn = answers.answer_prompts(model, tokenizer, pictures, asked, progress=bar.update)
     for prompt, shown, answer in zip(prompts, pictures, drawn):
-        images_lib.write_image(prompt.output, _picture(shown, images_lib.to_uint8(answer)))
+        images_lib.write_image(prompt.output, _picture(options, shown, images_lib.to_uint8(answer)))
         print(f"wrote {prompt.output}")
 
 
-def _wants_sheet() -> bool:
-    return IMAGES.value is not None if SHEET.value is None else SHEET.value
-
-
-def _picture(prompt, answers_CMSS3):
+def _picture(
+    options: Options, prompt: Sequence["np.ndarray"], answers_CMSS3: "np.ndarray"
+) -> "np.ndarray":
     """What is written for a prompt: uint8 [H, W, 3]."""
     import numpy as np
 
     from lvm_jax import sheets
     from lvm_jax.generation import sheet
 
-    if _wants_sheet():
-        is_analogy = PROMPT.value == "analogy"
-        scale = flags.FLAGS.scale
-        return sheet.draw(np.stack(prompt), answers_CMSS3, is_analogy=is_analogy, scale=scale)
+    if options.wants_sheet:
+        return sheet.draw(
+            np.stack(prompt),
+            answers_CMSS3,
+            is_analogy=options.prompt == "analogy",
+            scale=options.scale,
+        )
     alone = answers_CMSS3.shape[:2] == (1, 1)
     return answers_CMSS3[0, 0] if alone else sheets.grid(answers_CMSS3)
 
 
-def _prompts(more_images: Sequence[str]) -> list[Prompt]:
+def _prompts(options: Options) -> list[Prompt]:
     """The prompts that the flags name.
 
     Raises:
         ValueError: neither or both ways of giving prompts, or a line that is none.
     """
-    if (IMAGES.value is None) == (INPUT_FILE.value is None):
+    if bool(options.images) == (options.input_file is not None):
         raise ValueError("give a prompt: either --images a.png b.png ... or --input_file=FILE")
-    if IMAGES.value is not None:
-        if OUT.value is None:
+    if options.input_file is None:
+        if options.out is None:
             raise ValueError("--images needs --out=FILE, the picture to write")
-        inputs = (IMAGES.value, *more_images)
-        json_lines.require_files(inputs, "--images")
-        return [Prompt(inputs=inputs, output=pathlib.Path(OUT.value), where="--images")]
-    if more_images or OUT.value is not None:
-        extra = more_images[0] if more_images else f"--out={OUT.value}"
-        raise ValueError(f"--input_file names its own inputs and outputs; drop {extra}")
+        json_lines.require_files(options.images, "--images")
+        return [Prompt(inputs=options.images, output=pathlib.Path(options.out), where="--images")]
+    if options.out is not None:
+        raise ValueError(f"--input_file names its own inputs and outputs; drop --out={options.out}")
     prompts = []
-    for where, values in json_lines.read(INPUT_FILE.value):
+    for where, values in json_lines.read(options.input_file):
         output = values.get("output")
         if not isinstance(output, str):
             raise ValueError(f'{where}: "output" must be the picture to write')
@@ -143,7 +171,7 @@ def _prompts(more_images: Sequence[str]) -> list[Prompt]:
     return prompts
 
 
-def _check(prompts: Sequence[Prompt]) -> None:
+def _check(options: Options, prompts: Sequence[Prompt]) -> None:
     """What can be known before anything is loaded.
 
     Raises:
@@ -151,12 +179,10 @@ def _check(prompts: Sequence[Prompt]) -> None:
     """
     from lvm_jax import images as images_lib
 
-    if flags.FLAGS.scale is not None and not _wants_sheet():
-        raise ValueError(
-            f"--scale={flags.FLAGS.scale} is of labelled pictures; add --sheet or drop it"
-        )
+    if options.scale is not None and not options.wants_sheet:
+        raise ValueError(f"--scale={options.scale} is of labelled pictures; add --sheet or drop it")
     for prompt in prompts:
-        if PROMPT.value == "analogy" and len(prompt.inputs) % 2 == 0:
+        if options.prompt == "analogy" and len(prompt.inputs) % 2 == 0:
             raise ValueError(
                 f"{prompt.where}: an analogy is pairs and a query, an odd number of images, not "
                 f"{len(prompt.inputs)}; add the query, or use --prompt=sequence"
@@ -168,4 +194,4 @@ def _check(prompts: Sequence[Prompt]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, ["..."])
+    cli.run(main, words="images")

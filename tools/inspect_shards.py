@@ -13,56 +13,79 @@ a shard and give the command that built the directory again, which makes it anew
 lines, {"tokens": base64 of int32}, which build_shards.py --import_jsonl reads back.
 """
 
+import dataclasses
 import pathlib
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 import cli
-import numpy as np
-from absl import flags
+from lvm_jax import configs, progress_bar
 
-from lvm_jax import progress_bar
+if TYPE_CHECKING:
+    from lvm_jax.data.shards.reader import Shards
+    from lvm_jax.tokenizer.codec import Tokenizer
 
-VERIFY = flags.DEFINE_bool("verify", False, "Read every file and compare its checksum.")
-SAMPLE = flags.DEFINE_integer(
-    "sample", 20_000, "Sentences whose codes are counted, spread evenly; 0 counts all.", 0
-)
-DECODE = flags.DEFINE_integer("decode", 0, "Draw this many sentences of each source.", 0)
-TOKENIZER = flags.DEFINE_string("tokenizer", None, "Tokenizer directory, for --decode.")
-OUT = flags.DEFINE_string("out", "sentences.png", "The picture that --decode writes.")
-EXPORT = flags.DEFINE_string("export_jsonl", None, "File to write all sentences to, as LVM's.")
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which shards, and what beside the summary.
+
+    Attributes:
+        directory: of the shards.
+        verify: read every file and compare its checksum.
+        sample: sentences whose codes are counted, spread evenly; 0 counts all.
+        decode: draw this many sentences of each source.
+        tokenizer: tokenizer directory, for --decode.
+        out: the picture that --decode writes.
+        export_jsonl: file to write all sentences to, as LVM's.
+    """
+
+    directory: str
+    verify: bool = False
+    sample: int = 20_000
+    decode: int = 0
+    tokenizer: str | None = None
+    out: str = "sentences.png"
+    export_jsonl: str | None = None
+
+    def __post_init__(self) -> None:
+        configs.require_at_least(self, 0, "sample", "decode")
+
 
 BAR = 40
 # Keys of groups name all of their pictures; the list that is printed has them whole.
 MOST_LETTERS = 100
 
 
-def main(directory: str) -> None:
-    if DECODE.value and not TOKENIZER.value:
+def main(options: Options) -> None:
+    if options.decode and not options.tokenizer:
         raise ValueError("--decode needs --tokenizer=DIR, the tokenizer of the shards")
     from lvm_jax.data.shards.reader import Shards
 
-    shards = Shards(directory)
-    tokenizer = load_tokenizer(shards) if DECODE.value else None
+    shards = Shards(options.directory)
+    tokenizer = load_tokenizer(options, shards) if options.decode else None
     print_summary(shards)
     print_lengths(shards)
-    print_codes(shards)
-    if VERIFY.value:
+    print_codes(options, shards)
+    if options.verify:
         verify(shards)
-    if EXPORT.value:
-        export(shards)
+    if options.export_jsonl:
+        export(options, shards)
     if tokenizer is not None:
-        draw(shards, tokenizer)
+        draw(options, shards, tokenizer)
 
 
-def load_tokenizer(shards):
+def load_tokenizer(options: Options, shards: "Shards") -> "Tokenizer":
     """The tokenizer that --tokenizer names; ValueError if it is not that of the shards."""
     from lvm_jax.tokenizer import codec
 
-    tokenizer = codec.load_tokenizer(TOKENIZER.value)
+    tokenizer = codec.load_tokenizer(options.tokenizer)
     shards.require_tokenizer(tokenizer.fingerprint)
     return tokenizer
 
 
-def print_summary(shards) -> None:
+def print_summary(shards: "Shards") -> None:
     """Sizes, fingerprints, how pictures were read, and counts by source and by kind."""
     from lvm_jax import image_record
 
@@ -83,7 +106,7 @@ def print_summary(shards) -> None:
             print(f"{name:24}{entry['sentences']:14,}{entry['images']:14,}{tokens:16,}")
 
 
-def print_lengths(shards) -> None:
+def print_lengths(shards: "Shards") -> None:
     """A histogram of images per sentence."""
     counts = np.bincount(shards.num_images)
     print(f"\n{'images per sentence':>20}{'sentences':>14}")
@@ -92,11 +115,11 @@ def print_lengths(shards) -> None:
         print(f"{length:20}{counts[length]:14,}  {bar}")
 
 
-def print_codes(shards) -> None:
+def print_codes(options: Options, shards: "Shards") -> None:
     """How a sample of sentences, spread evenly, uses the codes."""
     from lvm_jax.measures import codes
 
-    size = len(shards) if not SAMPLE.value else min(SAMPLE.value, len(shards))
+    size = len(shards) if not options.sample else min(options.sample, len(shards))
     chosen = np.arange(size) * len(shards) // size
     counts = np.zeros(shards.vocabulary.num_codes, np.int64)
     for part in np.array_split(chosen, -(-size // 1024)):
@@ -117,7 +140,7 @@ def print_codes(shards) -> None:
         first *= 2
 
 
-def verify(shards) -> None:
+def verify(shards: "Shards") -> None:
     """Reads everything; ValueError names the files whose checksum is another."""
     total = sum(entry["bytes"] for entry in shards.manifest["shards"])
     with progress_bar.Bar(total=total, unit="B", unit_scale=True, desc="verify") as bar:
@@ -125,30 +148,30 @@ def verify(shards) -> None:
     print(f"\nchecksums of {len(shards.manifest['shards'])} shards are right")
 
 
-def export(shards) -> None:
+def export(options: Options, shards: "Shards") -> None:
     """Writes LVM's JSON lines to --export_jsonl."""
     from lvm_jax.data.building.jsonl import export_jsonl
 
     with progress_bar.Bar(total=len(shards), unit=" sentences", desc="export") as bar:
-        export_jsonl(shards, EXPORT.value, bar.update)
-    print(f"\n{EXPORT.value}: {len(shards):,} lines")
+        export_jsonl(shards, options.export_jsonl, bar.update)
+    print(f"\n{options.export_jsonl}: {len(shards):,} lines")
 
 
-def draw(shards, tokenizer) -> None:
+def draw(options: Options, shards: "Shards", tokenizer: "Tokenizer") -> None:
     """A picture with a few sentences of every source, one a row, what it is written under each."""
     from lvm_jax import file_names, images, sheets
 
     rows, names = [], []
     for number, source in enumerate(shards.sources):
-        found = np.flatnonzero(shards.source_ids == number)
-        count = min(DECODE.value, len(found))
-        chosen = found[np.arange(count) * len(found) // count]
+        places = np.flatnonzero(shards.source_ids == number)
+        count = min(options.decode, len(places))
+        chosen = places[np.arange(count) * len(places) // count]
         for record in shards.read_records(chosen):
             pictures = tokenizer.decode(record.ids.astype(np.int32))
             names.append(file_names.shown(f"{source}: {record.kind}, {record.key}"))
             rows.append(sheets.grid([images.to_uint8(np.asarray(pictures))]))
             rows.append(sheets.text_line(_shorten(names[-1])))
-    path = pathlib.Path(OUT.value)
+    path = pathlib.Path(options.out)
     images.write_image(path, sheets.above(rows))
     print(f"\n{path}, from top to bottom:")
     for name in names:
@@ -160,4 +183,4 @@ def _shorten(text: str) -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, ["DIR"])
+    cli.run(main, arguments={"directory": "DIR"})

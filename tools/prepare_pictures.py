@@ -7,14 +7,13 @@ held out, not crops, so that nothing of a held-out picture was ever seen in trai
 diagrams and silhouettes of the wheel are left out. Existing files are kept.
 """
 
+import dataclasses
 import pathlib
 import shutil
 
-import cli
 import skimage
-from absl import flags
 
-OUT = flags.DEFINE_string("out", None, "Folder to write to.", required=True)
+import cli
 
 PICTURES = {
     "train/color": (
@@ -32,18 +31,30 @@ PICTURES = {
 }
 
 
-def main() -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Where pictures go.
+
+    Attributes:
+        out: folder to write to.
+    """
+
+    out: str
+
+
+def main(options: Options) -> None:
     source = pathlib.Path(skimage.__file__).parent / "data"
     written = 0
     for folder, names in PICTURES.items():
-        target = pathlib.Path(OUT.value) / folder
+        target = pathlib.Path(options.out) / folder
         target.mkdir(parents=True, exist_ok=True)
         for name in names:
             if not (target / name).exists():
                 shutil.copyfile(source / name, target / name)
                 written += 1
     total = sum(map(len, PICTURES.values()))
-    print(f"pictures: {total} in {OUT.value} ({written} written, {total - written} already there)")
+    there = total - written
+    print(f"pictures: {total} in {options.out} ({written} written, {there} already there)")
 
 
 if __name__ == "__main__":

@@ -6,72 +6,83 @@ Images are files, folders or patterns. FILE.json beside the picture has the numb
 They are read as the tokenizer's own training pictures were, where its directory says how.
 """
 
+import dataclasses
 import glob
 import os
 import pathlib
 from collections.abc import Sequence
 
 import cli
-import picture_flags
-from absl import flags
-
-TOKENIZER = flags.DEFINE_string(
-    "tokenizer",
-    None,
-    "Directory that train_tokenizer.py or convert_tokenizer.py made.",
-    required=True,
-)
-IMAGES = flags.DEFINE_string(
-    "images", None, "Files, folders, patterns: --images a.png photos/ ...", required=True
-)
-OUT = flags.DEFINE_string(
-    "out", None, "Picture to write, and a JSON file beside it.", required=True
-)
-picture_flags.define_reading()
-flags.DEFINE_alias("resize", "fit")
-picture_flags.define_scale("its images")
-SHOW = flags.DEFINE_integer("show", 16, "Images in the picture; all are measured.", 1)
-COLUMNS = flags.DEFINE_integer("columns", 4, "Images in a row, each beside its decode.", 1)
-BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Images per call of the tokenizer.", 1)
-NUM_THREADS = flags.DEFINE_integer("num_threads", 4, "Threads that read images.", 1)
+from lvm_jax import configs
+from picture_options import ReadingOptions
 
 
-def main(*more_images: str) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options(ReadingOptions):
+    """Which images, through which tokenizer.
+
+    Attributes:
+        tokenizer: directory that train_tokenizer.py or convert_tokenizer.py made.
+        images: files, folders, patterns: --images a.png photos/ ...
+        out: picture to write, and a JSON file beside it.
+        scale: how many times the size of its images is drawn; by default enough to see something.
+        show: images in the picture; all are measured.
+        columns: images in a row, each beside its decode.
+        batch_size: images per call of the tokenizer.
+        num_threads: threads that read images.
+    """
+
+    tokenizer: str
+    images: tuple[str, ...]
+    out: str
+    scale: int | None = None
+    show: int = 16
+    columns: int = 4
+    batch_size: int = 32
+    num_threads: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        names = ("scale", "show", "columns", "batch_size", "num_threads")
+        configs.require_at_least(self, 1, *names)
+
+
+def main(options: Options) -> None:
     from lvm_jax import atomic
     from lvm_jax import images as images_lib
 
-    out = pathlib.Path(OUT.value)
+    out = pathlib.Path(options.out)
     images_lib.written_format(out)
-    paths = _paths((IMAGES.value, *more_images))
-    changes = picture_flags.changes()
+    paths = _paths(options.images)
+    changes = options.changes()
 
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import lvm_jax
-    from lvm_jax import configs, file_names, image_record, progress_bar
+    from lvm_jax import file_names, image_record, progress_bar
     from lvm_jax.evaluation import reconstruction
 
-    tokenizer = lvm_jax.load_tokenizer(TOKENIZER.value)
-    config = image_record.config_for(tokenizer.images, TOKENIZER.value, changes)
+    tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
+    config = image_record.config_for(tokenizer.images, options.tokenizer, changes)
     with progress_bar.Bar(total=len(paths), unit=" images", desc="reconstructing") as bar:
-        found = reconstruction.reconstruct(
+        measured = reconstruction.reconstruct(
             tokenizer,
             paths,
             config,
-            num_shown=SHOW.value,
-            batch_size=BATCH_SIZE.value,
-            num_threads=NUM_THREADS.value,
+            num_shown=options.show,
+            batch_size=options.batch_size,
+            num_threads=options.num_threads,
             progress=bar.update,
         )
     report = {
-        "tokenizer": TOKENIZER.value,
+        "tokenizer": options.tokenizer,
         "fingerprint": tokenizer.fingerprint,
         "image_config": configs.to_dict(config),
-        **found.report(),
+        **measured.report(),
     }
-    images_lib.write_image(out, found.picture(COLUMNS.value, flags.FLAGS.scale))
+    images_lib.write_image(out, measured.picture(options.columns, options.scale))
     numbers = out.with_suffix(".json")
     atomic.write_json(numbers, report, indent=1)
-    for row in report["images"][: SHOW.value]:
+    for row in report["images"][: options.show]:
         print(f"{_spell(row)}  {file_names.shown(row['path'])}")
     codebook = report["codebook"]
     print(
@@ -94,21 +105,21 @@ def _paths(given: Sequence[str]) -> list[str]:
     """
     from lvm_jax import file_names, image_folders
 
-    found: list[str] = []
+    paths: list[str] = []
     for name in given:
         if os.path.isdir(name):
-            found += [path.as_posix() for path in image_folders.list_images(name)]
+            paths += [path.as_posix() for path in image_folders.list_images(name)]
         elif os.path.exists(name):
-            found.append(name)
+            paths.append(name)
         else:
             # As a shell would read it, but for folders that have its other signs in their names.
             matches = file_names.expand(name) or sorted(glob.glob(name))
             matches = [path for path in matches if os.path.isfile(path)]
             if not matches:
                 raise ValueError(f"--images: no file, folder or pattern {name}")
-            found += matches
-    return list(dict.fromkeys(found))
+            paths += matches
+    return list(dict.fromkeys(paths))
 
 
 if __name__ == "__main__":
-    cli.run(main, ["..."])
+    cli.run(main, words="images", aliases={"resize": "fit"})

@@ -6,17 +6,30 @@ In bold is what the model does; in italics is what it does not beat
 clearly. README's picture is answers.png beside it.
 """
 
+import dataclasses
+
 import cli
 
 
-def main(file: str) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which report.
+
+    Attributes:
+        file: its analogies.json.
+    """
+
+    file: str
+
+
+def main(options: Options) -> None:
     # Imported after the flags are known to be good: a typo should not wait for jax.
     from lvm_jax.evaluation.analogies import scores_file
     from lvm_jax.evaluation.report import wording
 
-    results = scores_file.read(file)
+    results = scores_file.read(options.file)
     print(f"{wording.headline(results)}\n\n{wording.markdown(results)}")
 
 
 if __name__ == "__main__":
-    cli.run(main, ["FILE"])
+    cli.run(main, arguments={"file": "FILE"})

@@ -10,29 +10,43 @@ Ctrl-C or SIGTERM saves and stops; the same command goes on from there. Of sever
 end, with its reason in the last line of each.
 """
 
+import dataclasses
 import pathlib
 
 import cli
 import training
-from absl import flags
-
-cli.define_config()
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where config.json, metrics.jsonl and checkpoints go.", required=True
-)
+from experiment_files import ExperimentFile
 
 
-def main() -> None:
-    values = cli.load_config()
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which training.
+
+    Attributes:
+        config: the experiment.
+        workdir: where config.json, metrics.jsonl and checkpoints go.
+    """
+
+    config: ExperimentFile
+    workdir: str
+
+
+def main(options: Options) -> None:
+    values = options.config.load()
     # Imported after the flags are known to be good: a typo should not wait for jax.
-    from lvm_jax import configs
     from lvm_jax.training.transformer import transformer_job
 
-    experiment = cli.build_config(transformer_job.build_experiment, values)
-    workdir = pathlib.Path(WORKDIR.value)
-    with training.one_run(experiment.distributed, workdir), configs.within("config"):
+    experiment = options.config.build(transformer_job.build_experiment, values)
+    workdir = pathlib.Path(options.workdir)
+    with training.one_run(experiment.distributed, workdir):
         transformer_job.train(experiment, workdir)
 
 
+def keys() -> dict[str, type]:
+    from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+
+    return {"config": TransformerExperiment}
+
+
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, keys=keys)

@@ -7,32 +7,43 @@ the other tools take as --tokenizer; it is written anew with every checkpoint. C
 saves and stops, on all processes of a run; the same command goes on from there.
 """
 
+import dataclasses
 import pathlib
 
 import cli
 import training
-from absl import flags
-
-cli.define_config()
-WORKDIR = flags.DEFINE_string(
-    "workdir",
-    None,
-    "Where config.json, metrics.jsonl, checkpoints and tokenizer go.",
-    required=True,
-)
+from experiment_files import ExperimentFile
 
 
-def main() -> None:
-    values = cli.load_config()
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """Which training.
+
+    Attributes:
+        config: the experiment.
+        workdir: where config.json, metrics.jsonl, checkpoints and tokenizer go.
+    """
+
+    config: ExperimentFile
+    workdir: str
+
+
+def main(options: Options) -> None:
+    values = options.config.load()
     # Imported after the flags are known to be good: a typo should not wait for jax.
-    from lvm_jax import configs
     from lvm_jax.training.vqgan import tokenizer_job
 
-    experiment = cli.build_config(tokenizer_job.build_experiment, values)
-    workdir = pathlib.Path(WORKDIR.value)
-    with training.one_run(experiment.distributed, workdir), configs.within("config"):
+    experiment = options.config.build(tokenizer_job.build_experiment, values)
+    workdir = pathlib.Path(options.workdir)
+    with training.one_run(experiment.distributed, workdir):
         tokenizer_job.train(experiment, workdir)
 
 
+def keys() -> dict[str, type]:
+    from lvm_jax.training.vqgan.tokenizer_job import TokenizerExperiment
+
+    return {"config": TokenizerExperiment}
+
+
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, keys=keys)

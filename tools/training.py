@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def one_run(config: "DistributedConfig", workdir: pathlib.Path) -> Iterator[None]:
-    """A block that all processes of a run go through together.
+    """A block that all processes of a run go through together, about fields of --config.
 
     Args:
-        config: how they find each other.
+        config: how the processes find each other.
         workdir: the run's directory.
     """
     # Imported after the flags are known to be good: a typo should not wait for jax.
@@ -45,11 +45,13 @@ def one_run(config: "DistributedConfig", workdir: pathlib.Path) -> Iterator[None
         )
     if not member.attached():
         initialize_jax(place)
-        yield
+        with configs.within("config"):
+            yield
         return
     try:
         initialize_jax(place)
-        yield
+        with configs.within("config"):
+            yield
         member.finish()
     except stopping.RunStoppedError as stopped:
         member.finish(*cli.explanation(stopped))

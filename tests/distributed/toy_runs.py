@@ -12,6 +12,7 @@ import time
 from lvm_jax.training import metrics
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+PATH = f"{ROOT}{os.pathsep}{ROOT / 'tools'}"
 TOOL = pathlib.Path(__file__).with_name("toy_tool.py")
 FOREVER = 100_000
 PATIENCE = 300  # seconds; what is waited for takes some of them, on a busy machine tens
@@ -45,7 +46,7 @@ class Run:
             index: subprocess.Popen(
                 list(map(str, command)),
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": str(ROOT), **(environments or {}).get(index, {})},
+                env={**os.environ, "PYTHONPATH": PATH, **(environments or {}).get(index, {})},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,

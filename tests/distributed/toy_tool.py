@@ -4,6 +4,7 @@ TOY, in the environment, is a JSON object: workdir, index, count, address and nu
 fault, with process, step, where ("batch", "evaluate" or "begin") and kind.
 """
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -11,8 +12,6 @@ import resource
 import signal
 import sys
 import time
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
 
 import cli
 import training
@@ -48,7 +47,13 @@ def fault(where: str, step: int) -> None:
     os.kill(to, signal.Signals[kind.removeprefix("-")])
 
 
-def main() -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Options:
+    """None; see TOY."""
+
+
+def main(options: Options) -> None:
+    del options
     from lvm_jax.distributed.distributed_config import DistributedConfig
 
     mode = "explicit" if TOY["count"] > 1 else "single"

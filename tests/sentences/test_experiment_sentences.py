@@ -1,17 +1,14 @@
 """The corpora that the README's numbers were measured on show the same sentences for ever."""
 
 import hashlib
-import importlib.util
 import pathlib
 
 import pytest
 
+from experiment_files import load_experiment
 from lvm_jax.sentences import corpora
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-_spec = importlib.util.spec_from_file_location("cli", ROOT / "tools" / "cli.py")
-cli = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cli)
 
 # Names that the patterns of the experiments match. Drawing sentences opens no picture.
 NAMES = {
@@ -31,7 +28,7 @@ def touch(folder):
 
 
 def corpus_of(experiment, part, root):
-    config = cli.load_experiment(f"{ROOT}/experiments/{experiment.replace('ROOT', str(root))}")
+    config = load_experiment(f"{ROOT}/experiments/{experiment.replace('ROOT', str(root))}")
     if part == "tasks":
         return corpora.build_corpus({"sources": dict(config["tasks"])})
     return corpora.build_corpus(config[part])

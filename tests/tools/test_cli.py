@@ -1,6 +1,5 @@
 """What tools share: experiments are loaded, or refused in one line, and no flag goes unread."""
 
-import importlib.util
 import json
 import os
 import pathlib
@@ -11,13 +10,11 @@ import sys
 
 import pytest
 
+from experiment_files import load_experiment
 from lvm_jax import configs
 from lvm_jax.training.transformer import transformer_job
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-_spec = importlib.util.spec_from_file_location("cli", ROOT / "tools" / "cli.py")
-cli = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(cli)
 
 
 def run(command):
@@ -35,16 +32,16 @@ def test_get_config_must_return_a_mapping(tmp_path, returned):
     path = tmp_path / "experiment.py"
     path.write_text(f"def get_config():\n    return {returned}\n")
     with pytest.raises(ValueError, match=r"experiment\.py must return a ConfigDict or a dict, not"):
-        cli.load_experiment(str(path))
+        load_experiment(str(path))
 
 
 @pytest.mark.parametrize("value", ["none", "None"])
 def test_a_section_may_be_left_out(value):
     path = str(ROOT / "experiments" / "lvm.py")
-    experiment = cli.load_experiment(path, [("eval_data", value)])
+    experiment = load_experiment(path, [("eval_data", value)])
     assert transformer_job.build_experiment(experiment).eval_data is None
     with pytest.raises(ValueError, match=r"config\.model=None must be a mapping"):
-        transformer_job.build_experiment(cli.load_experiment(path, [("model", value)]))
+        transformer_job.build_experiment(load_experiment(path, [("model", value)]))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +55,7 @@ def test_urls_in_experiments_are_refused(tmp_path, values, key):
     path = tmp_path / "experiment.py"
     path.write_text(f"def get_config():\n    return {values}\n")
     with pytest.raises(ValueError, match=key + " is a URL.*mount"):
-        cli.load_experiment(str(path))
+        load_experiment(str(path))
 
 
 DEBUG = "--config=experiments/debug.py"
@@ -134,9 +131,21 @@ def test_print_config_prints_the_whole_config_and_runs_nothing(command, section)
         assert values["mesh"] == {"data": -1, "fsdp": 16, "tensor": 1}
 
 
+HEAD = """
+import cli, dataclasses, sys
+from absl import logging
+
+@dataclasses.dataclass
+class Options:
+    name: str = ""
+
+def main(options: Options) -> None:
+"""
+
+
 @pytest.mark.parametrize("unread", ["print('x')", "print('x' * 10**6)", "print('x'); sys.exit(0)"])
 def test_a_reader_that_leaves_is_no_error(unread):
-    program = f"import cli, sys\ndef main():\n    {unread}\ncli.run(main)"
+    program = f"{HEAD}\n    {unread}\ncli.run(main)"
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}/tools:{ROOT}"}
     pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
     tool = subprocess.Popen([sys.executable, "-c", program], env=environment, **pipes)
@@ -144,16 +153,12 @@ def test_a_reader_that_leaves_is_no_error(unread):
     assert tool.stderr.read() == b"" and tool.wait() == 128 + signal.SIGPIPE
 
 
-PROGRAM = """
-import cli
-from absl import logging
+PROGRAM = f"""{HEAD}
+    logging.warning("%s", options.name)
+    print(options.name)
+    raise ValueError(f"cannot read {{options.name}}")
 
-def main(name):
-    logging.warning("%s", name)
-    print(name)
-    raise ValueError(f"cannot read {name}")
-
-cli.run(main, ["NAME"])
+cli.run(main, arguments={{"name": "NAME"}})
 """
 
 

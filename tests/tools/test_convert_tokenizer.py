@@ -119,9 +119,9 @@ def test_there_and_back_is_exact(files, params, tmp_path):
         ),
         (["--source=ours", "--format=openmuse"], "is an lvm_jax tokenizer already"),
         (["--source=openmuse.safetensors", "--to=openmuse"], "openmuse.safetensors"),
-        (["--source=openmuse.safetensors"], "give either --format (what to read) or --to"),
-        (["--source=ours", "--to=openmuse", "--preset=debug"], "--preset is for reading"),
-        (["--source=ours", "--to=openmuse", "--entry=ema"], "--entry is for reading"),
+        (["--source=openmuse.safetensors"], "give either --format or --to"),
+        (["--source=ours", "--to=openmuse", "--preset=debug"], "--to does not read --preset"),
+        (["--source=ours", "--to=openmuse", "--entry=ema"], "--to does not read --entry"),
         (
             [
                 "--source=openmuse.safetensors",

@@ -1,7 +1,6 @@
 """tools/prepare_uvd_mini.py: splits, fetching, resuming and rendering, all without a network."""
 
 import hashlib
-import importlib
 import itertools
 import json
 import pathlib
@@ -12,31 +11,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiment_files import load_experiment
 from lvm_jax.pictures import palette
 from lvm_jax.sentences import corpora
 from tests import toys
+from uvd_mini import (
+    attribution,
+    earth,
+    edges,
+    emoji,
+    files,
+    items,
+    models3d,
+    packages,
+    parts,
+    raycast,
+    splits,
+    wavefront,
+)
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.append(str(ROOT / "tools"))  # as when the tool is run
-
-attribution, earth, edges, emoji, files, items, models3d, packages, raycast, splits, wavefront = (
-    importlib.import_module(f"uvd_mini.{name}")
-    for name in (
-        "attribution",
-        "earth",
-        "edges",
-        "emoji",
-        "files",
-        "items",
-        "models3d",
-        "packages",
-        "raycast",
-        "splits",
-        "wavefront",
-    )
-)
-cli = importlib.import_module("cli")
-
 CONTENT = b"what the registry has"
 PACKAGE = packages.Package(
     client="npm",
@@ -183,13 +177,12 @@ def test_mistakes_are_one_line(tmp_path):
 
 
 def test_a_missing_client_is_told_with_what_works_without_it(tmp_path, monkeypatch):
-    tool = importlib.import_module("prepare_uvd_mini")
     monkeypatch.setattr(packages.shutil, "which", lambda program: None)
     with pytest.raises(ValueError, match=r"npm is not installed.*--only=earth,models,edges"):
-        tool.check_clients(list(tool.PARTS), tmp_path)
-    assert tool.check_clients(["earth", "models"], tmp_path) == ["earth"]  # Debian's is skipped
+        parts.check_clients(list(parts.PARTS), tmp_path)
+    assert parts.check_clients(["earth", "models"], tmp_path) == ["earth"]  # Debian's is skipped
     (tmp_path / packages.FURNITURE.file).touch()  # it is here already
-    assert tool.check_clients(["models"], tmp_path) == ["models"]
+    assert parts.check_clients(["models"], tmp_path) == ["models"]
 
 
 # Files and items.
@@ -542,7 +535,7 @@ def tiny_corpus(tmp_path):
 @pytest.mark.parametrize("split", ["train", "held_out"])
 def test_the_experiment_reads_the_layout(tiny_corpus, split):
     path = ROOT / "experiments" / "uvd_mini.py"
-    values = cli.load_experiment(f"{path}:root={tiny_corpus},split={split}")
+    values = load_experiment(f"{path}:root={tiny_corpus},split={split}")
     corpus = corpora.build_corpus(values["corpus"])
     assert len(corpus.sources) >= 12 and len({source.kind for source in corpus.sources}) >= 6
     assert any(source.name.startswith("unseen") for source in corpus.sources) == (split != "train")
@@ -553,7 +546,7 @@ def test_the_experiment_reads_the_layout(tiny_corpus, split):
 
 
 def test_normals_are_never_mirrored():
-    values = cli.load_experiment(str(ROOT / "experiments" / "uvd_mini.py"))
+    values = load_experiment(str(ROOT / "experiments" / "uvd_mini.py"))
     for name, source in values["corpus"]["sources"].items():
         if "normal" in str(source):
             assert not source.get("flip"), name
@@ -561,10 +554,10 @@ def test_normals_are_never_mirrored():
 
 def test_the_mixture_of_the_paper_has_its_proportions():
     path = ROOT / "experiments" / "uvdv1.py"
-    mixture = cli.load_experiment(str(path))["data"]["mixture"]
+    mixture = load_experiment(str(path))["data"]["mixture"]
     assert len(mixture) == 41
     assert sum(source["weight"] for source in mixture.values()) == pytest.approx(412_688.248)
-    few = cli.load_experiment(f"{path}:rows=laion+davis,root=x")["data"]["mixture"]
+    few = load_experiment(f"{path}:rows=laion+davis,root=x")["data"]["mixture"]
     assert few == {name: {**mixture[name], "shards": f"x/{name}"} for name in ("laion", "davis")}
     with pytest.raises(ValueError, match=r"no row imagenet; rows: laion, .*objaverse"):
-        cli.load_experiment(f"{path}:rows=laion+imagenet")
+        load_experiment(f"{path}:rows=laion+imagenet")
