@@ -25,7 +25,7 @@ class MeshConfig:
     fsdp: int = -1
     tensor: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, size in zip(AXES, self.sizes):
             if size < 1 and size != -1:
                 raise ConfigError(Field(name), f"={size} must be positive, or -1 for what is left")
@@ -37,7 +37,7 @@ class MeshConfig:
         """In the order of `AXES`, -1 not yet filled in; see `resolve`."""
         return (self.data, self.fsdp, self.tensor)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return describe(self.sizes)
 
 
@@ -94,7 +94,8 @@ def resolve(
         ValueError: the product is not the number of devices; names the nearest mesh that is.
     """
     known = math.prod(size for size in config.sizes if size != -1)
-    sizes = tuple(num_devices // known if size == -1 else size for size in config.sizes)
+    data, fsdp, tensor = (num_devices // known if s == -1 else s for s in config.sizes)
+    sizes = data, fsdp, tensor
     if math.prod(sizes) != num_devices or 0 in sizes:
         near = nearest([max(size, 1) for size in sizes], num_devices, conditions)
         raise ValueError(

@@ -78,16 +78,16 @@ class Rules:
             ValueError: an axis without a rule, or two dimensions split by the same mesh axis.
         """
         entries: list[str | tuple[str, ...] | None] = []
-        owner: dict[str, str] = {}
+        owner: dict[str, Field] = {}
         for logical in logical_axes:
-            axes = self.mesh_axes(logical)
+            axes, name = self.mesh_axes(logical), Field(logical)
             for axis in axes:
                 if axis in owner:
                     raise ConfigError(
-                        *(Field(owner[axis]), " and ", Field(logical), " both use mesh axis "),
-                        f"{axis!r} in {tuple(logical_axes)}; set one of them to None",
+                        *(owner[axis], " and ", name, f" both use mesh axis {axis!r} "),
+                        f"in {tuple(logical_axes)}; set one of them to None",
                     )
-                owner[axis] = logical
+                owner[axis] = name
             entries.append(axes[0] if len(axes) == 1 else (axes or None))
         return PartitionSpec(*entries)
 

@@ -22,7 +22,6 @@ from lvm_jax.training import metrics as metrics_lib
 from lvm_jax.training import workdir as workdir_lib
 from lvm_jax.training.checkpoints import Checkpoints
 from lvm_jax.training.journal import Journal
-from lvm_jax.training.metrics import MetricsWriter
 from lvm_jax.training.training import State, Training
 from lvm_jax.training.workdir import RunIdentity
 from lvm_jax.version import __version__
@@ -53,7 +52,7 @@ class LoopConfig:
     tensorboard: bool = False
     accept_changed_data: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         configs.require_at_least(self, 1, "keep_checkpoints")
 
     def resolve(self, rates: durations.Rates) -> "LoopConfig":
@@ -131,7 +130,9 @@ def _train(
         start, state, totals = _restore_or_init(checkpoints, training)
         _log_start(config, workdir, training, start, state)
         main, board = jax.process_index() == 0, config.tensorboard
-        writer = MetricsWriter(workdir, start_step=start, tensorboard=board, active=main)
+        writer = metrics_lib.MetricsWriter(
+            workdir, start_step=start, tensorboard=board, active=main
+        )
         closing.add(writer.close)
         progress = metrics_lib.Progress(
             start_step=start, num_steps=num_steps, unit=training.work.unit, active=main
@@ -193,7 +194,7 @@ class _Run:
     owner: in_use.Owner
     stop: stopping.StopSignal
     checkpoints: Checkpoints
-    writer: MetricsWriter
+    writer: metrics_lib.MetricsWriter
     journal: Journal
 
     def train(self, start: int, state: State, batches: Iterator[Any]) -> State:

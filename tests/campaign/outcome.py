@@ -19,33 +19,33 @@ def result(workdir: pathlib.Path) -> Result:
     Raises:
         DifferenceError: a value that stands twice.
     """
-    found: Result = {}
+    values_of: Result = {}
     for values in metrics.read_metrics(workdir):
         for key in values:
             if key.startswith(("train/", "eval/", "data/epochs")):
                 name = f"{values['step']} {key}"
-                if name in found:
+                if name in values_of:
                     raise DifferenceError(f"metrics.jsonl has {key} of step {values['step']} twice")
-                found[name] = values[key]
+                values_of[name] = values[key]
     params, _ = checkpoints.load_params(workdir)
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        found[jax.tree_util.keystr(path)] = np.asarray(leaf).tobytes()
-    return found
+        values_of[jax.tree_util.keystr(path)] = np.asarray(leaf).tobytes()
+    return values_of
 
 
-def require_equal(found: Result, expected: Result) -> None:
+def require_equal(result: Result, expected: Result) -> None:
     """Bitwise.
 
     Raises:
         DifferenceError: names the first difference.
     """
-    if missing := sorted(expected.keys() ^ found.keys()):
+    if missing := sorted(expected.keys() ^ result.keys()):
         raise DifferenceError(f"only in one of both: {missing[:5]} ({len(missing)} in all)")
     for key, value in expected.items():
-        same = found[key] == value or (value != value and found[key] != found[key])
+        same = result[key] == value or (value != value and result[key] != result[key])
         if not same:
             raise DifferenceError(
-                f"{key} differs: {str(found[key])[:40]} instead of {str(value)[:40]}"
+                f"{key} differs: {str(result[key])[:40]} instead of {str(value)[:40]}"
             )
 
 
@@ -76,15 +76,15 @@ def _require_none(find: Callable[[], list[str]], what: str, seconds: float) -> N
 
 
 def _processes_of(folder: pathlib.Path) -> list[str]:
-    mark, found = f"{MARK}={folder}\0".encode(), []
+    mark, left = f"{MARK}={folder}\0".encode(), []
     for path in pathlib.Path("/proc").glob("[0-9]*/environ"):
         try:
             if mark in path.read_bytes() + b"\0":
                 command = (path.parent / "cmdline").read_bytes().replace(b"\0", b" ")
-                found.append(f"{path.parent.name}: {command[:80].decode(errors='replace')}")
+                left.append(f"{path.parent.name}: {command[:80].decode(errors='replace')}")
         except OSError:
             continue  # ended meanwhile, or somebody else's
-    return found
+    return left
 
 
 def _is_used(name: str) -> bool:

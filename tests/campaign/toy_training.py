@@ -156,15 +156,15 @@ class ToyTraining:
     def children(self, running: Sequence[subprocess.Popen]) -> list[int]:
         """Ids of the processes that the processes of a run have started, in the order of age."""
         started = {process.pid for process in running}
-        found: list[int] = []
+        children: list[int] = []
         for path in sorted(pathlib.Path("/proc").glob("[0-9]*/stat"), key=_process_id):
             try:
                 parent = int(path.read_text().rsplit(")", 1)[1].split()[1])
             except OSError:
                 continue  # ended meanwhile
-            if parent in started or parent in found:
-                found.append(_process_id(path))
-        return found
+            if parent in started or parent in children:
+                children.append(_process_id(path))
+        return children
 
     def log(self, process: int) -> pathlib.Path:
         """Where a process of the last start writes."""

@@ -16,8 +16,8 @@ def test_all_processes_go_back_to_the_same_checkpoint(toy_run):
     data = bytearray(part.read_bytes())
     data[-1] ^= 1
     part.write_bytes(data)
-    found = [recovery.find_damage(folder, share=(index, 2)) for index in range(2)]
-    assert found.count(None) == 1  # of the two, one reads that file
+    damages = [recovery.find_damage(folder, share=(index, 2)) for index in range(2)]
+    assert damages.count(None) == 1  # of the two, one reads that file
 
     again = toy_run(2, num_steps=25)
     ended = again.end()

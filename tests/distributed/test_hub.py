@@ -29,9 +29,9 @@ def three():
 
 def said(heard, what):
     """What everyone was told of that kind: the same for all."""
-    found = [[m for m in line.messages if m["say"] == what] for line in heard.values()]
-    assert all(one == found[0] for one in found)
-    return found[0]
+    told = [[m for m in line.messages if m["say"] == what] for line in heard.values()]
+    assert all(one == told[0] for one in told)
+    return told[0]
 
 
 @pytest.fixture

@@ -18,35 +18,35 @@ def address():
 
 def join_all(places):
     """What `join` gave or raised, for each place."""
-    found = [None] * len(places)
+    joined = [None] * len(places)
 
     def join(number):
         try:
-            found[number] = rendezvous.join(places[number])
+            joined[number] = rendezvous.join(places[number])
         except (RuntimeError, ValueError) as error:
-            found[number] = error
+            joined[number] = error
 
     threads = [threading.Thread(target=join, args=(i,)) for i in range(len(places))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return found
+    return joined
 
 
 def places(address, *index_and_count, timeout=60.0):
     return [Place(address=address, count=c, index=i, timeout=timeout) for i, c in index_and_count]
 
 
-def close(found):
-    for line, lines in found:
+def close(joined):
+    for line, lines in joined:
         for one in (line, *lines.values()):
             one.close()
 
 
 def test_the_hub_has_a_line_to_each(address):
-    found = join_all(places(address, (2, 3), (0, 3), (1, 3)))
-    (own, none), (_, lines), (other, _) = found
+    joined = join_all(places(address, (2, 3), (0, 3), (1, 3)))
+    (own, none), (_, lines), (other, _) = joined
     assert not none and sorted(lines) == [0, 1, 2]
     own.send({"from": 2})
     assert lines[2].receive() == [{"from": 2}]
@@ -56,12 +56,12 @@ def test_the_hub_has_a_line_to_each(address):
         heard += other.receive()
     # The port is free again for JAX's own service, while the lines stay.
     socket.create_server(("", int(address.rpartition(":")[2]))).close()
-    close(found)
+    close(joined)
 
 
 def test_strangers_at_the_port_do_no_harm(address):
-    waiting = threading.Thread(target=lambda: found.extend(join_all(places(address, (0, 2)))))
-    found = []
+    waiting = threading.Thread(target=lambda: joined.extend(join_all(places(address, (0, 2)))))
+    joined = []
     waiting.start()
     port = int(address.rpartition(":")[2])
     for data in (b"PRI * HTTP/2.0\r\n\r\n", b"[1]\n", b""):
@@ -73,9 +73,9 @@ def test_strangers_at_the_port_do_no_harm(address):
                 continue
         stranger.sendall(data)
         stranger.close()
-    found += join_all(places(address, (1, 2)))
+    joined += join_all(places(address, (1, 2)))
     waiting.join()
-    close(found)
+    close(joined)
 
 
 @pytest.mark.parametrize(
@@ -89,12 +89,12 @@ def test_strangers_at_the_port_do_no_harm(address):
     ],
 )
 def test_places_that_do_not_fit_are_refused_everywhere(address, others, message):
-    found = join_all(places(address, (0, 3), *others, timeout=20.0))
-    for error in found:
+    errors = join_all(places(address, (0, 3), *others, timeout=20.0))
+    for error in errors:
         assert isinstance(error, ValueError)
-    assert len({str(error) for error in found}) == 1
+    assert len({str(error) for error in errors}) == 1
     with pytest.raises(ValueError, match=message):
-        raise found[0]
+        raise errors[0]
 
 
 def test_a_port_that_is_taken_is_refused(address, monkeypatch):
@@ -107,9 +107,9 @@ def test_a_port_that_is_taken_is_refused(address, monkeypatch):
 def test_who_is_missing_is_said_now_and_then(address, monkeypatch, caplog):
     monkeypatch.setattr(rendezvous, "REMIND_EVERY", 0.2)
     with caplog.at_level("INFO"):
-        found = join_all(places(address, (0, 3), (2, 3), timeout=1.5))
+        errors = join_all(places(address, (0, 3), (2, 3), timeout=1.5))
     assert f"waiting for process 1 of 3 to join at {address}" in caplog.text
-    for error in found:  # the one that had come, too
+    for error in errors:  # the one that had come, too
         assert isinstance(error, RuntimeError)
         assert str(error).startswith(f"process 1 of 3 did not join at {address} within 1.5 s")
     caplog.clear()

@@ -51,17 +51,17 @@ def test_every_flipped_bit_is_found(folder, name):
 def test_missing_and_cut_files_are_named(folder, sizes_only):
     large = folder / "state" / "d" / "large"
     large.write_bytes(large.read_bytes()[:-1])
-    found = checksums.find_damage(folder, sizes_only=sizes_only)
-    assert found == "state/d/large has 999 bytes instead of 1000"
+    damage = checksums.find_damage(folder, sizes_only=sizes_only)
+    assert damage == "state/d/large has 999 bytes instead of 1000"
     large.unlink()
-    found = checksums.find_damage(folder, sizes_only=sizes_only)
-    assert found == "state/d/large is missing"
+    damage = checksums.find_damage(folder, sizes_only=sizes_only)
+    assert damage == "state/d/large is missing"
 
 
 def test_shares_find_together_what_one_finds(folder):
     (folder / "state" / "small").write_bytes(b"abc")
-    found = [checksums.find_damage(folder, share=(i, 3)) for i in range(3)]
-    assert found.count(None) == 2 and checksums.find_damage(folder) in found
+    damages = [checksums.find_damage(folder, share=(i, 3)) for i in range(3)]
+    assert damages.count(None) == 2 and checksums.find_damage(folder) in damages
 
 
 @pytest.mark.parametrize("swap", [32, 64, 300, 600])  # a block, two, a piece, two

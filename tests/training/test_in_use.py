@@ -59,10 +59,10 @@ def test_here_the_process_decides(tmp_path, gone, age, caplog):
         with in_use.claim(tmp_path):
             raise AssertionError
     for changes in ({"pid": gone}, {"begun": "12"}):  # dead; another one has its number now
-        found = mark(tmp_path, age, **changes)
+        earlier = mark(tmp_path, age, **changes)
         with caplog.at_level("INFO"), in_use.claim(tmp_path) as owner:
-            assert in_use.read(tmp_path) == owner != found
-        assert f"was in use by process {found.pid}" in caplog.text
+            assert in_use.read(tmp_path) == owner != earlier
+        assert f"was in use by process {earlier.pid}" in caplog.text
 
 
 @pytest.mark.parametrize("elsewhere", [{"host": "other"}, {"machine": "another boot"}])

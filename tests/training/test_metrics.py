@@ -137,7 +137,7 @@ def test_lines_are_whole_or_not_there(tmp_path, room):
 
 def points(workdir):
     """step -> loss of all points in TensorBoard's event files; a step that comes twice fails."""
-    found = {}
+    points = {}
     for path in sorted((workdir / "tensorboard").iterdir()):
         data, place = path.read_bytes(), 0
         while place < len(data):
@@ -145,9 +145,9 @@ def points(workdir):
             event = event_pb2.Event.FromString(data[place + 12 : place + 12 + size])
             place += 12 + size + 4
             for value in event.summary.value:
-                assert (value.tag, event.step in found) == ("train/loss", False)
-                found[event.step] = value.simple_value
-    return found
+                assert (value.tag, event.step in points) == ("train/loss", False)
+                points[event.step] = value.simple_value
+    return points
 
 
 def test_tensorboard_has_every_step_once_after_a_kill(tmp_path):

@@ -18,9 +18,9 @@ def config(**values):
 
 def test_schedule_warms_up_decays_and_stays():
     lr = optimizer.schedule(config(peak_lr=1.0, end_lr=0.1, warmup_steps=10, decay_steps=50))
-    found = np.array([lr(count) for count in (0, 5, 10, 30, 50, 90)])
+    rates = np.array([lr(count) for count in (0, 5, 10, 30, 50, 90)])
     # 30 is the middle of the cosine: half-way between peak and end.
-    np.testing.assert_allclose(found, [0.0, 0.5, 1.0, 0.55, 0.1, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(rates, [0.0, 0.5, 1.0, 0.55, 0.1, 0.1], rtol=1e-6)
 
 
 def test_without_decay_steps_the_cosine_takes_the_whole_run():

@@ -165,14 +165,7 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
     state = loop.run(experiment.loop, workdir, identity, training)
     if state is None and not _has_tokenizer(workdir):
         # The run was killed after its last checkpoint and before its tokenizer was written.
-        with in_use.claim(workdir):
-            store = checkpoints.Checkpoints(
-                workdir, identity.resolved, keep=experiment.loop.keep_checkpoints
-            )
-            step = store.latest_step()
-            assert step is not None, "a finished run has a checkpoint"
-            training.after_save(step, store.restore(training.abstract_state(), step))
-            store.close()
+        _save_again(experiment, workdir, identity, training)
     return state
 
 
@@ -254,6 +247,22 @@ def _export(
         codec.save_tokenizer(
             workdir / TOKENIZER_FOLDER, experiment.tokenizer, params, experiment.images
         )
+
+
+def _save_again(
+    experiment: TokenizerExperiment,
+    workdir: pathlib.Path,
+    identity: RunIdentity,
+    training: Training,
+) -> None:
+    """What follows the last checkpoint of a finished run."""
+    with in_use.claim(workdir):
+        keep = experiment.loop.keep_checkpoints
+        store = checkpoints.Checkpoints(workdir, identity.resolved, keep=keep)
+        step = store.latest_step()
+        assert step is not None, "a finished run has a checkpoint"
+        training.after_save(step, store.restore(training.abstract_state(), step))
+        store.close()
 
 
 def _has_tokenizer(workdir: pathlib.Path) -> bool:

@@ -21,11 +21,11 @@ CONTEXT = 16
 def shards(tmp_path_factory, write_toy_shards):
     """number -> shards of so many rows."""
     root = tmp_path_factory.mktemp("shards")
-    found = {}
+    places = {}
     for num_sentences in (4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22):
         place = write_toy_shards(root / str(num_sentences), num_sentences=num_sentences)
-        found[open_rows(place, 1).rows_per_epoch] = place
-    return found
+        places[open_rows(place, 1).rows_per_epoch] = place
+    return places
 
 
 def open_rows(place, batch, **values):
@@ -43,8 +43,8 @@ def rows_seen(source, limit, batch, num_devices):
     mesh, seen = make_mesh(num_devices), collections.Counter()
     chosen = source.rows_once(limit)
     batches = device_rows.batches_once(source, chosen, (batch, CONTEXT), mesh, partition.Rules())
-    for found in batches:
-        for ids, weights in zip(np.asarray(found["inputs"]), np.asarray(found["weights"])):
+    for placed in batches:
+        for ids, weights in zip(np.asarray(placed["inputs"]), np.asarray(placed["weights"])):
             if weights.any():
                 seen[ids.tobytes()] += 1
     return seen
@@ -106,10 +106,10 @@ def test_the_loss_is_that_of_each_row_once(shards):
     alone = [evaluated_row(source, row) for row in range(source.rows_per_epoch)]
     loss, hits, tokens = np.sum(alone, axis=0)
     for batch_size, num_devices in ((4, 4), (8, 8), (9, 3), (64, 8)):
-        found = evaluated(place, batch_size, make_mesh(num_devices))
-        assert found["loss"] == pytest.approx(loss / tokens, rel=1e-6)
-        assert found["accuracy"] == pytest.approx(hits / tokens, rel=1e-6)
-        assert found["perplexity"] == pytest.approx(np.exp(loss / tokens), rel=1e-5)
+        values = evaluated(place, batch_size, make_mesh(num_devices))
+        assert values["loss"] == pytest.approx(loss / tokens, rel=1e-6)
+        assert values["accuracy"] == pytest.approx(hits / tokens, rel=1e-6)
+        assert values["perplexity"] == pytest.approx(np.exp(loss / tokens), rel=1e-5)
 
 
 def evaluated_row(source, row):

@@ -56,13 +56,13 @@ def plain():
     return train()
 
 
-def assert_same_training(found, expected):
+def assert_same_training(trained, expected):
     # Sums in another order: a few units in the last place of losses near 4 and of parameters
     # that moved by 1e-2 a step.
     for key in ("loss", "grad_norm", "accuracy", "learning_rate", "tokens"):
-        np.testing.assert_allclose(found[0][key], expected[0][key], rtol=2e-6, atol=1e-6)
+        np.testing.assert_allclose(trained[0][key], expected[0][key], rtol=2e-6, atol=1e-6)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-4), found[1], expected[1]
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=2e-4), trained[1], expected[1]
     )
 
 

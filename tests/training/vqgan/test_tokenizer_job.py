@@ -144,7 +144,7 @@ def test_a_damaged_checkpoint_is_passed_over(finished, pictures, network, tmp_pa
 
 
 def test_every_held_out_image_counts_once_for_any_batch_size(finished, pictures, network, tmp_path):
-    found = []
+    measured = []
     for batch_size in (4, 8, 12):  # six images
         experiment = everything(pictures, network, batch_size=batch_size)
         mesh = mesh_lib.make_mesh(experiment.mesh)
@@ -153,9 +153,9 @@ def test_every_held_out_image_counts_once_for_any_batch_size(finished, pictures,
         (evaluator,) = tokenizer_job._evaluators(
             experiment, mesh, source, tmp_path, params
         ).values()
-        found.append(dict(evaluator(finished[1])))
-    for other in found[1:]:
-        assert other == pytest.approx(found[0], rel=1e-4)
+        measured.append(dict(evaluator(finished[1])))
+    for other in measured[1:]:
+        assert other == pytest.approx(measured[0], rel=1e-4)
 
 
 def test_a_finished_run_writes_a_lost_tokenizer_again(finished, pictures, network, tmp_path):
@@ -203,9 +203,9 @@ def test_batches_are_a_function_of_the_step_and_split_over_the_mesh(pictures):
         source = corpus_images.CorpusImages(experiment.corpus, 16, memory_megabytes)
         options = {"batch_size": 4, "seed": 0, "mesh": mesh, "num_threads": 2}
         iterator = corpus_images.device_batches(source, start, **options)
-        found = [next(iterator) for _ in range(8 - start)]
+        read = [next(iterator) for _ in range(8 - start)]
         iterator.close()
-        return found
+        return read
 
     straight, resumed = batches(0, 1), batches(5, 0)
     for a, b in zip(straight[5:], resumed):
