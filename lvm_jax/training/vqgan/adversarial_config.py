@@ -28,7 +28,7 @@ _BELOW_ONE = ("codebook_decay", "ema_decay", "lecam_decay")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdversarialConfig:
-    """What a VQGAN is trained for. Starts are steps; before them a loss is 0 (see `branches`).
+    """What a VQGAN is trained for. Starts are steps; before them a loss is 0 (see `conditional`).
 
     Attributes:
         reconstruction: "l1" or "l2", the mean over pixels in [0, 1].
@@ -56,7 +56,7 @@ class AdversarialConfig:
         generator_balance: "fixed" uses that weight as it is, "adaptive" scales it so that both
             losses pull equally on the decoder's last convolution. With micro-batches each one
             finds its own scale.
-        discriminator_loss: "hinge" or "non_saturating", for both sides (`adversarial_losses`).
+        discriminator_loss: "hinge" or "non_saturating", for both sides (`game`).
         discriminator_start: step from which the discriminator trains and is listened to.
         lecam_weight: of LeCAM's bound on the scores, in the discriminator's loss.
         lecam_decay: per step, of the usual scores that it compares with.
@@ -117,11 +117,6 @@ class AdversarialConfig:
     def has_discriminator(self) -> bool:
         """Whether one is made at all; it may still start late."""
         return self.generator_weight > 0
-
-    @property
-    def has_perceptual_loss(self) -> bool:
-        """Whether it is trained on; a weight of 0 only measures."""
-        return self.perceptual is not None and self.perceptual.weight > 0
 
     def check_images(self, model: VQGANConfig) -> None:
         """Refuses images that are too small for what compares or judges them.

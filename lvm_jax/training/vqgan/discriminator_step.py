@@ -3,7 +3,8 @@
 Letters: B batch, H and W pixels, C channels.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,18 +13,11 @@ from jax import Array
 from jaxtyping import Float
 
 from lvm_jax.modules import Params
-from lvm_jax.tokenizer import vqgan
-from lvm_jax.tokenizer.vqgan_config import VQGANConfig
-from lvm_jax.training.vqgan import conditional, discriminator, generator_step
-from lvm_jax.training.vqgan import game as losses
+from lvm_jax.training.vqgan import conditional, discriminator, game, generator_step
 from lvm_jax.training.vqgan.adversarial_config import AdversarialConfig
 
 State = dict[str, Any]
 """params, opt_state; usual: {"real", "fake"}, moving means of scores, only with LeCAM."""
-
-# Bounds of the adaptive weight, as published.
-_WEIGHT_EPSILON = 1e-4
-_MAX_WEIGHT = 1e4
 
 
 def init(training: AdversarialConfig, tx: optax.GradientTransformation, seed: int) -> State:
@@ -35,52 +29,53 @@ def init(training: AdversarialConfig, tx: optax.GradientTransformation, seed: in
     return state
 
 
+class Judgement(NamedTuple):
+    """What a discriminator says about reconstructions, and how it would learn from them.
+
+    Attributes:
+        image_grad: gradient of the weighted generator loss with respect to the decoded images.
+        grads: of the discriminator's loss with respect to its parameters.
+        metrics: its losses and scores, and the generator's weight.
+    """
+
+    image_grad: Array
+    grads: Params
+    metrics: dict[str, Array]
+
+
 def judge(
-    model: VQGANConfig,
     training: AdversarialConfig,
     state: State,
     step: Array,
     images_BHWC: Float[Array, "B H W 3"],
     decoded_BHWC: Float[Array, "B H W 3"],
-    *,
-    generator_params: Params,
-    features_BHWC: Float[Array, "B H W C"],
-    image_grad_BHWC: Float[Array, "B H W 3"],
-) -> tuple[Array, Params, dict[str, Array]]:
-    """What a discriminator says about reconstructions, and how it would learn from them.
+    weigh: Callable[[Array], Array],
+) -> Judgement:
+    """Judges reconstructions; before the discriminator's start everything is zero.
 
     Args:
-        model, training: what to compute.
+        training: what to compute.
         state: see `State`; opt_state is not needed.
-        step: updates made so far; before the discriminator's start everything is zero.
+        step: updates made so far.
         images_BHWC, decoded_BHWC: float32 [0, 1].
-        generator_params, features_BHWC, image_grad_BHWC: of the generator, its last features and
-            the gradient of its other losses with respect to decoded_BHWC, for the adaptive weight.
-
-    Returns:
-        (gradient of the weighted generator loss with respect to decoded_BHWC, gradient of the
-        discriminator's loss with respect to its parameters, metrics).
+        weigh: the generator loss's gradient with respect to decoded_BHWC -> that loss's weight.
     """
 
     def generator_loss(decoded_BHWC: Array) -> Array:
         scores = _scores(training, state["params"], decoded_BHWC)
-        return losses.generator_loss(training.discriminator_loss, scores)
+        return game.generator_loss(training.discriminator_loss, scores)
 
     def discriminator_loss(params: Params) -> tuple[Array, dict[str, Array]]:
         return _own_loss(training, params, state.get("usual"), step, images_BHWC, decoded_BHWC)
 
-    def judged() -> tuple[Array, Params, dict[str, Array]]:
-        loss, image_grad = jax.value_and_grad(generator_loss)(decoded_BHWC)
-        weight = jnp.asarray(training.generator_weight)
-        if training.generator_balance == "adaptive":
-            weight = weight * _adaptive_weight(
-                model, generator_params, features_BHWC, image_grad_BHWC, image_grad
-            )
+    def judged() -> Judgement:
+        loss, image_grad_BHWC = jax.value_and_grad(generator_loss)(decoded_BHWC)
+        weight = weigh(image_grad_BHWC)
         grads, metrics = jax.grad(discriminator_loss, has_aux=True)(state["params"])
         metrics |= {"loss_generator": loss, "generator_weight": weight}
-        return weight * image_grad, grads, metrics
+        return Judgement(weight * image_grad_BHWC, grads, metrics)
 
-    def waiting() -> tuple[Array, Params, dict[str, Array]]:
+    def waiting() -> Judgement:
         return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(judged))
 
     if training.discriminator_start == 0:
@@ -139,21 +134,21 @@ def _own_loss(
 ) -> tuple[Array, dict[str, Array]]:
     """The discriminator's loss, of its parameters, and metrics."""
     real, fake = (_scores(training, params, images) for images in (images_BHWC, decoded_BHWC))
-    loss = losses.discriminator_loss(training.discriminator_loss, real, fake)
+    loss = game.discriminator_loss(training.discriminator_loss, real, fake)
     metrics = {
         "loss_discriminator": loss,
         "score_real": jnp.mean(real),
         "score_fake": jnp.mean(fake),
     }
-    if training.lecam_weight:
-        lecam = losses.lecam(real, fake, usual["real"], usual["fake"])
+    if training.lecam_weight and usual is not None:
+        lecam = game.lecam(real, fake, usual["real"], usual["fake"])
         loss = loss + training.lecam_weight * lecam
         metrics["loss_lecam"] = lecam
     if training.r1_weight:
         penalty = _now_and_then(
             training.r1_every,
             step,
-            lambda params: losses.gradient_penalty(
+            lambda params: game.gradient_penalty(
                 lambda images: _scores(training, params, images), images_BHWC
             ),
             params,
@@ -163,29 +158,11 @@ def _own_loss(
     return loss, metrics
 
 
-def _now_and_then(every: int, step: Array, penalty: Any, params: Params) -> Array:
+def _now_and_then(
+    every: int, step: Array, penalty: Callable[[Params], Array], params: Params
+) -> Array:
     """A penalty of every so many steps, scaled so that its mean over steps stays what it is."""
     if every == 1:
         return penalty(params)
     zero = lambda _: jnp.zeros(())
     return every * jax.lax.cond(step % every == 0, penalty, zero, params)
-
-
-def _adaptive_weight(
-    model: VQGANConfig,
-    params: Params,
-    features_BHWC: Array,
-    first_BHWC: Array,
-    second_BHWC: Array,
-) -> Array:
-    """Ratio of two image gradients' norms at the kernel of the decoder's last convolution."""
-    decoder = params["decoder"]
-
-    def pixels(kernel: Array) -> Array:
-        conv_out = {**decoder["conv_out"], "kernel": kernel}
-        changed = {**params, "decoder": {**decoder, "conv_out": conv_out}}
-        return vqgan.decode_pixels(model, changed, features_BHWC)
-
-    _, pullback = jax.vjp(pixels, decoder["conv_out"]["kernel"])
-    norms = [jnp.linalg.norm(pullback(grad)[0]) for grad in (first_BHWC, second_BHWC)]
-    return jnp.clip(norms[0] / (norms[1] + _WEIGHT_EPSILON), 0.0, _MAX_WEIGHT)

@@ -4,6 +4,7 @@ Letters: B batch, H and W pixels, C channels, D code dimension, h and w the late
 image.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,6 +23,9 @@ from lvm_jax.training.vqgan.adversarial_config import AdversarialConfig
 # Layers that compute in float32 in mixed precision too: those whose output is a latent, a pixel or
 # a score, and the one that reads codes.
 _FLOAT32_LAYERS = ("quant_conv", "post_quant_conv", "conv_out")
+# Bounds of the adaptive weight, as published.
+_WEIGHT_EPSILON = 1e-4
+_MAX_WEIGHT = 1e4
 
 
 def for_compute(training: AdversarialConfig, params: Params) -> Params:
@@ -65,7 +69,8 @@ def forward(
             training.entropy_start,
             step,
             lambda z, codes: quantizer.entropy_loss(codes, z, training.entropy_temperature),
-            *(z_ND, codes_KD),
+            z_ND,
+            codes_KD,
         )
         latent_loss = latent_loss + training.entropy_weight * entropy
         metrics["loss_entropy"] = entropy
@@ -90,22 +95,59 @@ def image_loss(
     reconstruction = jnp.mean(size(difference))
     loss = training.reconstruction_weight * reconstruction
     metrics = {"loss_reconstruction": reconstruction}
-    if training.has_perceptual_loss:
-        config = training.perceptual
+    config = training.perceptual
+    if config is not None and config.weight > 0:  # a weight of 0 only measures
         distance = _from_step(
             config.start,
             step,
             lambda decoded, images, params: jnp.mean(
                 perceptual.distance(config, params, images, decoded)
             ),
-            *(decoded_BHWC, images_BHWC, perceptual_params),
+            decoded_BHWC,
+            images_BHWC,
+            perceptual_params,
         )
         loss = loss + config.weight * distance
         metrics["loss_perceptual"] = distance
     return loss, metrics
 
 
-def _from_step(start: int, step: Array, loss: Any, *arguments: Any) -> Array:
+def judgement_weight(
+    model: VQGANConfig,
+    training: AdversarialConfig,
+    params: Params,
+    features_BHWC: Float[Array, "B H W C"],
+    compared_grad_BHWC: Float[Array, "B H W 3"],
+    judged_grad_BHWC: Float[Array, "B H W 3"],
+) -> Array:
+    """The weight of the discriminator's judgement beside the losses that compare images.
+
+    Args:
+        model, training: what to compute.
+        params: of the generator.
+        features_BHWC: as `forward` gives them.
+        compared_grad_BHWC, judged_grad_BHWC: gradients of the losses that compare images, and of
+            the judgement, with respect to the decoded images.
+    """
+    weight = jnp.asarray(training.generator_weight)
+    if training.generator_balance == "fixed":
+        return weight
+    decoder = params["decoder"]
+
+    def pixels(kernel: Array) -> Array:
+        conv_out = {**decoder["conv_out"], "kernel": kernel}
+        changed = {**params, "decoder": {**decoder, "conv_out": conv_out}}
+        return vqgan.decode_pixels(model, changed, features_BHWC)
+
+    # How hard each pulls on the kernel of the last convolution.
+    _, pullback = jax.vjp(pixels, decoder["conv_out"]["kernel"])
+    compared, judged = (
+        jnp.linalg.norm(pullback(grad)[0]) for grad in (compared_grad_BHWC, judged_grad_BHWC)
+    )
+    return weight * jnp.clip(compared / (judged + _WEIGHT_EPSILON), 0.0, _MAX_WEIGHT)
+
+
+def _from_step(start: int, step: Array, loss: Callable[..., Array], *arguments: Any) -> Array:
     """A scalar loss that counts from a step on; before it, it is 0."""
     if start == 0:
         return loss(*arguments)

@@ -2,17 +2,21 @@
 
 import functools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 from lvm_jax import draws, images, partition, sheets
-from lvm_jax.measures import perceptual
-from lvm_jax.tokenizer import measuring
+from lvm_jax.measures import fidelity, perceptual
+from lvm_jax.modules import Params
+from lvm_jax.tokenizer import measuring, vqgan
 from lvm_jax.tokenizer.measuring import MeasuredBatch
 from lvm_jax.training.training import Evaluator
-from lvm_jax.training.vqgan import adversarial_step
+from lvm_jax.training.vqgan.adversarial_state import Recipe, State
 from lvm_jax.training.vqgan.corpus_images import CorpusImages
 
 FOLDER = "reconstructions"
@@ -20,7 +24,7 @@ _COLUMNS, _PAIRS_OF_ROWS = 8, 2
 
 
 def make_evaluator(
-    setup: adversarial_step.Setup,
+    recipe: Recipe,
     source: CorpusImages,
     *,
     num_images: int,
@@ -31,7 +35,7 @@ def make_evaluator(
     """An evaluator of averaged weights; it also writes workdir/reconstructions/step_N.png.
 
     Args:
-        setup: see `adversarial.Setup`.
+        recipe: see `Recipe`.
         source: held-out images.
         num_images: how many of them at most; always the same ones.
         batch_size: as in training, so that it divides over the mesh.
@@ -42,11 +46,11 @@ def make_evaluator(
         An evaluator that yields psnr (dB), ssim, perceptual (if configured), codebook_usage and
         codebook_perplexity over all of the images.
     """
-    evaluate_batch = adversarial_step.make_eval(setup, perceptual_params)
-    sharding = partition.batch_sharding(setup.mesh)
+    evaluate_batch = make_eval(recipe, perceptual_params)
+    sharding = partition.batch_sharding(recipe.mesh)
     # The first ones of the shuffled first epoch.
     count = min(num_images, len(source))
-    chosen = draws.permute(np.arange(count), len(source), setup.seed, 0)
+    chosen = draws.permute(np.arange(count), len(source), recipe.seed, 0)
 
     @functools.cache
     def batches() -> list[np.ndarray]:
@@ -54,7 +58,7 @@ def make_evaluator(
             np.stack([source.load(int(index)) for index in chosen]), batch_size
         )
 
-    def evaluate(state: adversarial_step.State) -> Iterator[tuple[str, float]]:
+    def evaluate(state: State) -> Iterator[tuple[str, float]]:
         def measure_batch(originals_BHWC: np.ndarray) -> MeasuredBatch:
             size = len(originals_BHWC)
             # The last batch is filled with repeats, whose numbers are dropped again.
@@ -65,7 +69,7 @@ def make_evaluator(
             return jax.tree.map(lambda leaf: leaf.addressable_data(0)[:size], batch)
 
         measurement = measuring.measure(
-            measure_batch, batches(), setup.model.num_codes, num_shown=_COLUMNS * _PAIRS_OF_ROWS
+            measure_batch, batches(), recipe.model.num_codes, num_shown=_COLUMNS * _PAIRS_OF_ROWS
         )
         if jax.process_index() == 0:
             path = pathlib.Path(workdir) / FOLDER / f"step_{int(state['step']):08d}.png"
@@ -74,6 +78,43 @@ def make_evaluator(
         yield from measurement.summary().items()
 
     return evaluate
+
+
+def make_eval(
+    recipe: Recipe, perceptual_params: perceptual.Params | None = None
+) -> Callable[[Params, Array], MeasuredBatch]:
+    """A jitted function: (params, uint8 images) -> what the tokenizer makes of them.
+
+    Args:
+        recipe: the network and where its parameters live.
+        perceptual_params: of `training.perceptual`, if there is one.
+
+    Returns:
+        What it makes of each image, whole on every device; decoded is float32.
+    """
+    model, network = recipe.model, recipe.training.perceptual
+
+    def evaluate(params: Params, images: Array, perceptual_params: Any) -> MeasuredBatch:
+        params = jax.lax.with_sharding_constraint(params, partition.replicated(recipe.mesh))
+        images_BHWC = images.astype(jnp.float32) / 255.0
+        ids_BL = vqgan.lookup(model, params, vqgan.encode(model, params, images_BHWC))
+        decoded_BHWC = jnp.clip(vqgan.decode_ids(model, params, ids_BL), 0.0, 1.0)
+        numbers = {"psnr": fidelity.psnr(images_BHWC, decoded_BHWC)}
+        numbers |= measuring.similarities(images_BHWC, decoded_BHWC, network, perceptual_params)
+        return MeasuredBatch(ids=ids_BL, decoded=decoded_BHWC, numbers=numbers)
+
+    whole = partition.replicated(recipe.mesh)
+    jitted = jax.jit(
+        evaluate,
+        in_shardings=(
+            partition.split_largest(recipe.mesh, vqgan.abstract_params(model)),
+            partition.batch_sharding(recipe.mesh),
+            whole,
+        ),
+        out_shardings=whole,
+    )
+    constants = jax.device_put(perceptual_params, whole)
+    return lambda params, images: jitted(params, images, constants)
 
 
 def picture(originals_BHWC: np.ndarray, decoded_BHWC: np.ndarray) -> np.ndarray:

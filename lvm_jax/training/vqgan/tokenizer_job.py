@@ -22,7 +22,7 @@ from lvm_jax.tokenizer.vqgan_config import PRESETS, VQGANConfig
 from lvm_jax.training import checkpoints, durations, in_use, loop, repeats, speed
 from lvm_jax.training.optimizer import OptimizerConfig
 from lvm_jax.training.training import Evaluator, Training
-from lvm_jax.training.vqgan import adversarial_step, held_out
+from lvm_jax.training.vqgan import adversarial_state, adversarial_step, held_out
 from lvm_jax.training.vqgan.adversarial_config import AdversarialConfig
 from lvm_jax.training.vqgan.corpus_images import CorpusImages, device_batches
 from lvm_jax.training.workdir import RunIdentity
@@ -44,7 +44,7 @@ class TokenizerExperiment:
     Attributes:
         seed: of the initialisation, the data order and the restarts of codes.
         batch_size: images of the global batch, over all devices and micro-batches.
-        accumulation: micro-batches per update, see `adversarial_step.Setup`.
+        accumulation: micro-batches per update, see `adversarial_state.Recipe`.
         corpus: where images come from: the same sources that make visual sentences, so that the
             tokenizer sees photographs, gray versions, holes and edges as the transformer will.
         eval_corpus: held-out sources, or None for no evaluation.
@@ -110,7 +110,7 @@ def build_experiment(values: Mapping[str, Any], name: str = "config") -> Tokeniz
     return configs.build(TokenizerExperiment, values, name, builders)
 
 
-def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial_step.State | None:
+def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial_state.State | None:
     """Trains, or goes on training, in `workdir`; workdir/tokenizer is for `load_tokenizer`.
 
     Args:
@@ -194,18 +194,18 @@ def make_training(experiment: TokenizerExperiment, mesh: Mesh) -> Training:
         experiment: with all durations in steps (`resolve`).
         mesh: where it runs; its devices need not be here if it is only compiled.
     """
-    setup = _setup(experiment, mesh)
-    init_state = adversarial_step.make_init(setup)
+    recipe = _recipe(experiment, mesh)
+    init_state = adversarial_state.make_init(recipe)
     summary = [mesh_lib.summary(mesh)]
     if mesh.shape["fsdp"] > 1:
         abstract = jax.eval_shape(init_state)["params"]
-        placed = adversarial_step.state_shardings(setup)["params"]
+        placed = adversarial_state.state_shardings(recipe)["params"]
         summary.append("parameters:\n" + partition.table(abstract, placed))
     return Training(
         init_state=init_state,
-        step=adversarial_step.make_step(setup),
-        abstract_batch=adversarial_step.abstract_batch(setup, experiment.batch_size),
-        constants=(adversarial_step.abstract_perceptual_params(setup),),
+        step=adversarial_step.make_step(recipe),
+        abstract_batch=adversarial_step.abstract_batch(recipe, experiment.batch_size),
+        constants=(adversarial_step.abstract_perceptual_params(recipe),),
         work=speed.Work(unit="images", units_per_step=experiment.batch_size),
         summary=summary,
     )
@@ -218,8 +218,8 @@ def _perceptual_params(experiment: TokenizerExperiment) -> perceptual.Params | N
     return perceptual_weights.load(network, experiment.perceptual_weights)
 
 
-def _setup(experiment: TokenizerExperiment, mesh: Mesh) -> adversarial_step.Setup:
-    return adversarial_step.Setup(
+def _recipe(experiment: TokenizerExperiment, mesh: Mesh) -> adversarial_state.Recipe:
+    return adversarial_state.Recipe(
         model=experiment.tokenizer,
         training=experiment.training,
         optimizer=experiment.optimizer,
@@ -235,7 +235,7 @@ def _export(
     workdir: pathlib.Path,
     mesh: Mesh,
     step: int,
-    state: adversarial_step.State,
+    state: adversarial_state.State,
 ) -> None:
     """Writes the tokenizer of a checkpoint; the newest one stays. All processes call it alike."""
     del step
@@ -334,7 +334,7 @@ def _evaluators(
     if source is None:
         return {}
     evaluator = held_out.make_evaluator(
-        _setup(experiment, mesh),
+        _recipe(experiment, mesh),
         source,
         num_images=experiment.eval_images,
         batch_size=experiment.batch_size,

@@ -16,7 +16,13 @@ from lvm_jax.measures.perceptual import PerceptualConfig
 from lvm_jax.tokenizer import quantizer, vqgan
 from lvm_jax.tokenizer.vqgan_config import PRESETS
 from lvm_jax.training.optimizer import OptimizerConfig
-from lvm_jax.training.vqgan import adversarial_step, discriminator, generator_step
+from lvm_jax.training.vqgan import (
+    adversarial_state,
+    adversarial_step,
+    discriminator,
+    generator_step,
+    held_out,
+)
 from lvm_jax.training.vqgan.adversarial_config import AdversarialConfig
 from lvm_jax.training.vqgan.discriminator import DiscriminatorConfig
 
@@ -61,19 +67,21 @@ def perceptual_params():
     return jax.tree.map(draw, perceptual.abstract_params(NETWORK))
 
 
-def make_setup(training: AdversarialConfig, data=1, fsdp=1, **kwargs) -> adversarial_step.Setup:
+def make_recipe(training: AdversarialConfig, data=1, fsdp=1, **kwargs) -> adversarial_state.Recipe:
     mesh = mesh_lib.make_mesh(
         mesh_lib.MeshConfig(data=data, fsdp=fsdp), jax.devices()[: data * fsdp]
     )
     optimizers = {"optimizer": ADAM, "discriminator_optimizer": ADAM}
-    return adversarial_step.Setup(model=MODEL, training=training, mesh=mesh, **optimizers, **kwargs)
+    return adversarial_state.Recipe(
+        model=MODEL, training=training, mesh=mesh, **optimizers, **kwargs
+    )
 
 
 @functools.cache
 def programs(training: AdversarialConfig, **kwargs):
-    setup = make_setup(training, **kwargs)
+    recipe = make_recipe(training, **kwargs)
     params = None if training.perceptual is None else perceptual_params()
-    init, step = adversarial_step.make_init(setup), adversarial_step.make_step(setup)
+    init, step = adversarial_state.make_init(recipe), adversarial_step.make_step(recipe)
     with_params = lambda state, images: step(state, images, params)
     return init, jax.jit(with_params, compiler_options=QUICK)
 
@@ -106,7 +114,7 @@ def test_it_learns_and_keeps_its_codes_alive():
     assert state["step"] == 100
     assert last["codebook_usage_window"] > 0.9
     assert last["codebook_perplexity_window"] > 0.4 * MODEL.num_codes
-    evaluate = adversarial_step.make_eval(make_setup(PLAIN))
+    evaluate = held_out.make_eval(make_recipe(PLAIN))
     result = evaluate(state["ema"], batch(1000))
     assert result.numbers["psnr"].mean() > last["psnr"] - 1.0
     assert 0.3 < result.numbers["ssim"].mean() < 1.0
@@ -177,8 +185,8 @@ def test_pieces_of_a_batch_train_like_the_whole():
 
 
 def test_the_state_is_split_over_fsdp():
-    setup = make_setup(FULL, accumulation=2, data=2, fsdp=2)
-    state = jax.eval_shape(adversarial_step.make_init(setup))
+    recipe = make_recipe(FULL, accumulation=2, data=2, fsdp=2)
+    state = jax.eval_shape(adversarial_state.make_init(recipe))
     size = lambda tree: sum(leaf.size for leaf in jax.tree.leaves(tree))
     local = lambda tree: sum(
         np.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in jax.tree.leaves(tree)
@@ -217,10 +225,10 @@ def test_gradients_by_hand_are_those_of_the_total_loss():
         discriminator_start=0,
         discriminator=JUDGE,
     )
-    setup = make_setup(training)
-    state = jax.device_get(adversarial_step.make_init(setup)())
+    recipe = make_recipe(training)
+    state = jax.device_get(adversarial_state.make_init(recipe)())
     images, network = batch(0)[:4], perceptual_params()
-    step = jax.jit(functools.partial(adversarial_step._step, setup), compiler_options=QUICK)
+    step = jax.jit(functools.partial(adversarial_step._step, recipe), compiler_options=QUICK)
     _, metrics = step(state, images, network)
 
     x = images.astype(np.float32) / 255
@@ -273,10 +281,10 @@ def test_gradients_by_hand_are_those_of_the_total_loss():
 
 def test_mixed_precision_keeps_float32_where_it_matters():
     mixed = dataclasses.replace(PLAIN, compute_dtype="bfloat16")
-    setup = make_setup(mixed)
+    recipe = make_recipe(mixed)
     state, step = (
-        jax.eval_shape(adversarial_step.make_init(setup)),
-        adversarial_step.make_step(setup),
+        jax.eval_shape(adversarial_state.make_init(recipe)),
+        adversarial_step.make_step(recipe),
     )
     found = jax.eval_shape(step, state, batch(0), None)
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(found)}
@@ -312,4 +320,4 @@ def test_bad_values_are_refused(changes, message):
 def test_networks_too_deep_for_the_images_are_refused():
     deep = dataclasses.replace(FULL, discriminator=DiscriminatorConfig())
     with pytest.raises(ValueError, match="num_layers=3 needs images of 24 pixels"):
-        make_setup(deep)
+        make_recipe(deep)
