@@ -46,7 +46,7 @@ def within(name: str, **elsewhere: str) -> Iterator[None]:
 
     def outside(part: str) -> str:
         first, dot, rest = part.partition(".")
-        return f"{elsewhere[first]}{dot}{rest}" if first in elsewhere else f"{name}.{part}"
+        return f"{elsewhere[first]}{dot}{rest}" if first in elsewhere else _path(name, part)
 
     try:
         yield
@@ -82,7 +82,8 @@ def build(
         cls: a dataclass whose fields are scalars, tuples, dataclasses or tuples of dataclasses.
         values: field name -> value; lists become tuples. Fields left out keep their defaults, also
             inside a nested dataclass: a mapping replaces the fields that it names.
-        name: what error messages call this mapping, such as "config.train".
+        name: what error messages call this mapping, such as "config.train"; "" names its fields
+            alone.
         builders: field name -> function of (mapping, its name in messages), for fields that may be
             written in another way than their type says, such as with a preset.
 
@@ -93,27 +94,31 @@ def build(
     values = dict(_require_mapping(values, name, cls))
     for key, builder in (builders or {}).items():
         if isinstance(values.get(key), Mapping):
-            values[key] = builder(values[key], f"{name}.{key}")
+            values[key] = builder(values[key], _path(name, key))
     assert dataclasses.is_dataclass(cls)
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
     for key in values:
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
-            unknown = "unknown key ", Field(f"{name}.{key}"), f"={values[key]!r}; "
+            unknown = "unknown key ", Field(_path(name, key)), f"={values[key]!r}; "
             if near:
-                raise ConfigError(*unknown, "did you mean ", Field(f"{name}.{near[0]}"), "?")
+                raise ConfigError(*unknown, "did you mean ", Field(_path(name, near[0])), "?")
             raise ConfigError(*unknown, f"known: {', '.join(fields)}")
     for key, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
         if required and key not in values:
-            raise ConfigError(Field(f"{name}.{key}"), " is not set and has no default")
+            raise ConfigError(Field(_path(name, key)), " is not set and has no default")
     given = {key: merged(_default(fields[key]), value) for key, value in values.items()}
-    fitting = {key: _convert(hints[key], value, f"{name}.{key}") for key, value in given.items()}
+    fitting = {key: _convert(hints[key], value, _path(name, key)) for key, value in given.items()}
     with within(name):
         return cls(**fitting)
+
+
+def _path(name: str, key: str) -> str:
+    return f"{name}.{key}" if name else key
 
 
 def _default(field: dataclasses.Field) -> Any:

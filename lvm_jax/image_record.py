@@ -52,7 +52,7 @@ def config_for(
         ConfigError: an unknown field or a bad value; named.
     """
     base = known or ImageConfig()
-    config = configs.build(ImageConfig, configs.merged(base, changes or {}), KEY)
+    config = configs.build(ImageConfig, configs.merged(base, changes or {}), "")
     if known is None:
         logging.log_first_n(
             logging.INFO,

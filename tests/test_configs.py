@@ -108,6 +108,9 @@ def test_items_of_a_list_are_called_by_their_names():
 def test_errors_name_the_key_and_the_value(values, message):
     with pytest.raises(ValueError, match=message):
         configs.build(Outer, values)
+    alone = message.replace(r"config\.", "")
+    with pytest.raises(ValueError, match=alone):
+        configs.build(Outer, values, "")
 
 
 @pytest.mark.parametrize("values", [5, "x", None, [1], [("name", "x")]])

@@ -52,7 +52,7 @@ def test_what_is_unknown_is_said_once(log):
 
 @pytest.mark.parametrize("changes", [{"resize": "stretch"}, {"background": [0, 0]}, {"side": 3}])
 def test_changes_that_mean_nothing_are_refused(changes):
-    with pytest.raises(ValueError, match=f"images.{next(iter(changes))}"):
+    with pytest.raises(ValueError, match=f"^(unknown key )?{next(iter(changes))}="):
         image_record.config_for(SQUASHED, "m", changes)
 
 

@@ -108,3 +108,11 @@ def test_bad_input_to_the_tool_is_one_line(folder, tmp_path):
         done = run(*where, "--images", images_given)
         assert done.returncode == 2, done.stderr
         assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_background_that_is_no_color_is_named_by_its_flag(tokenizer, folder, tmp_path):
+    codec.save_tokenizer(tmp_path / "tokenizer", tokenizer.config, tokenizer.params)
+    where = (f"--tokenizer={tmp_path / 'tokenizer'}", f"--out={tmp_path / 'x.png'}")
+    done = run(*where, "--background=1,2,999", "--images", folder)
+    assert done.returncode == 2, done.stderr
+    assert "--background=(1, 2, 999) must be three of 0..255" in done.stderr
