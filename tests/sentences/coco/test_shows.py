@@ -16,7 +16,7 @@ from lvm_jax.sentences.coco import shows, turns
 from lvm_jax.sentences.kinds import KINDS
 from tests.toys import pixels_of
 
-FILES = pathlib.Path(__file__).parent / "coco_files"
+FILES = pathlib.Path(__file__).parent / "files"
 SHAPE = 48, 64
 NAMES = ["nose", "left_eye", "right_eye"]
 
