@@ -19,7 +19,13 @@ Condition = Callable[[Sequence[int]], bool]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeshConfig:
-    """Sizes of the mesh axes; at most one is -1, which takes what the others leave."""
+    """Sizes of the mesh axes; at most one is -1, which takes what the others leave.
+
+    Attributes:
+        data: parts of the batch whose devices have all parameters each.
+        fsdp: parts of the batch and of the parameters.
+        tensor: parts of the matrices.
+    """
 
     data: int = 1
     fsdp: int = -1

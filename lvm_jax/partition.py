@@ -25,9 +25,18 @@ MeshAxes = str | tuple[str, ...] | None
 class Rules:
     """Logical axis -> mesh axis, mesh axes, or None (not split).
 
-    Weights: layers, vocab, embed, heads, kv_heads, head_dim, mlp, norm (a vector's only axis).
-    Activations: batch, length, act_embed, act_heads, act_kv_heads, act_head_dim, act_mlp,
-    act_vocab.
+    Attributes:
+        layers: of weights: the stacked blocks.
+        vocab: of weights: the ids of the embedding and of the head.
+        embed: of weights: the residual stream.
+        heads, kv_heads: of weights: query heads; key and value heads.
+        head_dim: of weights: inside a head.
+        mlp: of weights: inside SwiGLU.
+        norm: of weights: a vector's only axis.
+        batch: of activations: rows.
+        length: of activations: ids of a row.
+        act_embed, act_heads, act_kv_heads, act_head_dim, act_mlp, act_vocab: of activations: what
+            weights call so without act.
     """
 
     layers: MeshAxes = None
