@@ -6,6 +6,7 @@ failed later, 128 + N stopped by signal N. Errors are one line on stderr; `--v=1
 traceback too.
 """
 
+import io
 import logging as python_logging
 import os
 import pathlib
@@ -53,7 +54,8 @@ def run(
     flags.FLAGS.set_default("verbosity", logging.INFO)
     command_line.define(line)
     # Names of files may be no text that can be printed.
-    sys.stdout.reconfigure(errors="backslashreplace")  # ty: ignore[unresolved-attribute]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     chosen: list[tuple[Mode, object]] = []
 
     def parse(argv: list[str]) -> list[str]:

@@ -95,7 +95,7 @@ def parse(line: CommandLine, argv: Sequence[str]) -> tuple[Mode, Any]:
 
 def _printing_mode(line: CommandLine, given: Mapping[str, Any]) -> Mode:
     """Whose config is printed; it need not be asked for where only one has a config."""
-    having = [mode for mode in line.modes if CONFIG in mode.options.__dataclass_fields__]
+    having = [mode for mode in line.modes if CONFIG in mode.fields]
     return next((mode for mode in having if mode.is_asked_for(given)), having[-1])
 
 

@@ -67,7 +67,7 @@ def keys(sections: Mapping[str, type]) -> Iterator[Key]:
 
 
 def _section(
-    cls: type, path: str, instance: Any, about: str, with_kinds: list[str]
+    cls: Any, path: str, instance: Any, about: str, with_kinds: list[str]
 ) -> Iterator[Key]:
     """A section and, after its own keys, the sections in it.
 

@@ -143,7 +143,7 @@ def _picture(
             scale=options.scale,
         )
     alone = answers_CMSS3.shape[:2] == (1, 1)
-    return answers_CMSS3[0, 0] if alone else sheets.grid(answers_CMSS3)
+    return answers_CMSS3[0, 0] if alone else sheets.grid([list(row) for row in answers_CMSS3])
 
 
 def _prompts(options: Options) -> list[Prompt]:

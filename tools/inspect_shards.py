@@ -64,20 +64,22 @@ def main(options: Options) -> None:
     from lvm_jax.data.shards.reader import Shards
 
     shards = Shards(options.directory)
-    tokenizer = load_tokenizer(options, shards) if options.decode else None
+    tokenizer = load_tokenizer(options, shards)
     print_summary(shards)
     print_lengths(shards)
     print_codes(options, shards)
     if options.verify:
         verify(shards)
-    if options.export_jsonl:
-        export(options, shards)
+    if options.export_jsonl is not None:
+        export(options.export_jsonl, shards)
     if tokenizer is not None:
         draw(options, shards, tokenizer)
 
 
-def load_tokenizer(options: Options, shards: "Shards") -> "Tokenizer":
-    """The tokenizer that --tokenizer names; ValueError if it is not that of the shards."""
+def load_tokenizer(options: Options, shards: "Shards") -> "Tokenizer | None":
+    """The tokenizer for --decode; ValueError if it is not that of the shards."""
+    if options.tokenizer is None or not options.decode:
+        return None
     from lvm_jax.tokenizer import codec
 
     tokenizer = codec.load_tokenizer(options.tokenizer)
@@ -148,13 +150,13 @@ def verify(shards: "Shards") -> None:
     print(f"\nchecksums of {len(shards.manifest['shards'])} shards are right")
 
 
-def export(options: Options, shards: "Shards") -> None:
-    """Writes LVM's JSON lines to --export_jsonl."""
+def export(path: str, shards: "Shards") -> None:
+    """Writes LVM's JSON lines to a file."""
     from lvm_jax.data.building.jsonl import export_jsonl
 
     with progress_bar.Bar(total=len(shards), unit=" sentences", desc="export") as bar:
-        export_jsonl(shards, options.export_jsonl, bar.update)
-    print(f"\n{options.export_jsonl}: {len(shards):,} lines")
+        export_jsonl(shards, path, bar.update)
+    print(f"\n{path}: {len(shards):,} lines")
 
 
 def draw(options: Options, shards: "Shards", tokenizer: "Tokenizer") -> None:
@@ -169,7 +171,7 @@ def draw(options: Options, shards: "Shards", tokenizer: "Tokenizer") -> None:
         for record in shards.read_records(chosen):
             pictures = tokenizer.decode(record.ids.astype(np.int32))
             names.append(file_names.shown(f"{source}: {record.kind}, {record.key}"))
-            rows.append(sheets.grid([images.to_uint8(np.asarray(pictures))]))
+            rows.append(sheets.grid([list(images.to_uint8(np.asarray(pictures)))]))
             rows.append(sheets.text_line(_shorten(names[-1])))
     path = pathlib.Path(options.out)
     images.write_image(path, sheets.above(rows))

@@ -39,7 +39,12 @@ class Mode:
 
     when: str
     run: Main
-    options: type
+    options: type[Any]
+
+    @property
+    def fields(self) -> dict[str, dataclasses.Field]:
+        """The fields of its options by name."""
+        return {field.name: field for field in dataclasses.fields(self.options)}
 
     @property
     def flag(self) -> str:
@@ -85,7 +90,7 @@ def modes_of(main: Main | Mapping[str, Main]) -> list[Mode]:
     return [Mode(when=when, run=run, options=_options_of(run)) for when, run in runs.items()]
 
 
-def _options_of(run: Main) -> type:
+def _options_of(run: Main) -> type[Any]:
     (options,) = (hint for name, hint in typing.get_type_hints(run).items() if name != "return")
     return options
 
@@ -94,8 +99,8 @@ def flags_of(modes: Sequence[Mode]) -> dict[str, Flag]:
     """The flags of all modes by name, those that a mode needs first."""
     readers: dict[str, list[Mode]] = {}
     for mode in modes:
-        fields = dataclasses.fields(mode.options)
-        for field in sorted(fields, key=lambda field: field.default is not dataclasses.MISSING):
+        has_default = lambda field: field.default is not dataclasses.MISSING
+        for field in sorted(mode.fields.values(), key=has_default):
             readers.setdefault(field.name, []).append(mode)
     return {name: _flag(name, each, modes) for name, each in readers.items()}
 
@@ -106,7 +111,7 @@ def _flag(name: str, readers: Sequence[Mode], modes: Sequence[Mode]) -> Flag:
     of_few = 2 * len(readers) <= len(modes) and all(mode.flag for mode in readers)
     if of_few and name not in {mode.flag for mode in readers}:
         about = f"{', '.join(mode.value or mode.flag for mode in readers)}: {about}"
-    defaults = [mode.options.__dataclass_fields__[name].default for mode in readers]
+    defaults = [mode.fields[name].default for mode in readers]
     known = all(default == defaults[0] for default in defaults)
     return Flag(
         name=name,
@@ -181,12 +186,11 @@ def build(mode: Mode, given: Mapping[str, Any], needed: Iterable[str] | None = N
         ValueError: a flag is missing, or one is given that the mode does not read; dropped without
             a word it would be taken for obeyed.
     """
-    fields = {field.name: field for field in dataclasses.fields(mode.options)}
     for name in given:
-        if name not in fields:
+        if name not in mode.fields:
             raise ValueError(f"{mode} does not read --{name}; drop one of them")
     values = dict(given)
-    for name, field in fields.items():
+    for name, field in mode.fields.items():
         if name in given or field.default is not dataclasses.MISSING:
             continue
         if needed is None or name in needed:

@@ -11,6 +11,7 @@ import glob
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import cli
 from lvm_jax import configs
@@ -73,7 +74,7 @@ def main(options: Options) -> None:
             num_threads=options.num_threads,
             progress=bar.update,
         )
-    report = {
+    report: dict[str, Any] = {
         "tokenizer": options.tokenizer,
         "fingerprint": tokenizer.fingerprint,
         "image_config": configs.to_dict(config),
