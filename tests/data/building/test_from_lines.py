@@ -239,6 +239,22 @@ def test_lines_that_no_shard_is_made_of_may_change(tmp_path):
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / "straight")
 
 
+def test_an_import_that_an_older_version_began_goes_on(tmp_path):
+    """Its notes have neither hashes nor stamps."""
+    path = write_lines(tmp_path / "x.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        import_jsonl([path], tmp_path / "out", small(), stop_after(5))
+    for file in (tmp_path / "out").glob("*.partial"):
+        file.unlink()
+    for file in (tmp_path / "out").glob("shard-*.json"):
+        notes = json.loads(file.read_text())
+        del notes["about"]["sha256"], notes["about"]["stamp"]
+        file.write_text(json.dumps(notes))
+    import_jsonl([path], tmp_path / "out", small())
+    import_jsonl([path], tmp_path / "straight", small())
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "straight")
+
+
 def test_a_line_over_a_border_counts_whole(tmp_path):
     """Its end lies in the next stretch, of which no shard is made yet."""
     path = tmp_path / "x.jsonl"
