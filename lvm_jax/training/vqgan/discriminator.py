@@ -16,6 +16,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from lvm_jax.configs import ConfigError, Field, require_at_least
 from lvm_jax.modules import Conv, Functional, Params, draw_params
 from lvm_jax.tokenizer.blocks import GroupNorm
 
@@ -45,15 +46,15 @@ class DiscriminatorConfig:
     norm_groups: int = 8
 
     def __post_init__(self):
-        for name in ("base_dim", "num_layers"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"discriminator.{name}={getattr(self, name)} must be positive")
+        require_at_least(self, 1, "base_dim", "num_layers")
         if self.downsample not in ("conv", "blur"):
-            raise ValueError(f"discriminator.downsample={self.downsample!r} must be conv or blur")
+            raise ConfigError(Field("downsample"), f"={self.downsample!r} must be conv or blur")
         if self.norm_groups < 0 or (self.norm_groups and self.base_dim % self.norm_groups):
-            raise ValueError(
-                f"discriminator.norm_groups={self.norm_groups} must divide "
-                f"discriminator.base_dim={self.base_dim}, or be 0 for no normalization"
+            raise ConfigError(
+                Field("norm_groups"),
+                f"={self.norm_groups} must divide ",
+                Field("base_dim"),
+                f"={self.base_dim}, or be 0 for no normalization",
             )
 
 

@@ -304,12 +304,12 @@ def test_mixed_precision_keeps_float32_where_it_matters():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"commitment_weight": -1.0}, "training.commitment_weight=-1.0 must not be negative"),
-        ({"ema_decay": 1.0}, "training.ema_decay=1.0 must lie in"),
-        ({"reconstruction_weight": 0.0}, "training.reconstruction_weight=0.0 must be positive"),
-        ({"entropy_temperature": 0.0}, "training.entropy_temperature=0.0 must be positive"),
-        ({"r1_every": 0}, "training.r1_every=0 must be at least 1"),
-        ({"lecam_weight": 0.1}, "training.generator_weight=0 trains without one"),
+        ({"commitment_weight": -1.0}, "commitment_weight=-1.0 must not be negative"),
+        ({"ema_decay": 1.0}, "ema_decay=1.0 must lie in"),
+        ({"reconstruction_weight": 0.0}, "reconstruction_weight=0.0 must be positive"),
+        ({"entropy_temperature": 0.0}, "entropy_temperature=0.0 must be positive"),
+        ({"r1_every": 0}, "r1_every=0 must be at least 1"),
+        ({"lecam_weight": 0.1}, "generator_weight=0 trains without one"),
     ],
 )
 def test_bad_values_are_refused(changes, message):

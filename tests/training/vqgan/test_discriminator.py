@@ -88,9 +88,9 @@ def test_the_smallest_image_leaves_one_patch():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"norm_groups": 3}, "discriminator.norm_groups=3 must divide"),
-        ({"num_layers": 0}, "discriminator.num_layers=0 must be positive"),
-        ({"downsample": "pool"}, "discriminator.downsample='pool' must be conv or blur"),
+        ({"norm_groups": 3}, "norm_groups=3 must divide"),
+        ({"num_layers": 0}, "num_layers=0 must be at least 1"),
+        ({"downsample": "pool"}, "downsample='pool' must be conv or blur"),
     ],
 )
 def test_bad_geometry_is_refused(changes, message):
