@@ -43,16 +43,25 @@ def identify(resolved=RESOLVED):
 
 
 def run(
-    workdir, num_steps=12, *, config=(), resolved=RESOLVED, step=train_step, source=batches, **rest
+    workdir,
+    num_steps=12,
+    *,
+    config=None,
+    resolved=RESOLVED,
+    step=train_step,
+    source=batches,
+    work=WORK,
+    **parts,
 ):
     """Runs the toy training, or one with other parts."""
-    config = {"log_every": 1, "checkpoint_every": 5, **dict(config)}
+    config = {"log_every": 1, "checkpoint_every": 5, **(config or {})}
     training = Training(
         init_state=init_state,
         step=step,
         abstract_batch=jax.ShapeDtypeStruct((4,), jnp.float32),
+        work=work,
         batches=source,
-        **{"work": WORK, **rest},
+        **parts,
     )
     config = loop.LoopConfig(num_steps=num_steps, **config)
     return loop.run(config, workdir, identify(resolved), training)
