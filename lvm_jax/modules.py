@@ -5,7 +5,7 @@ Split once; everything after is plain JAX on the dict.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,28 +15,39 @@ from flax import nnx
 from lvm_jax import trees
 
 Params = dict[str, Any]
+M = TypeVar("M", bound=nnx.Module)
 
 # Standard deviation of a normal truncated at two of its own.
 _TRUNCATED_NORMAL_STD = 0.87962566103423978
 
 
-class Functional:
-    """A module's graph without its arrays.
+class Definition(Generic[M]):
+    """What a module is without its arrays: names and shapes of its parameters, and what it does.
 
     Args:
-        make: constructs the module; it is traced with shapes only.
+        make: constructs the module; here it is traced with shapes only.
     """
 
-    def __init__(self, make: Callable[[nnx.Rngs], nnx.Module]):
-        model = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
-        self._graph, self._state = nnx.split(model)
+    def __init__(self, make: Callable[[nnx.Rngs], M]):
+        self._make = make
+        self._graph, self._state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
         self.abstract: Params = nnx.to_pure_dict(self._state)
         # `bind` matches leaves by order, which holds because both trees sort their string keys.
         names = [tuple(key.key for key in path) for path, _ in _leaves_with_path(self.abstract)]
         assert names == sorted(names), names
         assert jax.tree.leaves(self._state) == jax.tree.leaves(self.abstract)
 
-    def bind(self, params: Params) -> nnx.Module:
+    def init(self, key: jax.Array) -> Params:
+        """The parameters as the constructor draws them, a pure function of a random key."""
+        return nnx.to_pure_dict(nnx.split(self._make(nnx.Rngs(params=key)))[1])
+
+    def logical_axes(self, *leading: str) -> Params:
+        """What every parameter declares as its `axes`, after those of leading dims."""
+        named = lambda variable: (*leading, *variable.axes)
+        is_variable = lambda node: isinstance(node, nnx.Variable)
+        return nnx.to_pure_dict(jax.tree.map(named, self._state, is_leaf=is_variable))
+
+    def bind(self, params: Params) -> M:
         """The module with these parameters; make it where it is used, under `jax.jit`."""
         structure = jax.tree.structure(self._state)
         return nnx.merge(self._graph, jax.tree.unflatten(structure, jax.tree.leaves(params)))
@@ -72,12 +83,12 @@ def _leaves_with_path(tree: Params) -> list[tuple[tuple[Any, ...], Any]]:
 
 
 def draw_params(abstract: Params, seed: jax.Array | int) -> Params:
-    """Initial parameters for a tree of shapes, a pure function of its arguments.
+    """Initial parameters of a network of convolutions, a pure function of its arguments.
 
     Kernels are truncated normals of variance 1 / fan-in, scales 1, everything else 0.
 
     Args:
-        abstract: nested dict of `jax.ShapeDtypeStruct`.
+        abstract: see `Definition`.
         seed: of the one random draw.
     """
     shapes = {name: leaf.shape for name, leaf in trees.flatten(abstract).items()}

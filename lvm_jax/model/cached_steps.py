@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 from lvm_jax.model import cache, linear, rope, transformer
 from lvm_jax.model.attention import backends
 from lvm_jax.model.cache import Cache
-from lvm_jax.model.transformer import Params
 from lvm_jax.model.transformer_config import TransformerConfig
+from lvm_jax.modules import Params
 
 Weights = dict[str, Any]
 """What `decode_weights` returns; its inside is nobody else's business."""
@@ -53,7 +53,8 @@ def prefill(
     )
     backend = backends.choose(config.attention, L, None)
     keys, values = [], []
-    x_BLD = transformer.embed(config, params, ids_BL)
+    ends = transformer.ends(config, params)
+    x_BLD = ends.embedding(ids_BL)
     for index in range(config.num_layers):
 
         def attend(q_BLHK, k_BLGK, v_BLGK, index=index):
@@ -63,9 +64,9 @@ def prefill(
 
         block = transformer.block(config, transformer.layer_params(params, index))
         x_BLD = block(x_BLD, rotary, attend, lambda x, axes: x)
-    x_BD = transformer.rms_norm(x_BLD[:, -1], params["final_norm"]["scale"], config.norm_eps)
+    logits_BV = ends.head(ends.final_norm(x_BLD[:, -1]))
     filled = Cache(tuple(keys), tuple(values), jnp.asarray(L, jnp.int32))
-    return transformer.head(config, params, x_BD), filled
+    return logits_BV, filled
 
 
 def decode_weights(config: TransformerConfig, params: Params) -> Weights:
@@ -92,7 +93,7 @@ def decode_weights(config: TransformerConfig, params: Params) -> Weights:
         }
 
     return {
-        "embedding": params["embedding"],
+        "embedding": params["embedding"]["kernel"],
         "layers": tuple(layer(index) for index in range(config.num_layers)),
         "final_norm": params["final_norm"]["scale"],
         "head": matrix(params["head"]["kernel"]),
@@ -117,7 +118,7 @@ def decode_step(
     positions_B1 = jnp.broadcast_to(grown.length, (B, 1))
     rotary = rope.tables(positions_B1, K, config.rope_theta)
     keys, values = [], []
-    x_BD = transformer.embed(config, weights, ids_B)
+    x_BD = transformer.embed(weights["embedding"], ids_B, config.dtype)
     for index, layer in enumerate(weights["layers"]):
         h_BD = transformer.rms_norm(x_BD, layer["attention_norm"], config.norm_eps)
         qkv_B1XK = linear.few_rows_product(h_BD, layer["qkv"]).reshape(B, 1, H + 2 * G, K)

@@ -1,8 +1,7 @@
-"""The decoder: ids -> logits, whole rows at a time (`decoding` goes position by position).
+"""The decoder: ids -> logits, whole rows at a time (`cached_steps` goes position by position).
 
-Modules are definitions only: constructed once to name, shape and initialise the parameters, then
-split into a plain nested dict. Everything else is a pure function of (config, params, arrays).
-Layers are stacked on axis 0 by vmapping the constructor and run by `lax.scan`.
+Modules are definitions only (`lvm_jax.modules`): everything is a pure function of (config, params,
+arrays). Layers are stacked on axis 0 by vmapping the constructor and run by `lax.scan`.
 
 Shapes: B batch, L length, D hidden, H query heads, G key/value heads, K head dim, M mlp,
 V padded vocabulary, N layers.
@@ -10,8 +9,7 @@ V padded vocabulary, N layers.
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -19,15 +17,16 @@ from flax import nnx
 from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
+from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 from lvm_jax.model import linear, rope
 from lvm_jax.model.attention import backends
 from lvm_jax.model.attention.backends import ATTENTION, PROJECTION
 from lvm_jax.model.transformer_config import TransformerConfig
+from lvm_jax.modules import Definition, Params
 from lvm_jax.partition import Rules, constrain
 
-Params = dict[str, Any]
 Attend = Callable[[Array, Array, Array], Array]
 
 # What jax.checkpoint keeps of a layer, by the config's name: results marked by `checkpoint_name`,
@@ -40,19 +39,60 @@ REMAT_POLICIES = {
 
 
 class Linear(nnx.Module):
-    """A matrix without bias: contracts the input's last dims with the kernel's first ones."""
+    """A matrix without bias: contracts the input's last dims with the kernel's first ones.
 
-    def __init__(self, shape, axes, num_in, config: TransformerConfig, rngs: nnx.Rngs):
-        kernel = config.init_scale * jax.random.normal(rngs.params(), shape, jnp.float32)
-        self.kernel = nnx.Param(kernel, axes=axes)
-        self.num_in = num_in
+    Args:
+        shape: of the kernel.
+        axes: its logical axes.
+        num_in: how many of its dims are contracted.
+        config: gives the scale of its random values.
+        rngs: source of them.
+        dtype: of the result; None is the input's.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        axes: Sequence[str],
+        num_in: int,
+        config: TransformerConfig,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike | None = None,
+    ):
+        self.kernel = _random_matrix(shape, axes, config, rngs)
+        self.num_in, self.dtype = num_in, dtype
 
     def __call__(self, x: Array) -> Array:
         kernel = self.kernel[...]
         leading, out = x.shape[: x.ndim - self.num_in], kernel.shape[self.num_in :]
         num_in, num_out = math.prod(kernel.shape[: self.num_in]), math.prod(out)
-        y = linear.product(x.reshape(*leading, num_in), kernel.reshape(num_in, num_out))
-        return y.reshape(*leading, *out)
+        x_I = x.reshape(*leading, num_in)
+        y_O = linear.product(x_I, kernel.reshape(num_in, num_out), self.dtype)
+        return y_O.reshape(*leading, *out)
+
+
+def _random_matrix(
+    shape: Sequence[int], axes: Sequence[str], config: TransformerConfig, rngs: nnx.Rngs
+) -> nnx.Param:
+    values = config.init_scale * jax.random.normal(rngs.params(), shape, jnp.float32)
+    return nnx.Param(values, axes=tuple(axes))
+
+
+def embed(table_VD: Array, ids: Array, dtype: DTypeLike) -> Array:
+    """Ids [...] -> their rows of the table, [..., D] in the compute dtype."""
+    return table_VD.astype(dtype)[ids]
+
+
+class Embedding(nnx.Module):
+    """`embed` and its table."""
+
+    def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
+        shape = (config.vocabulary.padded_size, config.hidden_dim)
+        self.kernel = _random_matrix(shape, ("vocab", "embed"), config, rngs)
+        self.dtype = config.dtype
+
+    def __call__(self, ids: Array) -> Array:
+        return embed(self.kernel[...], ids, self.dtype)
 
 
 def rms_norm(x_D: Array, scale_D: Array, eps: float) -> Array:
@@ -126,31 +166,23 @@ class Block(nnx.Module):
 
 
 class Ends(nnx.Module):
-    """Parameters before and after the layers; embedding and head are separate matrices."""
+    """What is before and after the layers; embedding and head are separate matrices."""
 
     def __init__(self, config: TransformerConfig, rngs: nnx.Rngs):
         V, D = config.vocabulary.padded_size, config.hidden_dim
-        self.embedding = Linear((V, D), ("vocab", "embed"), 1, config, rngs)
+        self.embedding = Embedding(config, rngs)
         self.final_norm = RMSNorm(config)
-        self.head = Linear((D, V), ("embed", "vocab"), 1, config, rngs)
+        self.head = Linear((D, V), ("embed", "vocab"), 1, config, rngs, jnp.float32)
 
 
-@functools.lru_cache(maxsize=64)
-def _abstract(kind: type[nnx.Module], config: TransformerConfig) -> tuple[nnx.GraphDef, nnx.State]:
-    """A module's graph definition, and its state with shapes in place of arrays."""
-    found = []
-
-    def build() -> nnx.State:
-        graph, state = nnx.split(kind(config, nnx.Rngs(0)))
-        found.append(graph)
-        return state
-
-    state = jax.eval_shape(build)
-    return found[0], state
+@functools.cache
+def _block(config: TransformerConfig) -> Definition[Block]:
+    return Definition(lambda rngs: Block(config, rngs))
 
 
-def _random(kind: type[nnx.Module], config: TransformerConfig, key: Array) -> Params:
-    return nnx.to_pure_dict(nnx.split(kind(config, nnx.Rngs(params=key)))[1])
+@functools.cache
+def _ends(config: TransformerConfig) -> Definition[Ends]:
+    return Definition(lambda rngs: Ends(config, rngs))
 
 
 def init_params(config: TransformerConfig, seed: int | Array) -> Params:
@@ -167,8 +199,8 @@ def init_params(config: TransformerConfig, seed: int | Array) -> Params:
         "head"}; leaves under "layers" have a leading axis N.
     """
     ends_key, *layer_keys = jax.random.split(jax.random.key(seed), config.num_layers + 1)
-    layers = jax.vmap(functools.partial(_random, Block, config))(jnp.stack(layer_keys))
-    return {**_random(Ends, config, ends_key), "layers": layers}
+    layers = jax.vmap(_block(config).init)(jnp.stack(layer_keys))
+    return {**_ends(config).init(ends_key), "layers": layers}
 
 
 def abstract_params(config: TransformerConfig) -> Params:
@@ -178,14 +210,22 @@ def abstract_params(config: TransformerConfig) -> Params:
 
 def logical_axes(config: TransformerConfig) -> Params:
     """The tree of `init_params` with a tuple of logical axis names in place of each array."""
-    is_variable = lambda leaf: isinstance(leaf, nnx.Variable)
+    return {**_ends(config).logical_axes(), "layers": _block(config).logical_axes("layers")}
 
-    def axes_of(kind: type[nnx.Module], *leading: str) -> Params:
-        _, state = _abstract(kind, config)
-        named = lambda variable: (*leading, *variable.axes)
-        return nnx.to_pure_dict(jax.tree.map(named, state, is_leaf=is_variable))
 
-    return {**axes_of(Ends), "layers": axes_of(Block, "layers")}
+def block(config: TransformerConfig, params_of_layer: Params) -> Block:
+    """A layer as a function, from its parameters (no leading axis)."""
+    return _block(config).bind(params_of_layer)
+
+
+def ends(config: TransformerConfig, params: Params) -> Ends:
+    """Embedding, last norm and head as functions."""
+    return _ends(config).bind({name: params[name] for name in params if name != "layers"})
+
+
+def layer_params(params: Params, index: int) -> Params:
+    """The parameters of one layer, without the leading axis."""
+    return jax.tree.map(lambda leaf: leaf[index], params["layers"])
 
 
 def hidden(
@@ -226,44 +266,27 @@ def hidden(
         # The scan keeps XLA from merging the recomputation with the forward pass by itself.
         policy = REMAT_POLICIES[config.remat]
         layer = jax.checkpoint(layer, policy=policy, prevent_cse=not config.scan)
-    x_BLD = embed(config, params, ids_BL)
+    outer = ends(config, params)
+    x_BLD = outer.embedding(ids_BL)
     if config.scan:
         x_BLD, _ = jax.lax.scan(layer, x_BLD, params["layers"])
     else:
         for index in range(config.num_layers):
             x_BLD, _ = layer(x_BLD, layer_params(params, index))
-    x_BLD = rms_norm(x_BLD, params["final_norm"]["scale"], config.norm_eps)
-    return place(x_BLD, ("batch", "length", "act_embed"))
-
-
-def block(config: TransformerConfig, params_of_layer: Params) -> Block:
-    """A layer as a function, from its parameters (no leading axis)."""
-    return nnx.merge(_abstract(Block, config)[0], params_of_layer)
-
-
-def layer_params(params: Params, index: int) -> Params:
-    """The parameters of one layer, without the leading axis."""
-    return jax.tree.map(lambda leaf: leaf[index], params["layers"])
-
-
-def embed(config: TransformerConfig, params: Params, ids: Array) -> Array:
-    """Ids [...] -> vectors [..., D] in the compute dtype."""
-    return params["embedding"]["kernel"].astype(config.dtype)[ids]
+    return place(outer.final_norm(x_BLD), ("batch", "length", "act_embed"))
 
 
 def head(
     config: TransformerConfig,
     params: Params,
-    x_BLD: Float[Array, "*batch D"],
+    x_BLD: Float[Array, "B L D"],
     *,
     mesh: Mesh | None = None,
     rules: Rules | None = None,
-) -> Float[Array, "*batch V"]:
+) -> Float[Array, "B L V"]:
     """Logits in float32 over the padded vocabulary; nothing is masked here."""
-    logits = linear.product(x_BLD, params["head"]["kernel"], jnp.float32)
-    if logits.ndim == 3:
-        logits = constrain(logits, ("batch", "length", "act_vocab"), mesh, rules)
-    return logits
+    logits_BLV = ends(config, params).head(x_BLD)
+    return constrain(logits_BLV, ("batch", "length", "act_vocab"), mesh, rules)
 
 
 def apply(

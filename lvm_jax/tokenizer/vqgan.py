@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from lvm_jax.modules import Functional, Params, draw_params
+from lvm_jax.modules import Definition, Params, draw_params
 from lvm_jax.tokenizer import quantizer
 from lvm_jax.tokenizer.blocks import (
     Attention,
@@ -136,13 +136,13 @@ class VQGAN(nnx.Module):
 
 
 @functools.cache
-def _functional(config: VQGANConfig) -> Functional:
-    return Functional(lambda rngs: VQGAN(config, rngs=rngs))
+def _definition(config: VQGANConfig) -> Definition[VQGAN]:
+    return Definition(lambda rngs: VQGAN(config, rngs=rngs))
 
 
 def abstract_params(config: VQGANConfig) -> Params:
     """The parameter tree with `jax.ShapeDtypeStruct` leaves; allocates nothing."""
-    return _functional(config).abstract
+    return _definition(config).abstract
 
 
 def init_params(config: VQGANConfig, seed: int) -> Params:
@@ -174,7 +174,7 @@ def encode(
         params: as `init_params` gives them.
         images_BHWC: float32 [0, 1].
     """
-    model = _functional(config).bind(params)
+    model = _definition(config).bind(params)
     x_BHWC = 2.0 * images_BHWC - 1.0 if config.pixel_range == "minus_one_one" else images_BHWC
     z_BhwC = model.encoder(fold_patches(x_BHWC, config.patch_size))
     z_BhwD = model.quant_conv(z_BhwC) if config.quant_convs else z_BhwC
@@ -209,7 +209,7 @@ def decode_features(
     config: VQGANConfig, params: Params, z_BhwD: Float[Array, "B h w D"]
 ) -> Float[Array, "B H W C"]:
     """Codes or latents -> what the decoder's last convolution sees."""
-    model = _functional(config).bind(params)
+    model = _definition(config).bind(params)
     return model.decoder.features(model.post_quant_conv(z_BhwD) if config.quant_convs else z_BhwD)
 
 
@@ -217,7 +217,7 @@ def decode_pixels(
     config: VQGANConfig, params: Params, features_BHWC: Float[Array, "B h w C"]
 ) -> Float[Array, "B H W 3"]:
     """The decoder's last convolution: features -> images in [0, 1], not clipped."""
-    model = _functional(config).bind(params)
+    model = _definition(config).bind(params)
     x_BHWC = unfold_patches(model.decoder.conv_out(features_BHWC), config.patch_size)
     return 0.5 * (x_BHWC + 1.0) if config.pixel_range == "minus_one_one" else x_BHWC
 

@@ -17,7 +17,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from lvm_jax.configs import ConfigError, Field, require_at_least
-from lvm_jax.modules import Conv, Functional, Params, draw_params
+from lvm_jax.modules import Conv, Definition, Params, draw_params
 from lvm_jax.tokenizer.blocks import GroupNorm
 
 _KERNEL = 4
@@ -118,8 +118,8 @@ def blur_pool(x_BHWC: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
 
 
 @functools.cache
-def _functional(config: DiscriminatorConfig) -> Functional:
-    return Functional(lambda rngs: Discriminator(config, rngs=rngs))
+def _definition(config: DiscriminatorConfig) -> Definition[Discriminator]:
+    return Definition(lambda rngs: Discriminator(config, rngs=rngs))
 
 
 def min_image_size(config: DiscriminatorConfig) -> int:
@@ -129,7 +129,7 @@ def min_image_size(config: DiscriminatorConfig) -> int:
 
 def abstract_params(config: DiscriminatorConfig) -> Params:
     """The parameter tree with `jax.ShapeDtypeStruct` leaves; allocates nothing."""
-    return _functional(config).abstract
+    return _definition(config).abstract
 
 
 def init_params(config: DiscriminatorConfig, seed: int) -> Params:
@@ -147,4 +147,4 @@ def scores(
         params: as `init_params` gives them.
         images_BHWC: float32, [0, 1] for real images.
     """
-    return _functional(config).bind(params)(2.0 * images_BHWC - 1.0)
+    return _definition(config).bind(params)(2.0 * images_BHWC - 1.0)
