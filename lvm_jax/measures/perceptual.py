@@ -30,10 +30,10 @@ linear ones only for LPIPS."""
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 
 # LPIPS sees pixels in [-1, 1], shifted and scaled per channel.
-_LPIPS_SHIFT = np.array([-0.030, -0.088, -0.188], np.float32)
-_LPIPS_SCALE = np.array([0.458, 0.448, 0.450], np.float32)
+_LPIPS_SHIFT = np.array([[[[-0.030, -0.088, -0.188]]]], np.float32)
+_LPIPS_SCALE = np.array([[[[0.458, 0.448, 0.450]]]], np.float32)
 # HED sees blue, green, red in [0, 255] less their means.
-_HED_MEAN_BGR = np.array([104.00699, 116.66877, 122.67892], np.float32)
+_HED_MEAN_BGR = np.array([[[[104.00699, 116.66877, 122.67892]]]], np.float32)
 _NORM_EPSILON = 1e-10
 
 
@@ -112,7 +112,8 @@ def distance(
     for stage, (x_BHWC, y_BHWC) in enumerate(pairs, start=1):
         squared_BHWC = jnp.square(_unit(x_BHWC) - _unit(y_BHWC))
         if config.network == "lpips_vgg16":
-            squared_BHWC = squared_BHWC * params[f"linear{stage}"]["kernel"]
+            kernel_C = params[f"linear{stage}"]["kernel"]
+            squared_BHWC = squared_BHWC * kernel_C[None, None, None]
         total_B += jnp.mean(jnp.sum(squared_BHWC, axis=-1), axis=(1, 2))
     return total_B if config.network == "lpips_vgg16" else total_B / config.stages
 
@@ -135,7 +136,7 @@ def features(
                 padding=((1, 1), (1, 1)),
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
-            x_BHWC = jax.nn.relu(x_BHWC + layer["bias"])
+            x_BHWC = jax.nn.relu(x_BHWC + layer["bias"][None, None, None])
         of_stages.append(x_BHWC)
     return of_stages
 

@@ -24,7 +24,8 @@ def tables(positions_BL: Array, head_dim: int, theta: float) -> tuple[Array, Arr
     """
     exponents_R = jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim
     frequencies_R = 1.0 / (theta**exponents_R)
-    angles_BL1R = positions_BL[:, :, None, None].astype(jnp.float32) * frequencies_R
+    positions_BL11 = positions_BL[:, :, None, None].astype(jnp.float32)
+    angles_BL1R = positions_BL11 * frequencies_R[None, None, None]
     return jnp.cos(angles_BL1R), jnp.sin(angles_BL1R)
 
 

@@ -99,7 +99,7 @@ def rms_norm(x_D: Array, scale_D: Array, eps: float) -> Array:
     """Root-mean-square norm over the last dim, computed in float32, returned in x's dtype."""
     x32_D = x_D.astype(jnp.float32)
     inverse = jax.lax.rsqrt(jnp.mean(jnp.square(x32_D), axis=-1, keepdims=True) + eps)
-    return (x32_D * inverse * scale_D).astype(x_D.dtype)
+    return (x32_D * inverse * jnp.broadcast_to(scale_D, x_D.shape)).astype(x_D.dtype)
 
 
 class RMSNorm(nnx.Module):

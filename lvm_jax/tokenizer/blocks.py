@@ -47,11 +47,12 @@ class GroupNorm(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(dim))
 
     def __call__(self, x_BHWC: jax.Array) -> jax.Array:
-        scale_C, bias_C = self.scale[...], self.bias[...]
+        scale_111C, bias_111C = (p[...][None, None, None] for p in (self.scale, self.bias))
         centred_BHWC = x_BHWC.astype(jnp.float32)
         centred_BHWC = centred_BHWC - self._means(centred_BHWC)
-        gain_B11C = jax.lax.rsqrt(self._means(jnp.square(centred_BHWC)) + NORM_EPSILON) * scale_C
-        return (centred_BHWC * gain_B11C + bias_C).astype(jnp.result_type(x_BHWC, scale_C))
+        variance_B11C = self._means(jnp.square(centred_BHWC))
+        gain_B11C = jax.lax.rsqrt(variance_B11C + NORM_EPSILON) * scale_111C
+        return (centred_BHWC * gain_B11C + bias_111C).astype(jnp.result_type(x_BHWC, scale_111C))
 
     def _means(self, x_BHWC: jax.Array) -> jax.Array:
         """The mean of each channel's group: [B, 1, 1, C]."""
@@ -133,7 +134,8 @@ class Upsample(nnx.Module):
         if self.kind == "depth_to_space":
             return unfold_patches(self.conv(x_BHWC), 2)
         if jax.default_backend() == "cpu":
-            return self.conv.bias[...] + double_conv(x_BHWC, self.conv.kernel[...])
+            bias_111C = self.conv.bias[...][None, None, None]
+            return bias_111C + double_conv(x_BHWC, self.conv.kernel[...])
         return self.conv(x_BHWC.repeat(2, axis=1).repeat(2, axis=2))
 
 

@@ -38,7 +38,7 @@ def nearest(codebook_KD: jax.Array, z_ND: jax.Array) -> jax.Array:
     def search(z_CD: jax.Array) -> jax.Array:
         # bf16 passes, the default of some accelerators, would flip near ties.
         dots_CK = jnp.einsum("CD,KD->CK", z_CD, codebook_KD, precision=jax.lax.Precision.HIGHEST)
-        return jnp.argmin(half_norms_K - dots_CK, axis=-1).astype(jnp.int32)
+        return jnp.argmin(half_norms_K[None] - dots_CK, axis=-1).astype(jnp.int32)
 
     num_vectors = z_ND.shape[0]
     chunk = max(1, _MAX_SCORES // num_codes)
@@ -107,7 +107,7 @@ def entropy_loss(codebook_KD: jax.Array, z_ND: jax.Array, temperature: float) ->
         """Of a chunk's C vectors: entropies of their choices (scalar), and choices per code [K]."""
         dots_CK = jnp.einsum("CD,KD->CK", z_CD, codebook_KD, precision=jax.lax.Precision.HIGHEST)
         # |z|^2 is the same for all codes, and a softmax does not see it.
-        affinity_CK = 2.0 * dots_CK - jnp.sum(codebook_KD * codebook_KD, axis=-1)
+        affinity_CK = 2.0 * dots_CK - jnp.sum(codebook_KD * codebook_KD, axis=-1)[None]
         logs_CK = jax.nn.log_softmax(affinity_CK / temperature, axis=-1)
         choices_CK = jnp.exp(logs_CK)
         entropies_C = -jnp.sum(choices_CK * logs_CK, axis=-1)

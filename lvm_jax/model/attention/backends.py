@@ -100,6 +100,7 @@ def attend_cached(q_BHK: Array, k_BGKT: Array, v_BGKT: Array, length: Array) -> 
     G, T = k_BGKT.shape[1], k_BGKT.shape[3]
     q_BGPK = q_BHK.reshape(B, G, H // G, K)
     scores_BGPT = jnp.einsum("BGPK,BGKT->BGPT", q_BGPK, k_BGKT, preferred_element_type=jnp.float32)
-    scores_BGPT = jnp.where(jnp.arange(T) < length, scores_BGPT * K**-0.5, MASKED)
+    is_filled_T = jnp.arange(T) < length
+    scores_BGPT = jnp.where(is_filled_T[None, None, None], scores_BGPT * K**-0.5, MASKED)
     weights_BGPT = jax.nn.softmax(scores_BGPT, axis=-1).astype(v_BGKT.dtype)
     return jnp.einsum("BGPT,BGKT->BGPK", weights_BGPT, v_BGKT).reshape(B, H, K)

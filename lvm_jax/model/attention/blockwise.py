@@ -150,9 +150,9 @@ def _backward_head(masks, q_PLK, k_LK, k_KL, v_LK, lse_PL, delta_PL, do_PLK):
         k_SK, v_SK = k_LK[block], v_LK[block]
         q_RK, do_RK = _rows(q_PLK, queries), _rows(do_PLK, queries)
         s_SR = jnp.where(mask_SR, _product(k_SK, q_RK, (1, 1)) * scale, MASKED)
-        p_SR = jnp.exp(s_SR - _rows(lse_PL, queries))
+        p_SR = jnp.exp(s_SR - _rows(lse_PL, queries)[None])
         dp_SR = _product(v_SK, do_RK, (1, 1))
-        ds_SR = (p_SR * (dp_SR - _rows(delta_PL, queries))).astype(dtype)
+        ds_SR = (p_SR * (dp_SR - _rows(delta_PL, queries)[None])).astype(dtype)
         dv.append(_product(p_SR.astype(dtype), do_RK, (1, 0)))
         dk.append(_product(ds_SR, q_RK, (1, 0)) * scale)
         part_KPC = _product(k_KL[:, block], ds_SR, (1, 0)).reshape(dim, heads, -1)

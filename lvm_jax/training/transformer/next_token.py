@@ -59,9 +59,10 @@ def token_losses(
     Returns:
         (nats per token, 1.0 where the target has the greatest logit), both float32.
     """
-    logits_BLV = jnp.where(is_legal(vocabulary), logits_BLV, _NEVER)
+    logits_BLV = jnp.where(is_legal(vocabulary)[None, None], logits_BLV, _NEVER)
     # A reduction rather than a gather: it stays local when the vocabulary is split over devices.
-    is_target_BLV = jnp.arange(vocabulary.padded_size) == targets_BL[..., None]
+    ids_11V = jnp.arange(vocabulary.padded_size)[None, None]
+    is_target_BLV = ids_11V == targets_BL[..., None]
     target_logits_BL = jnp.sum(jnp.where(is_target_BLV, logits_BLV, 0.0), axis=-1)
     losses_BL = jax.nn.logsumexp(logits_BLV, axis=-1) - target_logits_BL
     hits_BL = target_logits_BL >= jnp.max(logits_BLV, axis=-1)
