@@ -56,8 +56,8 @@ class Definition(Generic[M]):
 class Conv(nnx.Conv):
     """A convolution that computes in the dtype of its kernel: see `cast_convolutions`."""
 
-    def __call__(self, x_BHWC: jax.Array) -> jax.Array:
-        return super().__call__(x_BHWC.astype(self.kernel.dtype))
+    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+        return super().__call__(inputs.astype(self.kernel.dtype), out_sharding)
 
 
 def cast_convolutions(params: Params, dtype: jnp.dtype, keep: Sequence[str] = ()) -> Params:

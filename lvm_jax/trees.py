@@ -55,10 +55,10 @@ def count_parameters(tree: Any) -> int:
 
 
 def first_differences(
-    expected: Mapping[str, Any], found: Mapping[str, Any], most: int = 5
+    expected: Mapping[str, Any], given: Mapping[str, Any], most: int = 5
 ) -> list[str]:
     """The first few ways in which two trees of arrays differ in names, shapes or dtypes."""
-    want, have = flatten(expected), flatten(found)
+    want, have = flatten(expected), flatten(given)
     lines = []
     for name in sorted(want.keys() | have.keys()):
         if name not in have:

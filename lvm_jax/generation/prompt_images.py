@@ -43,7 +43,8 @@ def encode_prompts(
     Raises:
         ValueError: a prompt without images, a file that is no image, or an array of another size.
     """
-    if image_config is None and any(_is_file(image) for prompt in prompts for image in prompt):
+    has_files = any(isinstance(i, str | os.PathLike) for prompt in prompts for i in prompt)
+    if has_files and image_config is None:
         image_config = image_record.config_for(model.images, "the model")
     size, pixels = tokenizer.image_size, []
     loader = SquareLoader(image_config or ImageConfig(), size)
@@ -51,7 +52,7 @@ def encode_prompts(
         if len(prompt) == 0:
             raise ValueError("a prompt needs at least one image")
         for number, image in enumerate(prompt):
-            if _is_file(image):
+            if isinstance(image, str | os.PathLike):
                 pixels.append(loader.load_file(image))
             else:
                 pixels.append(_checked(np.asarray(image), number, size))
@@ -61,10 +62,6 @@ def encode_prompts(
         ids[which] = tokenizer.encode(np.stack([pixels[i] for i in which]))
     lengths = [len(prompt) for prompt in prompts]
     return [ids[end - n : end] for n, end in zip(lengths, itertools.accumulate(lengths))]
-
-
-def _is_file(image: PromptImage) -> bool:
-    return isinstance(image, str | os.PathLike)
 
 
 def _checked(image: np.ndarray, number: int, size: int) -> np.ndarray:

@@ -8,12 +8,12 @@ import numpy as np
 
 
 def in_groups_of_one_shape(
-    compute: Callable[..., Sequence[np.ndarray]], *columns: Sequence[np.ndarray]
+    compute: Callable[..., np.ndarray], *columns: Sequence[np.ndarray]
 ) -> list[np.ndarray]:
     """Computes rows of different shapes: those that can be stacked go together.
 
     Args:
-        compute: an array [n, ...] per column -> n results.
+        compute: an array [n, ...] per column -> the results of these rows, [n, ...].
         columns: what a row consists of, for every row.
 
     Returns:

@@ -41,7 +41,7 @@ class SamplingConfig:
             )
 
 
-def row_keys(seed: int, candidates: Int[Array, " B"]) -> Key[Array, " B"]:
+def row_keys(seed: int | Array, candidates: Int[Array, " B"]) -> Key[Array, " B"]:
     """One random stream per row, from (seed, candidate) alone.
 
     Neither the row's place nor the batch's size enters: a prompt asked alone and in a batch draws

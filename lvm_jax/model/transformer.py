@@ -259,20 +259,21 @@ def hidden(
     backend = backends.choose(config.attention, ids_BL.shape[1], mesh)
     attend = lambda q, k, v: backends.attend(q, k, v, segments_BL, backend)
 
-    def layer(x_BLD, params_of_layer):
+    def layer(x_BLD: Array, params_of_layer: Params) -> tuple[Array, None]:
         return block(config, params_of_layer)(x_BLD, rotary, attend, place), None
 
+    run = layer
     if config.remat != "none":
         # The scan keeps XLA from merging the recomputation with the forward pass by itself.
         policy = REMAT_POLICIES[config.remat]
-        layer = jax.checkpoint(layer, policy=policy, prevent_cse=not config.scan)
+        run = jax.checkpoint(layer, policy=policy, prevent_cse=not config.scan)
     outer = ends(config, params)
     x_BLD = outer.embedding(ids_BL)
     if config.scan:
-        x_BLD, _ = jax.lax.scan(layer, x_BLD, params["layers"])
+        x_BLD, _ = jax.lax.scan(run, x_BLD, params["layers"])
     else:
         for index in range(config.num_layers):
-            x_BLD, _ = layer(x_BLD, layer_params(params, index))
+            x_BLD, _ = run(x_BLD, layer_params(params, index))
     return place(outer.final_norm(x_BLD), ("batch", "length", "act_embed"))
 
 

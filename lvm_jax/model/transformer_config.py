@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+from lvm_jax import configs
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.vocabulary import Vocabulary
 
 RematPolicy = Literal["none", "projections", "dots", "full"]
@@ -30,7 +32,7 @@ class TransformerConfig:
             matrix product and recomputes what lies between, the fastest on CPU; "projections"
             keeps products with weights and recomputes attention; "full" keeps the layer's input
             alone.
-        attention: backend of `attention.attend`; "auto" chooses by platform, length and mesh.
+        attention: backend of `backends.attend`; "auto" chooses by platform, length and mesh.
         scan: run the layers by `lax.scan` (one layer to compile) rather than unrolled.
     """
 
@@ -50,19 +52,19 @@ class TransformerConfig:
     scan: bool = True
 
     def __post_init__(self):
-        for name in ("hidden_dim", "mlp_dim", "num_heads", "num_layers", "context"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name}={getattr(self, name)} must be at least 1")
+        sizes = ("hidden_dim", "mlp_dim", "num_heads", "num_layers", "context")
+        configs.require_at_least(self, 1, *sizes)
+        num_heads = Field("num_heads"), f"={self.num_heads}"
         if self.hidden_dim % (2 * self.num_heads):
-            raise ValueError(
-                f"model.hidden_dim={self.hidden_dim} must be a multiple of twice "
-                f"model.num_heads={self.num_heads}: RoPE rotates pairs inside a head"
+            raise ConfigError(
+                Field("hidden_dim"),
+                f"={self.hidden_dim} must be a multiple of twice ",
+                *num_heads,
+                ": RoPE rotates pairs inside a head",
             )
         if self.num_kv_heads < 0 or self.num_heads % self.kv_heads:
-            raise ValueError(
-                f"model.num_kv_heads={self.num_kv_heads} must be 0 or divide "
-                f"model.num_heads={self.num_heads}"
-            )
+            problem = Field("num_kv_heads"), f"={self.num_kv_heads} must be 0 or divide "
+            raise ConfigError(*problem, *num_heads)
 
     @property
     def head_dim(self) -> int:

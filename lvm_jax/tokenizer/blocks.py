@@ -134,8 +134,10 @@ class Upsample(nnx.Module):
         if self.kind == "depth_to_space":
             return unfold_patches(self.conv(x_BHWC), 2)
         if jax.default_backend() == "cpu":
-            bias_111C = self.conv.bias[...][None, None, None]
-            return bias_111C + double_conv(x_BHWC, self.conv.kernel[...])
+            assert self.conv.bias is not None
+            return self.conv.bias[...][None, None, None] + double_conv(
+                x_BHWC, self.conv.kernel[...]
+            )
         return self.conv(x_BHWC.repeat(2, axis=1).repeat(2, axis=2))
 
 

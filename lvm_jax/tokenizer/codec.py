@@ -83,8 +83,14 @@ class Tokenizer:
     def _on_every_device(self, function: Any) -> Any:
         # Each device runs the same program on its own images. There is nothing to check about what
         # differs between devices: all of it does, but for the parameters.
-        specs = {"in_specs": (P(), self._batch.spec), "out_specs": self._batch.spec}
-        return jax.jit(jax.shard_map(function, mesh=self.mesh, check_vma=False, **specs))
+        one_device = jax.shard_map(
+            function,
+            mesh=self.mesh,
+            in_specs=(P(), self._batch.spec),
+            out_specs=self._batch.spec,
+            check_vma=False,
+        )
+        return jax.jit(one_device)
 
     @property
     def image_size(self) -> int:

@@ -3,6 +3,9 @@
 import dataclasses
 from typing import Literal
 
+from lvm_jax import configs
+from lvm_jax.configs import ConfigError, Field
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VQGANConfig:
@@ -65,46 +68,59 @@ class VQGANConfig:
 
     def __post_init__(self):
         self._check_choices()
-        for name in ("image_size", "patch_size", "base_dim", "latent_dim", "code_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"tokenizer.{name}={getattr(self, name)} must be positive")
+        sizes = ("image_size", "patch_size", "base_dim", "latent_dim", "code_dim")
+        configs.require_at_least(self, 1, *sizes)
         if not 2 <= self.num_codes <= 2**16 - 3:
-            raise ValueError(
-                f"tokenizer.num_codes={self.num_codes} must be in 2..{2**16 - 3}, so that "
-                "codes and special ids fit uint16 shards"
+            raise ConfigError(
+                Field("num_codes"),
+                f"={self.num_codes} must be in 2..{2**16 - 3}, so that codes and special ids fit "
+                "uint16 shards",
             )
         for name in ("encoder_blocks", "decoder_blocks"):
             blocks = getattr(self, name)
             if len(blocks) != self.num_levels or min(blocks, default=0) < 1:
-                raise ValueError(
-                    f"tokenizer.{name}={blocks} must give at least 1 block for each of the "
-                    f"{self.num_levels} levels of dim_multipliers={self.dim_multipliers}"
+                raise ConfigError(
+                    Field(name),
+                    f"={blocks} must give at least 1 block for each of the {self.num_levels} "
+                    "levels of ",
+                    Field("dim_multipliers"),
+                    f"={self.dim_multipliers}",
                 )
         if any(not 0 <= level < self.num_levels for level in self.attention_levels):
-            raise ValueError(
-                f"tokenizer.attention_levels={self.attention_levels} must be in "
-                f"0..{self.num_levels - 1}"
+            raise ConfigError(
+                Field("attention_levels"),
+                f"={self.attention_levels} must be in 0..{self.num_levels - 1}",
             )
         if self.num_mid_blocks < (1 if self.mid_attention else 0):
-            raise ValueError(
-                f"tokenizer.num_mid_blocks={self.num_mid_blocks} must be at least "
-                f"{int(self.mid_attention)} with mid_attention={self.mid_attention}"
+            raise ConfigError(
+                Field("num_mid_blocks"),
+                f"={self.num_mid_blocks} must be at least {int(self.mid_attention)} with ",
+                Field("mid_attention"),
+                f"={self.mid_attention}",
             )
         if self.image_size % self.downsampling:
-            raise ValueError(
-                f"tokenizer.image_size={self.image_size} must be a multiple of the downsampling "
-                f"{self.downsampling} = patch_size {self.patch_size} * 2**{self.num_levels - 1}"
+            raise ConfigError(
+                Field("image_size"),
+                f"={self.image_size} must be a multiple of the downsampling {self.downsampling} = ",
+                Field("patch_size"),
+                f" {self.patch_size} * 2**{self.num_levels - 1}",
             )
         for multiplier in (1, *self.dim_multipliers):
             if multiplier < 1 or self.base_dim * multiplier % self.norm_groups:
-                raise ValueError(
-                    f"tokenizer.norm_groups={self.norm_groups} must divide base_dim * multiplier = "
-                    f"{self.base_dim} * {multiplier}"
+                raise ConfigError(
+                    Field("norm_groups"),
+                    f"={self.norm_groups} must divide ",
+                    Field("base_dim"),
+                    f" * multiplier = {self.base_dim} * {multiplier}",
                 )
         if not self.quant_convs and self.latent_dim != self.code_dim:
-            raise ValueError(
-                f"tokenizer.latent_dim={self.latent_dim} must equal code_dim={self.code_dim} "
-                "unless quant_convs=True"
+            raise ConfigError(
+                Field("latent_dim"),
+                f"={self.latent_dim} must equal ",
+                Field("code_dim"),
+                f"={self.code_dim} unless ",
+                Field("quant_convs"),
+                "=True",
             )
 
     def _check_choices(self):
@@ -117,10 +133,8 @@ class VQGANConfig:
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
-                raise ValueError(
-                    f"tokenizer.{name}={getattr(self, name)!r} must be one of "
-                    f"{', '.join(map(repr, known))}"
-                )
+                choice = f"={getattr(self, name)!r} must be one of {', '.join(map(repr, known))}"
+                raise ConfigError(Field(name), choice)
 
     @property
     def num_levels(self) -> int:

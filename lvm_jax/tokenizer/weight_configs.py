@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lvm_jax import configs
 from lvm_jax.tokenizer import weight_fields
 from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 
@@ -41,7 +42,11 @@ def from_source(format: str, values: Mapping[str, Any]) -> VQGANConfig:
     changes = build(fields)
     if image_size is not None:
         changes["image_size"] = image_size
-    return VQGANConfig(pixel_range=pixel_range, **changes)
+    try:
+        return VQGANConfig(pixel_range=pixel_range, **changes)
+    except configs.ConfigError as error:
+        # It names fields of ours, which are spelled otherwise in the source.
+        raise ValueError(f"source config: {error}") from error
 
 
 def to_source(format: str, config: VQGANConfig) -> dict[str, Any]:

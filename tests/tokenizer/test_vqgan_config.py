@@ -38,15 +38,15 @@ def test_presets_survive_the_round_trip_through_json_types(name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image_size": 18}, "tokenizer.image_size=18 must be a multiple of the downsampling 4"),
-        ({"encoder_blocks": (1,)}, r"tokenizer.encoder_blocks=\(1,\) must give at least 1 block"),
-        ({"norm_groups": 3}, "tokenizer.norm_groups=3 must divide"),
-        ({"attention_levels": (2,)}, "tokenizer.attention_levels"),
-        ({"quant_convs": False}, "tokenizer.latent_dim=16 must equal code_dim=4"),
-        ({"num_codes": 2**16}, "tokenizer.num_codes=65536 must be in"),
-        ({"num_mid_blocks": 0, "mid_attention": True}, "tokenizer.num_mid_blocks=0"),
-        ({"upsample": "bilinear"}, "tokenizer.upsample='bilinear' must be one of"),
-        ({"patch_size": 0}, "tokenizer.patch_size=0 must be positive"),
+        ({"image_size": 18}, "image_size=18 must be a multiple of the downsampling 4"),
+        ({"encoder_blocks": (1,)}, r"encoder_blocks=\(1,\) must give at least 1 block"),
+        ({"norm_groups": 3}, "norm_groups=3 must divide"),
+        ({"attention_levels": (2,)}, "attention_levels"),
+        ({"quant_convs": False}, "latent_dim=16 must equal code_dim=4"),
+        ({"num_codes": 2**16}, "num_codes=65536 must be in"),
+        ({"num_mid_blocks": 0, "mid_attention": True}, "num_mid_blocks=0"),
+        ({"upsample": "bilinear"}, "upsample='bilinear' must be one of"),
+        ({"patch_size": 0}, "patch_size=0 must be at least 1"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(changes, message):

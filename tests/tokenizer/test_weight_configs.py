@@ -142,8 +142,8 @@ def test_openmuse_writes_other_decoder_depths():
         ("openmuse", {"z_channels": "64"}, "z_channels='64' must be of type int"),
         ("openmuse", {"num_res_blocks": 1}, "skips the attention of levels with a single block"),
         ("openmuse", {"decoder_channel_mult": [1, 2]}, "decoder_channel_mult"),
-        ("openmuse", {"image_size": 100}, "tokenizer.image_size=100 must be a multiple"),
-        ("openmuse", {"pixel_range": "0..1"}, "tokenizer.pixel_range='0..1' must be one of"),
+        ("openmuse", {"image_size": 100}, "source config: image_size=100 must be a multiple"),
+        ("openmuse", {"pixel_range": "0..1"}, "source config: pixel_range='0..1' must be one of"),
         ("taming", {"n_embed": 1024}, "ddconfig, embed_dim must be given"),
         (
             "taming",

@@ -46,7 +46,7 @@ def attend(
         k_BLGK: keys after RoPE; G divides H.
         v_BLGK: values.
         segments_BL: int32 segment of each position, or None when each row is one sentence.
-        backend: "xla" (the reference: all scores at once), "blockwise" (`model.blockwise`, heads
+        backend: "xla" (the reference: all scores at once), "blockwise" (see there, heads
             together) or "per_head" (heads in a loop); they agree up to rounding.
 
     Returns:

@@ -113,7 +113,8 @@ def blur_pool(x_BHWC: Float[Array, "B H W C"]) -> Float[Array, "B h w C"]:
             jax.lax.slice_in_dim(padded, offset, offset + length - 1, stride=2, axis=axis)
             for offset in range(len(_BINOMIAL))
         )
-        x_BHWC = sum(float(weight) * tap for weight, tap in zip(_BINOMIAL, taps))
+        weighed = (float(weight) * tap for weight, tap in zip(_BINOMIAL, taps))
+        x_BHWC = functools.reduce(jnp.add, weighed)
     return x_BHWC
 
 
