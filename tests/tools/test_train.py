@@ -152,7 +152,7 @@ def test_mistakes_are_one_line_and_code_2(straight, shards, tmp_path):
         "unknown key --config.optimizer.peak_rl": [*flags, "--config.optimizer.peak_rl=1"],
         "Unknown command line flag 'wrkdir'": [*flags, "--wrkdir=x"],
         "--workdir is required": flags[:1],
-        "config.batch_size=7 must be a multiple": [
+        "--config.batch_size=7 must be a multiple": [
             *flags,
             "--config.batch_size=7",
             "--config.accumulation=2",
