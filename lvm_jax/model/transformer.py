@@ -28,6 +28,9 @@ from lvm_jax.modules import Definition, Params
 from lvm_jax.partition import Rules, constrain
 
 Attend = Callable[[Array, Array, Array], Array]
+"""(queries, keys, values) -> what is attended to."""
+Place = Callable[[Array, Sequence[str | None]], Array]
+"""An activation and its logical axes -> the same, told where it lives."""
 
 # What jax.checkpoint keeps of a layer, by the config's name: results marked by `checkpoint_name`,
 # here as PROJECTION and in `attention` as ATTENTION.
@@ -123,12 +126,14 @@ class Attention(nnx.Module):
         self.value = Linear((D, G, K), ("embed", "kv_heads", "head_dim"), 1, config, rngs)
         self.out = Linear((H, K, D), ("heads", "head_dim", "embed"), 2, config, rngs)
 
-    def __call__(self, x_BLD: Array, rotary, attend: Attend, constrain) -> Array:
+    def __call__(
+        self, x_BLD: Array, rotary: tuple[Array, Array], attend: Attend, place: Place
+    ) -> Array:
         heads, kv_heads = [("batch", "length", f"act_{n}", None) for n in ("heads", "kv_heads")]
-        q_BLHK = constrain(rope.rotate(self.query(x_BLD), *rotary), heads)
-        k_BLGK = constrain(rope.rotate(self.key(x_BLD), *rotary), kv_heads)
-        v_BLGK = constrain(self.value(x_BLD), kv_heads)
-        return self.out(constrain(attend(q_BLHK, k_BLGK, v_BLGK), heads))
+        q_BLHK = place(rope.rotate(self.query(x_BLD), *rotary), heads)
+        k_BLGK = place(rope.rotate(self.key(x_BLD), *rotary), kv_heads)
+        v_BLGK = place(self.value(x_BLD), kv_heads)
+        return self.out(place(attend(q_BLHK, k_BLGK, v_BLGK), heads))
 
 
 class MLP(nnx.Module):
@@ -140,12 +145,12 @@ class MLP(nnx.Module):
         self.up = Linear((D, M), ("embed", "mlp"), 1, config, rngs)
         self.down = Linear((M, D), ("mlp", "embed"), 1, config, rngs)
 
-    def __call__(self, x_BLD: Array, constrain) -> Array:
+    def __call__(self, x_BLD: Array, place: Place) -> Array:
         gate_BLM, up_BLM = (
             checkpoint_name(layer(x_BLD), PROJECTION) for layer in (self.gate, self.up)
         )
         y_BLM = jax.nn.silu(gate_BLM) * up_BLM
-        return self.down(constrain(y_BLM, ("batch", "length", "act_mlp")))
+        return self.down(place(y_BLM, ("batch", "length", "act_mlp")))
 
 
 class Block(nnx.Module):
@@ -157,12 +162,14 @@ class Block(nnx.Module):
         self.mlp_norm = RMSNorm(config)
         self.mlp = MLP(config, rngs)
 
-    def __call__(self, x_BLD: Array, rotary, attend: Attend, constrain) -> Array:
+    def __call__(
+        self, x_BLD: Array, rotary: tuple[Array, Array], attend: Attend, place: Place
+    ) -> Array:
         axes = ("batch", "length", "act_embed")
-        x_BLD = constrain(x_BLD, axes)
-        x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), rotary, attend, constrain)
-        x_BLD = checkpoint_name(constrain(x_BLD, axes), PROJECTION)
-        return x_BLD + self.mlp(self.mlp_norm(x_BLD), constrain)
+        x_BLD = place(x_BLD, axes)
+        x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), rotary, attend, place)
+        x_BLD = checkpoint_name(place(x_BLD, axes), PROJECTION)
+        return x_BLD + self.mlp(self.mlp_norm(x_BLD), place)
 
 
 class Ends(nnx.Module):

@@ -54,7 +54,9 @@ def test_every_knob_runs_and_every_parameter_matters(changes):
         decoded = vqgan.decode_latents(config, params, z)
         # The codebook takes part through a linear read-out: lookup itself has no gradient.
         codes = vqgan.codebook(config, params)
-        return jnp.sum(jnp.sin(3 * decoded)) + jnp.sum(jnp.sin(codes * jnp.arange(codes.shape[1])))
+        return jnp.sum(jnp.sin(3 * decoded)) + jnp.sum(
+            jnp.sin(codes * jnp.arange(codes.shape[1])[None])
+        )
 
     grads = trees.flatten(jax.jit(jax.grad(loss))(params))
     # A key's bias shifts all scores of a query alike, which softmax ignores.
