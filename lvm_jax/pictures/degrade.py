@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from lvm_jax.draws import Draws, bit_stream
+from lvm_jax.pictures.derivations import derivation
 
 # Fixed-point numbers have 16 bits after the point.
 _ONE = 1 << 16
@@ -17,6 +18,7 @@ _HALF = 1 << 15
 _GAMMA = 2.2
 
 
+@derivation
 def blur(image: np.ndarray, *, sigma: float) -> np.ndarray:
     """A Gaussian blur; `sigma` in pixels, more than 0."""
     radius = max(1, math.ceil(3 * sigma))
@@ -34,12 +36,14 @@ def blur(image: np.ndarray, *, sigma: float) -> np.ndarray:
     return image
 
 
+@derivation
 def noise(image: np.ndarray, *, seed: int, deviation: float) -> np.ndarray:
     """Normal noise on every channel of every pixel; its standard `deviation` in 0..255."""
     total = image.astype(np.int64) * _ONE + _normal(image.shape, deviation, "noise", seed)
     return _to_pixels(total)
 
 
+@derivation
 def low_light(image: np.ndarray, *, seed: int, stops: float, deviation: float) -> np.ndarray:
     """The picture with 2**-stops of the light, and with the noise of a sensor.
 
@@ -56,6 +60,7 @@ def low_light(image: np.ndarray, *, seed: int, stops: float, deviation: float) -
     )
 
 
+@derivation
 def rain(image: np.ndarray, *, seed: int, density: float, angle: int) -> np.ndarray:
     """Bright streaks that fall across the picture.
 
@@ -97,6 +102,7 @@ def rain(image: np.ndarray, *, seed: int, density: float, angle: int) -> np.ndar
     return _to_pixels(wet * _ONE + (np.maximum(wet, 235) - wet) * cover_HW[..., None])
 
 
+@derivation
 def rotate(image: np.ndarray, *, degrees: int) -> np.ndarray:
     """The picture turned counter-clockwise about its centre; quarter turns of squares are exact.
 
@@ -116,6 +122,7 @@ def rotate(image: np.ndarray, *, degrees: int) -> np.ndarray:
     return np.where(inside[..., None], _sample(image, y, x), np.uint8(0))
 
 
+@derivation
 def downscale(image: np.ndarray, *, factor: float) -> np.ndarray:
     """The picture with 1/factor of its resolution, smoothly enlarged to its size again."""
     total, counts = image.astype(np.int64), []

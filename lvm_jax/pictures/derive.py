@@ -5,40 +5,17 @@ Legend: H height, W width in pixels; G cells per side of a patch mask.
 """
 
 import math
-import types
-from collections.abc import Callable
-from typing import cast
 
 import numpy as np
 import skimage.filters
 
 from lvm_jax.draws import Draws, shuffled
+from lvm_jax.pictures.derivations import derivation
 
 HOLES = ("square", "patches")
 
-# What references may derive from their squares, by the name of the function. Whoever makes such
-# references registers what they name.
-DERIVATIONS: dict[str, Callable[..., np.ndarray]] = {}
 
-
-def register(function: Callable[..., np.ndarray]) -> None:
-    """Lets references name a function: (uint8 [S, S, 3], **parameters) -> uint8 [S, S, 3].
-
-    Its name is a part of the keys of images for ever: equal names must mean equal pixels.
-
-    Raises:
-        ValueError: another function has the name.
-    """
-    name = name_of(function)
-    if DERIVATIONS.setdefault(name, function) is not function:
-        raise ValueError(f"two functions are called {name}; pictures derived by them have one key")
-
-
-def name_of(function: Callable[..., np.ndarray]) -> str:
-    """What references call a function."""
-    return cast(types.FunctionType, function).__name__
-
-
+@derivation
 def gray(image: np.ndarray) -> np.ndarray:
     """The luma of a picture (ITU-R BT.601) in all three channels."""
     # Whole numbers: the same bytes on every machine.
@@ -46,6 +23,7 @@ def gray(image: np.ndarray) -> np.ndarray:
     return np.repeat(luma_HW.astype(np.uint8)[..., None], 3, axis=2)
 
 
+@derivation
 def inpaint_hole(
     image: np.ndarray, *, seed: int, mask_ratio: float, hole: str = "square", grid: int = 16
 ) -> np.ndarray:
@@ -93,6 +71,7 @@ def _patch_mask(height: int, width: int, seed: int, ratio: float, grid: int) -> 
 _MASKS = {"square": _square_mask, "patches": _patch_mask}
 
 
+@derivation
 def edges(image: np.ndarray, *, sigma: float = 1.0, gain: float = 4.0) -> np.ndarray:
     """White contours on black: the Sobel magnitude of the smoothed luma.
 

@@ -40,8 +40,8 @@ class ImageRef:
         frame: which frame of a video, from 0; -1 for an image file.
         crop: the square that is used; None takes the central one.
         flip: mirrored left to right.
-        derivation: name in `derive.DERIVATIONS` or `drawings.DRAWINGS`; "" leaves the picture as it
-            is.
+        derivation: name in `derivations.DERIVATIONS` or `drawings.DRAWINGS`; "" leaves the picture
+            as it is.
         parameters: (name, value) pairs for the derivation.
         shape: (height, width) that coordinates in the parameters refer to; the picture must have
             this aspect ratio.

@@ -7,7 +7,9 @@ import numpy as np
 
 from lvm_jax import images
 from lvm_jax.images import ImageConfig, ImageError
-from lvm_jax.pictures import derive, drawings, palette
+
+# degrade and derive are imported for the names that they give to references.
+from lvm_jax.pictures import degrade, derivations, derive, drawings, palette  # noqa: F401
 from lvm_jax.pictures.reference import ImageRef
 
 
@@ -57,7 +59,7 @@ def derived(ref: ImageRef, square: np.ndarray, config: ImageConfig) -> np.ndarra
         assert ref.shape is not None, ref
         view = _view(ref, ref.shape, len(square), config)
         return drawings.DRAWINGS[ref.derivation](square, view, **dict(ref.parameters))
-    return derive.DERIVATIONS[ref.derivation](square, **dict(ref.parameters))
+    return derivations.DERIVATIONS[ref.derivation](square, **dict(ref.parameters))
 
 
 def _view(ref: ImageRef, shape: tuple[int, ...], size: int, config: ImageConfig) -> drawings.View:

@@ -6,7 +6,6 @@ file (boxes, keypoints, segments) and label maps; clips: videos, annotated video
 object; groups: classes, several annotations of an image.
 """
 
-from lvm_jax.pictures import derive
 from lvm_jax.sentences import clip_layouts, layouts, relations, restoration
 from lvm_jax.sentences.coco.boxes import Boxes
 from lvm_jax.sentences.coco.keypoints import Keypoints
@@ -32,9 +31,8 @@ def add_relation(relation: type[Derived]) -> None:
     """Adds pairs of a picture and what a function makes of it; see `relations.Derived`.
 
     Raises:
-        ValueError: there is a kind, or another function, of this name.
+        ValueError: there is a kind of this name.
     """
-    derive.register(relation.function)
     add(relation.name, layouts.Pairs, relation=relation)
 
 

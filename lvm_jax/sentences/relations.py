@@ -11,7 +11,7 @@ import numpy as np
 
 from lvm_jax.configs import ConfigError, Field, require_at_least
 from lvm_jax.draws import Draws
-from lvm_jax.pictures import derive, palette
+from lvm_jax.pictures import derivations, derive, palette
 from lvm_jax.pictures.reference import ImageRef
 from lvm_jax.sentences.listings import Annotated, Listing, Picture, Pictures
 from lvm_jax.sentences.squares import Parameters, Square
@@ -43,7 +43,7 @@ class Derived:
 
     Class attributes:
         name: of the kind of sentence.
-        function: (uint8 [S, S, 3], **parameters) -> uint8 [S, S, 3]; a static method.
+        function: a `derivations.derivation`; a static method.
         is_question: whether the pair asks with the derived image and answers with the picture.
     """
 
@@ -65,7 +65,7 @@ class Derived:
 
     def start(self, draws: Draws) -> Relate:
         """See `Relation`."""
-        derivation = derive.name_of(self.function)
+        derivation = derivations.name_of(self.function)
         shared = self.strength(draws) if getattr(self, "same_strength", False) else None
 
         def relate(item: Picture, square: Square) -> tuple[ImageRef, ImageRef]:

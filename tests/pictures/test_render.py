@@ -1,6 +1,8 @@
 """Image references become pixels."""
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -25,7 +27,6 @@ def test_load_crops_resizes_flips_and_derives_in_this_order(picture_path):
     np.testing.assert_array_equal(pixels_of(ref, 20), picture[:20, 40:60])
     flipped = dataclasses.replace(ref, flip=True)
     np.testing.assert_array_equal(pixels_of(flipped, 20), picture[:20, 40:60][:, ::-1])
-    derive.register(derive.gray)
     gray = dataclasses.replace(flipped, derivation="gray")
     np.testing.assert_array_equal(pixels_of(gray, 20), derive.gray(pixels_of(flipped, 20)))
     assert pixels_of(ref, 7).shape == (7, 7, 3)
@@ -59,3 +60,15 @@ def test_an_unreadable_image_is_named(tmp_path):
     (tmp_path / "bad.png").write_bytes(b"no image")
     with pytest.raises(images.ImageError, match=r"bad\.png"):
         pixels_of(ImageRef(path=str(tmp_path / "bad.png")), 8)
+
+
+def test_a_reference_needs_nothing_but_its_room():
+    """Whoever reads references, such as a worker process, may never have seen a sentence."""
+    code = """
+import sys
+from lvm_jax.pictures import loader
+from lvm_jax.pictures.derivations import DERIVATIONS
+assert {"gray", "edges", "inpaint_hole", "blur", "rain"} <= DERIVATIONS.keys()
+assert not any(name.startswith("lvm_jax.sentences") for name in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

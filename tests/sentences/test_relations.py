@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from lvm_jax import configs, images
-from lvm_jax.pictures import derive
+from lvm_jax.pictures.derivations import derivation
 from lvm_jax.sentences import corpora, kinds, sources
 from lvm_jax.sentences.relations import Derived, draw_seed
 from lvm_jax.sentences.restoration import draw_between, require_range
 from tests.toys import pixels_of
 
 
+@derivation
 def fade(image, *, share, seed, light):
     """Mixes a picture with a flat one."""
     assert seed >= 0
@@ -51,7 +52,6 @@ class Fading(Derived):
 def fading(monkeypatch):
     monkeypatch.setattr(kinds, "KINDS", dict(kinds.KINDS))
     monkeypatch.setattr(corpora, "KINDS", kinds.KINDS)
-    monkeypatch.setattr(derive, "DERIVATIONS", dict(derive.DERIVATIONS))
     kinds.add_relation(Fading)
 
 
@@ -120,7 +120,7 @@ def test_names_are_taken_once(fading):
         return image
 
     with pytest.raises(ValueError, match="two functions are called blur"):
-        derive.register(blur)
+        derivation(blur)
 
 
 def test_every_kind_says_what_its_fields_are():
