@@ -24,6 +24,8 @@ _OF_CONFIG = {
     "experiment's value; needs no other flag.",
 }
 
+_PRINTING = Mode(when="", run=print, options=str)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CommandLine:
@@ -45,8 +47,8 @@ class CommandLine:
 
     def flags(self) -> dict[str, Flag]:
         """All flags by name; plain arguments are none."""
-        found = options.flags_of(self.modes)
-        named = {name: flag for name, flag in found.items() if name not in self.arguments}
+        fields = options.flags_of(self.modes)
+        named = {name: flag for name, flag in fields.items() if name not in self.arguments}
         if CONFIG in named:
             named[CONFIG] = dataclasses.replace(named[CONFIG], about=_ABOUT_CONFIG)
             for name, about in _OF_CONFIG.items():
@@ -63,15 +65,15 @@ def define(line: CommandLine) -> None:
 
 
 def parse(line: CommandLine, argv: Sequence[str]) -> tuple[Mode, Any]:
-    """What a command line asks for, and the options of it; --help and --help_config end here.
+    """What a command line asks for, and the options of it; for help a mode that prints a text.
 
     Raises:
         flags.Error: an unknown flag, or a value of another type.
         ValueError: flags or plain arguments that are missing, too many, or no paths.
     """
     if any(word in ("--help", "-help", "-h", "--helpshort") for word in argv[1:]):
-        print(_help(line))
-        sys.exit(0)
+        FLAGS(argv[:1])  # which absl asks for
+        return _PRINTING, _help(line)
     kept, overrides = _take_overrides(argv, takes_config=CONFIG in line.flags())
     rest = FLAGS(kept)[1:]
     given = options.given_flags(line.flags())
@@ -82,7 +84,7 @@ def parse(line: CommandLine, argv: Sequence[str]) -> tuple[Mode, Any]:
             f"--config.{key}={value} overrides an experiment, but there is no --config=FILE"
         )
     if given.pop("help_config", False) and line.keys is not None:
-        _help_config(line.keys(), given.get(CONFIG), overrides)
+        return _PRINTING, _help_config(line.keys(), given.get(CONFIG), overrides)
     given |= _plain_arguments(line, given, rest)
     only_print = given.pop("print_config", False)
     mode = _printing_mode(line, given) if only_print else options.choose(line.modes, given)
@@ -157,9 +159,8 @@ def _help(line: CommandLine) -> str:
 
 def _help_config(
     keys: Mapping[str, type], experiment: str | None, overrides: Sequence[tuple[str, str]]
-) -> None:
+) -> str:
     import config_help
 
     values = load_experiment(experiment, overrides) if experiment is not None else {}
-    print(config_help.text(keys, values))
-    sys.exit(0)
+    return config_help.text(keys, values)

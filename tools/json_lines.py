@@ -19,7 +19,7 @@ def read(path: str | pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
         text = pathlib.Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
-    found = []
+    objects = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
@@ -30,10 +30,10 @@ def read(path: str | pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
             raise ValueError(f"{where} is no JSON: {error}") from error
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be a JSON object in braces, not {line.strip()[:60]}")
-        found.append((where, value))
-    if not found:
+        objects.append((where, value))
+    if not objects:
         raise ValueError(f"{path} has no lines")
-    return found
+    return objects
 
 
 def paths(values: dict[str, Any], key: str, where: str) -> tuple[str, ...]:

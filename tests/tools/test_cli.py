@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -170,3 +171,10 @@ def test_names_that_are_no_text_are_printed_and_logged():
     assert result.returncode == 2 and result.stdout == "caf\\udce9\n"
     warning, error = result.stderr.splitlines()
     assert warning.endswith(" caf\\udce9") and error.endswith("cannot read caf\\udce9")
+
+
+def test_the_keys_of_a_config_may_be_read_in_part():
+    tool = [sys.executable, str(ROOT / "tools" / "build_shards.py"), "--help_config"]
+    command = f"{shlex.join(tool)} 2>&1 | head -n 4"
+    shown = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert "config.corpus: What a corpus is made of." in shown and "Traceback" not in shown

@@ -174,11 +174,11 @@ def _measure(
     rows = [
         {
             "name": who,
-            "tokens_per_second": statistics.median(found),
-            "slowest": min(found),
-            "fastest": max(found),
+            "tokens_per_second": statistics.median(speeds),
+            "slowest": min(speeds),
+            "fastest": max(speeds),
         }
-        for who, found in rates.items()
+        for who, speeds in rates.items()
     ]
     rows[0].update(
         padding=1 - float(used), first_batch_seconds=first_batch_seconds, grown_mib=grown

@@ -53,7 +53,7 @@ def rows(
     The ratio is the median over turns of (reference's seconds / ours), each pair measured within
     seconds of each other.
     """
-    found = []
+    table = []
     for name, measured in times.items():
         row = {
             "name": name,
@@ -68,5 +68,5 @@ def rows(
             row["speed_ratio"] = statistics.median(theirs / ours for theirs, ours in pairs)
             pairs = zip(times[reference].cpu, measured.cpu)
             row["cpu_ratio"] = statistics.median(theirs / ours for theirs, ours in pairs)
-        found.append(row)
-    return found
+        table.append(row)
+    return table

@@ -59,17 +59,17 @@ def run(
         first = time.perf_counter() - begun
         times = timing.interleave(cases, warmup=max(warmup - 1, 0), repeats=repeats)
         reference = f"{name} {against}" if rival is not None else None
-        found = timing.rows(times, num_images * config.tokens_per_image, reference)
-        for row in found:
+        measured = timing.rows(times, num_images * config.tokens_per_image, reference)
+        for row in measured:
             row["images_per_second"] = num_images / row["seconds"]
-        found[0]["compile_seconds"] = max(first - found[0]["seconds"], 0.0)
+        measured[0]["compile_seconds"] = max(first - measured[0]["seconds"], 0.0)
         if rival is not None:
             outputs.append(cases[f"{name} {against}"]())
             if name == "encode":
-                found[0]["agreement"] = float(np.mean(outputs[0] == outputs[1]))
+                measured[0]["agreement"] = float(np.mean(outputs[0] == outputs[1]))
             else:
-                found[0]["difference"] = float(np.abs(outputs[0] - outputs[1]).max())
-        rows += found
+                measured[0]["difference"] = float(np.abs(outputs[0] - outputs[1]).max())
+        rows += measured
     return rows
 
 

@@ -28,16 +28,16 @@ def list_animations(package: pathlib.Path, limit: int) -> list[Animation]:
         package: the unpacked package; half of its files are stills.
         limit: how many to take at most, without skin tones if not all; 0 for all.
     """
-    found = []
+    moving = []
     for path in sorted((package / "assets").glob("*.webp")):
         if emoji.is_flag(path.stem) or (limit and splits.has_skin_tone(path.stem)):
             continue
         with Image.open(path) as image:
             if getattr(image, "n_frames", 1) > 1:
-                found.append(Animation(key=path.stem, source=str(path)))
+                moving.append(Animation(key=path.stem, source=str(path)))
     # In the order of a hash, so that few are a fair sample and more contain the fewer.
-    found.sort(key=lambda one: splits.fraction(one.key, "anim"))
-    return found[:limit] if limit else found
+    moving.sort(key=lambda one: splits.fraction(one.key, "anim"))
+    return moving[:limit] if limit else moving
 
 
 def make(out: pathlib.Path, animation: Animation) -> None:

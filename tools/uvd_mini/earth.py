@@ -54,7 +54,7 @@ def list_tiles(land: np.ndarray, small: bool) -> list[tuple[str, int, int]]:
         land: bool [HEIGHT, WIDTH].
         small: whether training tiles do not overlap.
     """
-    found = []
+    tiles = []
     for split, step in STEP.items():
         step = files.SIZE if small else step
         for y in range(latitude_row(NORTH), latitude_row(SOUTH) - files.SIZE + 1, step):
@@ -64,8 +64,8 @@ def list_tiles(land: np.ndarray, small: bool) -> list[tuple[str, int, int]]:
                     continue
                 share = land[y : y + files.SIZE, x : x + files.SIZE].mean()
                 if share >= MIN_LAND:
-                    found.append((split, x, y))
-    return found
+                    tiles.append((split, x, y))
+    return tiles
 
 
 def latitude_row(degrees: float) -> int:

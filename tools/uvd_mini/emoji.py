@@ -56,7 +56,7 @@ def list_openmoji(package: pathlib.Path, tones: bool) -> list[Emoji]:
         tones: whether to take the skin-tone variants too.
     """
     entries = json.loads((package / "data/openmoji.json").read_text(encoding="utf-8"))
-    found = []
+    drawn = []
     for entry in entries:
         key = entry["hexcode"].lower()
         has_tone = bool(entry["skintone"]) or splits.has_skin_tone(key)
@@ -65,7 +65,7 @@ def list_openmoji(package: pathlib.Path, tones: bool) -> list[Emoji]:
         # A group holds different things, not one thing in five tones.
         group = "" if has_tone else f"{entry['group']}--{entry['subgroups']}"
         for folder, style in (("emoji_line", "black"), ("emoji_color", "color")):
-            found.append(
+            drawn.append(
                 Emoji(
                     key=key,
                     source=str(package / style / "svg" / f"{entry['hexcode']}.svg"),
@@ -73,12 +73,12 @@ def list_openmoji(package: pathlib.Path, tones: bool) -> list[Emoji]:
                     group=group if folder == "emoji_color" else "",
                 )
             )
-    sizes = collections.Counter((emoji.split, emoji.group) for emoji in found)
+    sizes = collections.Counter((emoji.split, emoji.group) for emoji in drawn)
     return [
         dataclasses.replace(emoji, group="")
         if emoji.group and sizes[emoji.split, emoji.group] < MIN_GROUP
         else emoji
-        for emoji in found
+        for emoji in drawn
     ]
 
 
@@ -88,13 +88,13 @@ def list_fluent(package: pathlib.Path, folder: str, tones: bool) -> list[Emoji]:
     Its flags are those of noto, the same in flat and in 3D: they would give the held-out style away
     and teach that the two styles are one.
     """
-    found = []
+    listed = []
     for path in sorted((package / "assets").iterdir()):
         if path.suffix not in (".svg", ".webp") or is_flag(path.stem):
             continue
         if tones or not splits.has_skin_tone(path.stem):
-            found.append(Emoji(key=path.stem, source=str(path), folder=folder))
-    return found
+            listed.append(Emoji(key=path.stem, source=str(path), folder=folder))
+    return listed
 
 
 def is_flag(key: str) -> bool:
@@ -112,7 +112,7 @@ def list_noto(package: pathlib.Path, keys: set[str]) -> list[Emoji]:
     icons = json.loads((package / "icons.json").read_text(encoding="utf-8"))
     names = json.loads((package / "chars.json").read_text(encoding="utf-8"))
     width, height = icons.get("width", 128), icons.get("height", 128)
-    found = []
+    listed = []
     for key in sorted(key for key in keys if not is_flag(key)):
         bare = "-".join(point for point in key.split("-") if point != "fe0f")
         name = names.get(key) or names.get(bare)
@@ -123,8 +123,8 @@ def list_noto(package: pathlib.Path, keys: set[str]) -> list[Emoji]:
         svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">{body}</svg>'
         emoji = Emoji(key=key, source=svg, folder="emoji_noto")
         if emoji.split == splits.HELD_OUT:
-            found.append(emoji)
-    return found
+            listed.append(emoji)
+    return listed
 
 
 def make(out: pathlib.Path, emoji: Emoji) -> None:

@@ -188,7 +188,7 @@ def fetch(package: Package, downloads: pathlib.Path, fetcher: Fetcher = fetch_wi
         RuntimeError: not to be fetched, or what was fetched twice is not what was pinned.
     """
     path = downloads / package.file
-    found = ""
+    digest = ""
     for _ in range(2):
         if not path.exists():
             logging.info("fetching %s, %.0f MB", package, package.megabytes)
@@ -200,13 +200,13 @@ def fetch(package: Package, downloads: pathlib.Path, fetcher: Fetcher = fetch_wi
                 (partial / package.file).replace(path)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
-        found = sha256(path)
-        if found == package.sha256:
+        digest = sha256(path)
+        if digest == package.sha256:
             return path
         logging.warning("%s: %s is corrupted; fetching it again", package, package.file)
         path.unlink()
     raise RuntimeError(
-        f"{package}: checksum mismatch: expected sha256 {package.sha256}, found {found}; what is "
+        f"{package}: checksum mismatch: expected sha256 {package.sha256}, found {digest}; what is "
         "offered under this version is not what the corpus was made from, so it is not used"
     )
 

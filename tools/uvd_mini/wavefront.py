@@ -135,25 +135,27 @@ def read_mtl(path: pathlib.Path) -> dict[str, Material]:
     """Reads a material library; one that is missing is empty, and its materials are gray."""
     if not path.exists():
         return {}
-    found: dict[str, Material] = {}
+    materials: dict[str, Material] = {}
     name = ""
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         word, _, rest = line.strip().partition(" ")
         rest = rest.strip()
         if word == "newmtl":
             name = rest
-            found[name] = Material(name=name)
+            materials[name] = Material(name=name)
         elif not name:
             continue
         elif word == "Kd":
             color = tuple(min(1.0, max(0.0, float(number))) for number in rest.split()[:3])
-            found[name] = dataclasses.replace(found[name], color=color)
+            materials[name] = dataclasses.replace(materials[name], color=color)
         elif word == "d":
             opacity = min(1.0, max(0.0, float(rest.split()[-1])))
-            found[name] = dataclasses.replace(found[name], opacity=opacity)
+            materials[name] = dataclasses.replace(materials[name], opacity=opacity)
         elif word == "map_Kd":
-            found[name] = dataclasses.replace(found[name], texture=read_texture(path.parent, rest))
-    return found
+            materials[name] = dataclasses.replace(
+                materials[name], texture=read_texture(path.parent, rest)
+            )
+    return materials
 
 
 def read_texture(folder: pathlib.Path, text: str) -> np.ndarray | None:
