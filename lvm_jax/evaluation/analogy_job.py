@@ -66,15 +66,9 @@ def run(
     image_config = image_record.config_for(model.images, str(model_dir), experiment.images)
     loader = SquareLoader(image_config, tokenizer.image_size, _PICTURE_CACHE_BYTES)
     tasks = [SentenceTask(source=source, loader=loader) for source in experiment.tasks]
-    results = asking.evaluate(
-        model,
-        tokenizer,
-        tasks,
-        perplexity.unigram(counts),
-        experiment.evaluation,
-        progress=progress,
-    )
-    scores_file.write(out / SCORES_FILE, results, experiment.evaluation, image_config)
+    asked, unigram = experiment.evaluation, perplexity.unigram(counts)
+    results = asking.evaluate(model, tokenizer, tasks, unigram, asked, progress=progress)
+    scores_file.write(out / SCORES_FILE, results, asked, image_config)
     picture = answers_sheet.draw(results)
     if picture is not None:
         images.write_image(out / PICTURE_FILE, picture)
@@ -103,9 +97,7 @@ def run(
                 "Transformer": facts.of_model(model),
                 "Transformer training": facts.of_training(resolved, model_lines),
                 "Tokenizer": facts.of_tokenizer(tokenizer),
-                "Evaluation": facts.of_evaluation(
-                    experiment.evaluation, image_config, experiment.tasks
-                ),
+                "Evaluation": facts.of_evaluation(asked, image_config, experiment.tasks),
             },
         ),
     )
