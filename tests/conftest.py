@@ -10,6 +10,9 @@ import jax
 import numpy as np
 import pytest
 
+from tests import shapes
+
+shapes.hold()
 jax.config.update("jax_num_cpu_devices", 8)
 CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(
     pathlib.Path(__file__).resolve().parents[1] / ".jax_cache"

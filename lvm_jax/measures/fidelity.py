@@ -62,7 +62,8 @@ def psnr(images: Array | np.ndarray, others: Array | np.ndarray) -> Any:
 
 
 def ssim(
-    images_BHWC: Float[Array, "B H W 3"], others_BHWC: Float[Array, "B H W 3"]
+    images_BHWC: Float[Array | np.ndarray, "B H W 3"],
+    others_BHWC: Float[Array | np.ndarray, "B H W 3"],
 ) -> Float[Array, " B"]:
     """Structural similarity of each pair of images: 1 for equal ones.
 
@@ -80,7 +81,7 @@ def ssim(
         raise ValueError(f"SSIM needs images of {SSIM_WINDOW} pixels, not {images_BHWC.shape}")
     rows_hH, columns_wW = _window(height), _window(width)
 
-    def local_mean(x_BHWC: Array) -> Array:
+    def local_mean(x_BHWC: Array | np.ndarray) -> Array:
         # Two small matrix products: XLA's CPU convolutions per channel are much slower.
         half_BhWC = jnp.einsum("hH,BHWC->BhWC", rows_hH, x_BHWC, precision="highest")
         return jnp.einsum("wW,BhWC->BhwC", columns_wW, half_BhWC, precision="highest")

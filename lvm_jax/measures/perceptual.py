@@ -89,8 +89,8 @@ def abstract_params(config: PerceptualConfig) -> Params:
 def distance(
     config: PerceptualConfig,
     params: Params,
-    images_BHWC: Float[Array, "B H W 3"],
-    others_BHWC: Float[Array, "B H W 3"],
+    images_BHWC: Float[Array | np.ndarray, "B H W 3"],
+    others_BHWC: Float[Array | np.ndarray, "B H W 3"],
 ) -> Float[Array, " B"]:
     """The distance of each pair of images: 0 for equal ones.
 
@@ -119,10 +119,10 @@ def distance(
 
 
 def features(
-    config: PerceptualConfig, params: Params, images_BHWC: Float[Array, "B H W 3"]
+    config: PerceptualConfig, params: Params, images_BHWC: Float[Array | np.ndarray, "B H W 3"]
 ) -> Sequence[Float[Array, "B h w C"]]:
     """What leaves the last convolution of each stage, rectified; [0, 1] images in."""
-    return convolved(params, _prepare(config, images_BHWC), config.stages)
+    return convolved(params, _prepare(config, jnp.asarray(images_BHWC)), config.stages)
 
 
 def convolved(

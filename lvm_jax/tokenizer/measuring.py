@@ -74,8 +74,8 @@ _distance = jax.jit(perceptual.distance, static_argnums=0)
 
 
 def similarities(
-    images_BHWC: Float[Array, "B H W 3"],
-    decoded_BHWC: Float[Array, "B H W 3"],
+    images_BHWC: Float[Array | np.ndarray, "B H W 3"],
+    decoded_BHWC: Float[Array | np.ndarray, "B H W 3"],
     network: PerceptualConfig | None = None,
     perceptual_params: perceptual.Params | None = None,
 ) -> dict[str, Float[Array, " B"]]:

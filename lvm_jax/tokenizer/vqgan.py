@@ -12,6 +12,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -165,7 +166,7 @@ def _draw_params(config: VQGANConfig, seed: jax.Array) -> Params:
 
 
 def encode(
-    config: VQGANConfig, params: Params, images_BHWC: Float[Array, "B H W 3"]
+    config: VQGANConfig, params: Params, images_BHWC: Float[Array | np.ndarray, "B H W 3"]
 ) -> Float[Array, "B h w D"]:
     """Images -> latents, before quantization.
 
@@ -175,7 +176,9 @@ def encode(
         images_BHWC: float32 [0, 1].
     """
     model = _definition(config).bind(params)
-    x_BHWC = 2.0 * images_BHWC - 1.0 if config.pixel_range == "minus_one_one" else images_BHWC
+    x_BHWC = jnp.asarray(images_BHWC)
+    if config.pixel_range == "minus_one_one":
+        x_BHWC = 2.0 * x_BHWC - 1.0
     z_BhwC = model.encoder(fold_patches(x_BHWC, config.patch_size))
     z_BhwD = model.quant_conv(z_BhwC) if config.quant_convs else z_BhwC
     return quantizer.normalize(z_BhwD) if config.normalize_codes else z_BhwD
@@ -183,7 +186,7 @@ def encode(
 
 def codebook(config: VQGANConfig, params: Params) -> Float[Array, "K D"]:
     """The codes as they are compared and decoded: on the unit sphere if the config says so."""
-    codes_KD = params["codebook"]
+    codes_KD = jnp.asarray(params["codebook"])
     return quantizer.normalize(codes_KD) if config.normalize_codes else codes_KD
 
 
@@ -196,7 +199,7 @@ def lookup(
 
 
 def embed(
-    config: VQGANConfig, params: Params, ids_BL: Int[Array, "B L"]
+    config: VQGANConfig, params: Params, ids_BL: Int[Array | np.ndarray, "B L"]
 ) -> Float[Array, "B h w D"]:
     """Ids -> codes on the square latent grid."""
     codes_BLD = codebook(config, params)[ids_BL]
@@ -230,7 +233,7 @@ def decode_latents(
 
 
 def decode_ids(
-    config: VQGANConfig, params: Params, ids_BL: Int[Array, "B L"]
+    config: VQGANConfig, params: Params, ids_BL: Int[Array | np.ndarray, "B L"]
 ) -> Float[Array, "B H W 3"]:
     """Ids -> images in [0, 1], not clipped. Ids must be in [0, num_codes): the codec checks."""
     return decode_latents(config, params, embed(config, params, ids_BL))

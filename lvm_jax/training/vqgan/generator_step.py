@@ -116,7 +116,7 @@ def judgement_weight(
     model: VQGANConfig,
     training: AdversarialConfig,
     params: Params,
-    features_BHWC: Float[Array, "B H W C"],
+    features_BHWC: Float[Array, "B h w C"],
     compared_grad_BHWC: Float[Array, "B H W 3"],
     judged_grad_BHWC: Float[Array, "B H W 3"],
 ) -> Array:

@@ -102,7 +102,7 @@ def test_losses_are_log_softmax_over_legal_ids():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 3, 16)).astype(np.float32) * 5
     targets = np.array([[0, 9, vocabulary.eos], [5, vocabulary.bos, 3]], np.int32)
-    losses, hits = next_token.token_losses(logits, targets, vocabulary)
+    losses, hits = next_token.token_losses(jnp.asarray(logits), jnp.asarray(targets), vocabulary)
     legal = logits[..., :12].astype(np.float64)
     expected = (
         np.log(np.exp(legal).sum(-1)) - np.take_along_axis(legal, targets[..., None], -1)[..., 0]

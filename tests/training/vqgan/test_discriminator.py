@@ -12,7 +12,7 @@ from lvm_jax.training.vqgan import discriminator, game
 from lvm_jax.training.vqgan.discriminator import DiscriminatorConfig
 
 CONFIG = DiscriminatorConfig(base_dim=4, num_layers=2, norm_groups=2)
-IMAGES = np.random.default_rng(0).random((3, 16, 16, 3), np.float32)
+IMAGES = jnp.asarray(np.random.default_rng(0).random((3, 16, 16, 3), np.float32))
 
 
 def test_scores_patches_and_each_image_alone():
@@ -20,7 +20,7 @@ def test_scores_patches_and_each_image_alone():
     scores = jax.jit(discriminator.scores, static_argnums=0)
     together = scores(CONFIG, params, IMAGES)
     assert together.shape == (3, 2, 2)
-    changed = scores(CONFIG, params, np.stack([IMAGES[0], 1 - IMAGES[1], 0 * IMAGES[2]]))
+    changed = scores(CONFIG, params, jnp.stack([IMAGES[0], 1 - IMAGES[1], 0 * IMAGES[2]]))
     np.testing.assert_array_equal(together[0], changed[0])
     assert not np.allclose(together[1:], changed[1:])
 
@@ -35,14 +35,14 @@ def test_without_norm_a_score_sees_only_its_patch():
 
 
 def test_a_blur_keeps_constants_and_halves():
-    constant = np.full((1, 9, 6, 2), [0.3, -2.0], np.float32)
-    found = discriminator.blur_pool(constant)
-    assert found.shape == (1, 4, 3, 2)
-    np.testing.assert_allclose(found, constant[:, :4, :3], rtol=1e-6)
+    constant = jnp.full((1, 9, 6, 2), jnp.array([0.3, -2.0]))
+    blurred = discriminator.blur_pool(constant)
+    assert blurred.shape == (1, 4, 3, 2)
+    np.testing.assert_allclose(blurred, constant[:, :4, :3], rtol=1e-6)
 
 
 def test_a_blur_is_blind_to_the_finest_stripes():
-    stripes = np.tile([0.0, 1.0], 8).astype(np.float32).reshape(1, 1, 16, 1).repeat(4, axis=1)
+    stripes = jnp.tile(jnp.array([0.0, 1.0]), 8).reshape(1, 1, 16, 1).repeat(4, axis=1)
     inside = discriminator.blur_pool(stripes)[:, :, 1:-1]
     np.testing.assert_allclose(inside, 0.5, atol=1e-6)
     moved = discriminator.blur_pool(1 - stripes)[:, :, 1:-1]
@@ -58,8 +58,8 @@ def test_a_blurring_one_scores_as_many_patches():
 
 
 def test_it_learns_to_tell_smooth_images_from_noise():
-    noise = np.random.default_rng(1).random((8, 16, 16, 3), np.float32)
-    smooth = np.repeat(np.repeat(noise[:, ::8, ::8], 8, axis=1), 8, axis=2)
+    noise = jnp.asarray(np.random.default_rng(1).random((8, 16, 16, 3), np.float32))
+    smooth = jnp.repeat(jnp.repeat(noise[:, ::8, ::8], 8, axis=1), 8, axis=2)
     tx = optax.adam(3e-3)
 
     @jax.jit
