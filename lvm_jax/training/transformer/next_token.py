@@ -217,7 +217,7 @@ def make_step(
         metrics = {
             "loss": loss / tokens,
             "accuracy": totals["hits"] / tokens,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             "learning_rate": jnp.asarray(learning_rate(state["step"]), jnp.float32),
             "tokens": totals["tokens"],
         }

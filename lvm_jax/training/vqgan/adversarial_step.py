@@ -92,7 +92,7 @@ def _step(
         "codes": codes,
     }
     metrics |= {
-        "grad_norm": optax.global_norm(means.generator),
+        "grad_norm": optax.tree.norm(means.generator),
         "codes_restarted": jnp.sum(replaced_K).astype(jnp.float32),
         **codebook.batch_metrics(rows.ids, recipe.model.num_codes),
         **codebook.window_metrics(training, codes, step),
@@ -107,7 +107,7 @@ def _step(
             means.discriminator,
             metrics,
         )
-        metrics["grad_norm_discriminator"] = optax.global_norm(means.discriminator)
+        metrics["grad_norm_discriminator"] = optax.tree.norm(means.discriminator)
     return new, metrics
 
 
