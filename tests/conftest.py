@@ -14,6 +14,8 @@ from tests import shapes
 
 shapes.hold()
 jax.config.update("jax_num_cpu_devices", 8)
+# A broadcast that nobody wrote down is a bug here.
+jax.config.update("jax_numpy_rank_promotion", "raise")
 CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(
     pathlib.Path(__file__).resolve().parents[1] / ".jax_cache"
 )
