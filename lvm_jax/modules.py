@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from lvm_jax import trees
 
@@ -60,7 +61,7 @@ class Conv(nnx.Conv):
         return super().__call__(inputs.astype(self.kernel.dtype), out_sharding)
 
 
-def cast_convolutions(params: Params, dtype: jnp.dtype, keep: Sequence[str] = ()) -> Params:
+def cast_convolutions(params: Params, dtype: DTypeLike, keep: Sequence[str] = ()) -> Params:
     """Parameters for mixed precision: convolutions in `dtype`, norms and all else as they are.
 
     Args:
