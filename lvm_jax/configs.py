@@ -121,6 +121,22 @@ def _path(name: str, key: str) -> str:
     return f"{name}.{key}" if name else key
 
 
+def build_stored(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """`build` for what a file holds: no argument mends it, so its fields are plain text.
+
+    Args:
+        cls, values: as for `build`.
+        where: the file, and the part of it.
+
+    Raises:
+        ValueError: as `build`.
+    """
+    try:
+        return build(cls, values, where)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
 def _default(field: dataclasses.Field) -> Any:
     """What a field holds when nothing is said about it; None for one that must be set."""
     if field.default_factory is not dataclasses.MISSING:

@@ -35,7 +35,7 @@ def read(values: Mapping[str, Any], where: str) -> ImageConfig | None:
         ValueError: it is no config of this version; named.
     """
     kept = values.get(KEY)
-    return None if kept is None else configs.build(ImageConfig, kept, f"{where}: {KEY}")
+    return None if kept is None else configs.build_stored(ImageConfig, kept, f"{where}: {KEY}")
 
 
 def config_for(

@@ -176,3 +176,11 @@ def test_a_holder_may_keep_some_of_what_is_named_elsewhere():
     with pytest.raises(ConfigError) as error, configs.within("data", rows="batch_size", part="all"):
         raise ConfigError(Field("count"), "=1 ", Field("rows"), "=2 ", Field("part.keys"), "=3")
     assert str(error.value) == "data.count=1 batch_size=2 all.keys=3"
+
+
+def test_a_config_in_a_file_is_mended_by_no_flag():
+    with pytest.raises(
+        ValueError, match=r"^unknown key run/config\.json: inner\.widht=1; "
+    ) as error:
+        configs.build_stored(Inner, {"widht": 1}, "run/config.json: inner")
+    assert not isinstance(error.value, ConfigError)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal
 
 import cli
 import json_lines
+import next_steps
 from experiment_files import ExperimentFile
 from lvm_jax import configs
 from picture_options import ReadingOptions
@@ -113,6 +114,15 @@ def analogies(options: Analogies) -> None:
             out,
             model_dir=pathlib.Path(options.model),
             tokenizer_dir=pathlib.Path(options.tokenizer),
+            commands=[
+                next_steps.ask(
+                    pathlib.Path(options.model),
+                    pathlib.Path(options.tokenizer),
+                    out,
+                    experiment.tasks[0].images_per_sentence,
+                    experiment.evaluation.temperature,
+                )
+            ],
             progress=progress,
         )
         bar.update(1)

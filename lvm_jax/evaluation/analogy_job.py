@@ -2,7 +2,7 @@
 
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from lvm_jax.evaluation.report import (
     answers_sheet,
     facts,
     losses,
-    next_steps,
     page,
     training_charts,
 )
@@ -44,6 +43,7 @@ def run(
     *,
     model_dir: pathlib.Path,
     tokenizer_dir: pathlib.Path,
+    commands: Sequence[tuple[str, str]] = (),
     progress: Callable[[str], Any] | None = None,
 ) -> tuple[TaskResult, ...]:
     """Evaluates, and writes analogies.json, answers.png and report.html into `out`.
@@ -54,6 +54,8 @@ def run(
         out: directory, made when missing.
         model_dir: the model's workdir, for its configuration and training curves.
         tokenizer_dir: the tokenizer's; curves come from metrics.jsonl in it or beside it.
+        commands: (what it is good for, command) that the report ends with, before those of the
+            experiment.
         progress: called with what begins, `num_parts` times.
 
     Raises:
@@ -91,7 +93,7 @@ def run(
             model_charts=training_charts.of_transformer(model_lines, counts),
             losses=losses.from_metrics(model_lines),
             tiles=facts.tiles(model, seconds),
-            commands=_commands(experiment, model_dir, tokenizer_dir, out),
+            commands=(*commands, *experiment.commands),
             facts={
                 "Timings": facts.of_timings(timings, model_lines),
                 "Transformer": facts.of_model(model),
@@ -107,17 +109,6 @@ def run(
 def num_parts(experiment: AnalogyExperiment) -> int:
     """How often `run` calls progress."""
     return len(experiment.tasks) * len(experiment.evaluation.seeds) + 1
-
-
-def _commands(
-    experiment: AnalogyExperiment,
-    model_dir: pathlib.Path,
-    tokenizer_dir: pathlib.Path,
-    out: pathlib.Path,
-) -> tuple[tuple[str, str], ...]:
-    temperature = experiment.evaluation.temperature
-    ask = next_steps.ask(model_dir, tokenizer_dir, out, experiment.tasks[0], temperature)
-    return (ask, *experiment.commands)
 
 
 def _reconstructions(

@@ -38,7 +38,7 @@ def count(resolved: Mapping[str, Any], num_codes: int, shards: str = "") -> np.n
         )
     # In runs of earlier versions; it says nothing about the shards.
     data = {key: value for key, value in data.items() if key != "accept_changed"}
-    config = configs.build(DataConfig, data, "the model's config.data")
+    config = configs.build_stored(DataConfig, data, "the model's config.data")
     total_K = np.zeros(num_codes, np.int64)
     for source in config.mixture or (None,):
         opened = Shards(source.shards if source and source.shards else config.shards)

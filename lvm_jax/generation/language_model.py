@@ -117,7 +117,7 @@ def load_model(directory: str | pathlib.Path) -> LanguageModel:
     name = f"{directory / workdir_lib.CONFIG}: model"
     if not isinstance(resolved.get("model"), dict):
         raise ValueError(f"{name} is missing, so {directory} holds no transformer")
-    config = configs.build(TransformerConfig, resolved["model"], name)
+    config = configs.build_stored(TransformerConfig, resolved["model"], name)
     params, _ = checkpoints.load_params(directory)
     differences = trees.first_differences(transformer.abstract_params(config), params)
     if differences:

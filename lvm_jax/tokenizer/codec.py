@@ -293,7 +293,7 @@ def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -
         raise ValueError(
             f"{config_file} has format version {version}; this program reads {FORMAT_VERSION}"
         )
-    config = configs.build(VQGANConfig, settings, f"{config_file}: tokenizer")
+    config = configs.build_stored(VQGANConfig, settings, f"{config_file}: tokenizer")
     params = trees.load_safetensors(weights_file)
     check_params(config, params, str(weights_file))
     images = image_record.read(content, str(config_file))

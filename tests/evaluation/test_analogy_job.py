@@ -38,6 +38,7 @@ def test_it_writes_scores_and_a_report(trained, folder, tmp_path):
         tmp_path / "out",
         model_dir=trained / "model",
         tokenizer_dir=trained / "tokenizer",
+        commands=[("What one may do next", "do it --now")],
         progress=parts.append,
     )
     assert len(parts) == analogy_job.num_parts(experiment)
@@ -58,8 +59,7 @@ def test_it_writes_scores_and_a_report(trained, folder, tmp_path):
     # Both trainings' metrics.jsonl: 40 steps of half a second each.
     assert text.count("<svg") == 3
     assert "40 s" in text
-    assert f"--model={trained / 'model'} --tokenizer={trained / 'tokenizer'}" in text
-    assert "--images question1.png answer1.png query.png" in text
+    assert "What one may do next" in text and "do it --now" in text
     assert "(eval_data)" in text  # the training had no held-out data
 
 

@@ -52,7 +52,9 @@ class Shards:
     def __init__(self, directory: str | os.PathLike):
         self.directory = pathlib.Path(directory)
         self.manifest = read_manifest(self.directory)
-        self.vocabulary = configs.build(Vocabulary, self.manifest["vocabulary"], "vocabulary")
+        self.vocabulary = configs.build_stored(
+            Vocabulary, self.manifest["vocabulary"], "vocabulary"
+        )
         self.tokens_per_image: int = self.manifest["tokens_per_image"]
         self.tokenizer_fingerprint: str = self.manifest["tokenizer_fingerprint"]
         self.fingerprint: str = self.manifest["fingerprint"]

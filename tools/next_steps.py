@@ -3,14 +3,12 @@
 import pathlib
 import shlex
 
-from lvm_jax.sentences.sources import Source
-
 
 def ask(
     model_dir: pathlib.Path,
     tokenizer_dir: pathlib.Path,
     out: pathlib.Path,
-    task: Source,
+    num_images: int,
     temperature: float,
 ) -> tuple[str, str]:
     """(what it is good for, command) that asks a model with a reader's own pictures.
@@ -18,10 +16,10 @@ def ask(
     Args:
         model_dir, tokenizer_dir: what was evaluated.
         out: directory of the report.
-        task: says how many pairs a prompt has.
+        num_images: of a task's sentence, the query and its answer included.
         temperature: of the report's answers.
     """
-    pairs = range(1, task.images_per_sentence // 2)
+    pairs = range(1, num_images // 2)
     pictures = [name for i in pairs for name in (f"question{i}.png", f"answer{i}.png")]
     return "Ask the model with pictures of your own: example pairs, then a query", _lines(
         "python tools/generate.py --prompt=analogy",
