@@ -24,7 +24,10 @@ def add(name: str, layout: type[layouts.Layout], **parts: type) -> None:
     """
     if name in KINDS:
         raise ValueError(f"there is a kind of sentence called {name}; choose another name")
-    KINDS[name] = make_kind(name, layout, **parts)
+    made = KINDS[name] = make_kind(name, layout, **parts)
+    # Where pickle looks for the class, so that other processes can be given sources.
+    made.__module__ = __name__
+    globals()[made.__name__] = made
 
 
 def add_relation(relation: type[Derived]) -> None:

@@ -41,7 +41,9 @@ def test_the_newest_step_is_loaded(workdir, model):
     assert logits.shape == (2, 6, model.vocabulary.size)
     assert logits.dtype == np.float32
     np.testing.assert_array_equal(logits, model.logits(ids))
-    expected = transformer.apply(model.config, model.params, jnp.asarray(ids))[..., : model.vocabulary.size]
+    expected = transformer.apply(model.config, model.params, jnp.asarray(ids))[
+        ..., : model.vocabulary.size
+    ]
     # The same graph with and without the slice; fusion may round differently.
     np.testing.assert_allclose(logits, expected, atol=1e-5)
 

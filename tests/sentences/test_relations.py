@@ -1,6 +1,7 @@
 """A relation is one record: from it come a kind of sentence, its config keys, checks and pixels."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
@@ -53,6 +54,8 @@ def fading(monkeypatch):
     monkeypatch.setattr(kinds, "KINDS", dict(kinds.KINDS))
     monkeypatch.setattr(corpora, "KINDS", kinds.KINDS)
     kinds.add_relation(Fading)
+    yield
+    del kinds.FadingSource
 
 
 @pytest.fixture
@@ -129,3 +132,9 @@ def test_every_kind_says_what_its_fields_are():
         about = source.__doc__ + common
         for field in dataclasses.fields(source):
             assert f"    {field.name}: " in about, (kind, field.name)
+
+
+def test_sources_go_to_other_processes(fading, folder):
+    source = build(folder, light=3).sources[0]
+    again = pickle.loads(pickle.dumps(source))
+    assert again == source and again.sentence(1, 2, 3) == source.sentence(1, 2, 3)
