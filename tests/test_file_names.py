@@ -36,8 +36,8 @@ def test_patterns_match_as_if_every_way_was_tried():
 
     names = ["".join(each) for size in range(5) for each in itertools.product("ab", repeat=size)]
     patterns = ["".join(p) for size in range(5) for p in itertools.product("ab*", repeat=size)]
-    found = [file_names.matches(name, pattern) for name in names for pattern in patterns]
-    assert found == [slow(name, pattern) for name in names for pattern in patterns]
+    matched = [file_names.matches(name, pattern) for name in names for pattern in patterns]
+    assert matched == [slow(name, pattern) for name in names for pattern in patterns]
     some = file_names.Patterns(["ab", "b*a", APART, "*aab"])
     expected = [slow(name, "ab") or slow(name, "b*a") or slow(name, "*aab") for name in names]
     assert [name in some for name in names] == expected
@@ -67,15 +67,16 @@ def root(tmp_path):
 
 
 def test_expanding_finds_what_is_there(root, monkeypatch):
-    def found(pattern):
+    def expanded(pattern):
         return [os.path.relpath(path, root) for path in file_names.expand(root / pattern)]
 
-    assert found("set [v2]/*/color") == ["set [v2]/a/color", "set [v2]/b/color"]
-    assert found("set [v2]/.*/color") == ["set [v2]/.h/color"]
-    assert found("s*/a/c*r") == ["set [v2]/a/color", "set v/a/color"]
-    assert found("s?/*") == ["s?/file", "s?/x"] and found("s?/file/*") == found("no/*") == []
-    assert found(COMPOSED) == [APART] and found(f"{COMPOSED[:1]}*/k") == [f"{APART}/k"]
-    assert found("caf*") == [LATIN_1] == found(LATIN_1)
+    assert expanded("set [v2]/*/color") == ["set [v2]/a/color", "set [v2]/b/color"]
+    assert expanded("set [v2]/.*/color") == ["set [v2]/.h/color"]
+    assert expanded("s*/a/c*r") == ["set [v2]/a/color", "set v/a/color"]
+    assert expanded("s?/*") == ["s?/file", "s?/x"]
+    assert expanded("s?/file/*") == expanded("no/*") == []
+    assert expanded(COMPOSED) == [APART] and expanded(f"{COMPOSED[:1]}*/k") == [f"{APART}/k"]
+    assert expanded("caf*") == [LATIN_1] == expanded(LATIN_1)
     monkeypatch.chdir(root)
     assert file_names.expand("set v/*/color") == ["set v/a/color"]
     assert file_names.expand("./*v/../s?") == ["set v/../s?"]

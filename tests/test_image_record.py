@@ -36,8 +36,8 @@ def test_what_is_known_is_followed_without_a_word(log):
 
 
 def test_what_is_wanted_otherwise_is_named(log):
-    found = image_record.config_for(SQUASHED, "runs/model", {"resize": "crop"})
-    assert found == ImageConfig(background=(0, 0, 9))
+    config = image_record.config_for(SQUASHED, "runs/model", {"resize": "crop"})
+    assert config == ImageConfig(background=(0, 0, 9))
     (line,) = log.messages
     assert line == (
         "pictures are read with resize=crop, but runs/model learned from pictures read with "

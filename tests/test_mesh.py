@@ -49,7 +49,7 @@ def test_impossible_sizes_are_refused(values):
 
 @pytest.mark.parametrize("num_devices", [1, 8, 12])
 def test_factorizations_are_all_and_distinct(num_devices):
-    found = mesh_lib.factorizations(num_devices)
+    factorizations = mesh_lib.factorizations(num_devices)
     brute = [
         (a, b, c)
         for a in range(1, num_devices + 1)
@@ -57,4 +57,4 @@ def test_factorizations_are_all_and_distinct(num_devices):
         for c in range(1, num_devices + 1)
         if math.prod((a, b, c)) == num_devices
     ]
-    assert sorted(found) == sorted(brute)
+    assert sorted(factorizations) == sorted(brute)

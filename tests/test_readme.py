@@ -128,22 +128,22 @@ def bash_commands(text: str) -> list[str]:
     for name, value in re.findall(r"^(\w+)=(\S+)$", joined, re.MULTILINE):
         joined = joined.replace(f"{name}={value}\n", "").replace(f"${name}", value)
     lines = [re.sub(r"\s+(#.*|&)$", "", line).strip() for line in joined.splitlines()]
-    found, loop = [], []
+    complete, loop = [], []
     for line in filter(None, lines):
         loop.append(line)
         if not loop[0].startswith("for ") or line == "done":
-            found.append("; ".join(loop).replace("do; ", "do "))
+            complete.append("; ".join(loop).replace("do; ", "do "))
             loop = []
-    return found
+    return complete
 
 
 def commands() -> list[str]:
     """All commands of README in order: of its blocks, and of the table of tools."""
     pattern = r"```bash\n(.*?)```|^\| [^|]*\| `(python tools/[^`]*)`"
-    found: list[str] = []
+    in_order: list[str] = []
     for block, cell in re.findall(pattern, README, re.MULTILINE | re.DOTALL):
-        found += bash_commands(block) if block else [cell]
-    return found
+        in_order += bash_commands(block) if block else [cell]
+    return in_order
 
 
 COMMANDS = commands()

@@ -75,21 +75,21 @@ def write_uvd_mini(root: pathlib.Path) -> pathlib.Path:
     rng = np.random.default_rng(0)
     emoji = ("a", "b", "b7", "1f1e9-1f1ea")
     for split in ("train", "held_out"):
-        found = []
+        names = []
         for folder in ("line", "color", "flat", "3d", "mask", "noto", "noto_source"):
-            found += [f"emoji_{folder}/{key}" for key in emoji]
-        found += [f"emoji_anim/a/{frame:05d}" for frame in range(20)]
-        found += [f"emoji_groups/animals/{key}" for key in ("a", "b")]
-        found += [f"edges/emoji_3d/{key}" for key in emoji]
+            names += [f"emoji_{folder}/{key}" for key in emoji]
+        names += [f"emoji_anim/a/{frame:05d}" for frame in range(20)]
+        names += [f"emoji_groups/animals/{key}" for key in ("a", "b")]
+        names += [f"edges/emoji_3d/{key}" for key in emoji]
         for tile in ("x0000_y0000", "x1000_y0000"):
-            found += [f"earth/{kind}/{tile}" for kind in ("satellite", "relief", "shading", "land")]
-            found += [f"edges/earth/satellite/{tile}"]
+            names += [f"earth/{kind}/{tile}" for kind in ("satellite", "relief", "shading", "land")]
+            names += [f"edges/earth/satellite/{tile}"]
         for model in ("m", "scopia_c1"):
             for view in range(0, 360, 45):
                 kinds = ("color", "depth", "normal", "mask", "segment")
-                found += [f"models/{model}/{kind}/{view:03d}" for kind in kinds]
-            found += [f"edges/models/{model}/color/{view:03d}" for view in (45, 135, 225, 315)]
-        for name in found:
+                names += [f"models/{model}/{kind}/{view:03d}" for kind in kinds]
+            names += [f"edges/models/{model}/color/{view:03d}" for view in (45, 135, 225, 315)]
+        for name in names:
             picture = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
             images.write_image(root / split / f"{name}.png", picture)
     return root

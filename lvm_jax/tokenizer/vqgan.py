@@ -150,7 +150,7 @@ def init_params(config: VQGANConfig, seed: int) -> Params:
     """A plain nested dict of float32 arrays, a pure function of its arguments.
 
     Codes lie close to the origin, or on the unit sphere if the config says so; training moves them
-    onto encoder outputs (`training.adversarial`).
+    onto encoder outputs (`training.vqgan.codebook`).
     """
     return jax.jit(_draw_params, static_argnums=0)(config, seed)
 

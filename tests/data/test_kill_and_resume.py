@@ -109,8 +109,8 @@ class Run:
 def noted(path):
     """(step, place) -> digest of the whole lines of a file; the last may be torn."""
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
-    found = [line.split() for line in lines]
-    return {(int(step), int(place)): digest for step, place, digest in found}
+    fields = [line.split() for line in lines]
+    return {(int(step), int(place)): digest for step, place, digest in fields}
 
 
 def newest(path):
@@ -120,15 +120,15 @@ def newest(path):
 def digests(values):
     """What one process in one go reads."""
     pipeline = Pipeline(configs.build(DataConfig, values), seed=3, global_batch=BATCH)
-    found = {}
+    rows = {}
     for step in range(STEPS):
         batch = pipeline.batch(step)
         for place in range(BATCH):
             row = hashlib.sha256()
             for key in sorted(batch):
                 row.update(batch[key][place].tobytes())
-            found[step, place] = row.hexdigest()
-    return found
+            rows[step, place] = row.hexdigest()
+    return rows
 
 
 @pytest.mark.parametrize(
@@ -151,15 +151,15 @@ def test_killed_and_resumed_on_other_numbers_of_processes(packing, legs, tmp_pat
                 run.finish()
         finally:
             run.kill()
-        found = {}
+        all_rows = {}
         for path in run.paths:
             rows = noted(path)
-            assert not found.keys() & rows.keys(), "processes read disjoint rows"
-            found.update(rows)
+            assert not all_rows.keys() & rows.keys(), "processes read disjoint rows"
+            all_rows.update(rows)
         # The newest checkpoint: rows after it were read in vain and are read again.
         reached = min(newest(path) for path in run.paths) + 1
         resume = reached if last else reached // CHECKPOINT_EVERY * CHECKPOINT_EVERY
-        consumed.update({key: row for key, row in found.items() if key[0] < resume})
+        consumed.update({key: row for key, row in all_rows.items() if key[0] < resume})
         start = resume
     assert start == STEPS
     assert consumed == digests(values), "the uninterrupted run's rows, each once"

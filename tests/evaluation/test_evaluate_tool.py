@@ -59,8 +59,8 @@ def test_perplexity_of_lines(fit, resize, wide, trained, tmp_path, model, tokeni
         prompt = np.concatenate([[model.vocabulary.bos], ids[:split]])
         expected.append(perplexity.target_nll(model, prompt[None], ids[None, split:])[0])
     assert content["nll_per_line"] == pytest.approx([nll.mean() for nll in expected], abs=1e-5)
-    found = perplexity.summarize(expected)
-    assert content["mean_of_perplexities"] == pytest.approx(found.mean_of_perplexities, rel=1e-5)
+    summary = perplexity.summarize(expected)
+    assert content["mean_of_perplexities"] == pytest.approx(summary.mean_of_perplexities, rel=1e-5)
     assert f"{content['of_mean']:.4f}" in done.stdout
 
 

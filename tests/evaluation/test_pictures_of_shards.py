@@ -172,8 +172,8 @@ def test_prompts_and_reconstructions_of_files_too(made, tokenizer, monkeypatch):
     squares = [SquareLoader(config, 16).load_file(path) for path in files]
     answers.generate(model, tokenizer, [images.to_float(square) for square in squares])
     np.testing.assert_array_equal(prompts[1], expected)
-    found = reconstruction.reconstruct(codec.load_tokenizer(root / "tokenizer"), files)
-    np.testing.assert_array_equal(tokenizer.encode(found.measured.originals), expected)
+    reconstructed = reconstruction.reconstruct(codec.load_tokenizer(root / "tokenizer"), files)
+    np.testing.assert_array_equal(tokenizer.encode(reconstructed.measured.originals), expected)
 
 
 def test_settings_change_what_these_pictures_are(pictures):

@@ -24,9 +24,9 @@ def read_data(path, data):
     return read_all(path)
 
 
-def require_shown(found, expected, tolerance=0):
-    assert len(found) == len(expected)
-    for picture, drawn in zip(found, expected):
+def require_shown(frames, expected, tolerance=0):
+    assert len(frames) == len(expected)
+    for picture, drawn in zip(frames, expected):
         wanted = np.rint(laid_over(drawn, BACKGROUND))
         np.testing.assert_allclose(picture, wanted, atol=tolerance, rtol=0)
 
@@ -59,8 +59,8 @@ def test_gif_frames_are_kept_cleared_and_restored(tmp_path, seed):
         sequence.append(
             Frame(pixels=numbers, left=left, top=top, disposal=disposal, transparent=transparent)
         )
-    found = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, sequence))
-    require_shown(found, gif_expected(SIZE, sequence))
+    frames = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, sequence))
+    require_shown(frames, gif_expected(SIZE, sequence))
 
 
 def test_a_gif_frame_without_disposal_after_one_that_cleared_is_kept(tmp_path):
@@ -70,10 +70,10 @@ def test_a_gif_frame_without_disposal_after_one_that_cleared_is_kept(tmp_path):
         Frame(pixels=dot, disposal=0),
         Frame(pixels=dot, left=8, disposal=0),
     ]
-    found = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, sequence))
-    assert (found[1][9, 13] == BACKGROUND).all(), "the first frame was cleared"
-    assert (found[2][0, 0] == COLORS[2]).all(), "the second one stays"
-    assert (found[2][0, 8] == COLORS[2]).all()
+    frames = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, sequence))
+    assert (frames[1][9, 13] == BACKGROUND).all(), "the first frame was cleared"
+    assert (frames[2][0, 0] == COLORS[2]).all(), "the second one stays"
+    assert (frames[2][0, 8] == COLORS[2]).all()
 
 
 def test_a_gif_is_as_large_as_its_screen_or_its_first_frame(tmp_path):
@@ -81,8 +81,8 @@ def test_a_gif_is_as_large_as_its_screen_or_its_first_frame(tmp_path):
         Frame(pixels=np.full((12, 16), 1, np.uint8)),
         Frame(pixels=np.full((30, 30), 2, np.uint8), left=3, top=2),
     ]
-    found = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, large))
-    require_shown(found, gif_expected((16, 12), large))
+    frames = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, large))
+    require_shown(frames, gif_expected((16, 12), large))
 
 
 @pytest.mark.parametrize("transparent", [None, 2])
@@ -110,14 +110,14 @@ def test_a_gif_frame_without_pixels_draws_nothing(tmp_path):
         Frame(pixels=np.zeros((0, 0), np.uint8)),
     ]
     for order in (sequence, sequence[::-1]):
-        found = read_data(tmp_path / f"{order[0].pixels.size}.gif", gif(SIZE, COLORS, order))
-        require_shown(found, gif_expected(SIZE, order))
+        frames = read_data(tmp_path / f"{order[0].pixels.size}.gif", gif(SIZE, COLORS, order))
+        require_shown(frames, gif_expected(SIZE, order))
 
 
 def test_a_gif_without_its_end_is_whole(tmp_path):
     sequence = [Frame(pixels=np.full((10, 14), number, np.uint8)) for number in range(3)]
-    found = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, sequence, end=b""))
-    require_shown(found, gif_expected(SIZE, sequence))
+    frames = read_data(tmp_path / "a.gif", gif(SIZE, COLORS, sequence, end=b""))
+    require_shown(frames, gif_expected(SIZE, sequence))
 
 
 KINDS = {
@@ -183,11 +183,11 @@ def test_png_frames_replace_and_blend(tmp_path, kind, has_default):
             drawn.append((frame, pixels))
         hidden = np.ones((SIZE[1], SIZE[0], channels), np.int64) if has_default else None
         data = png(SIZE, bits, color, sequence, default=hidden, front=front)
-        found = read_data(tmp_path / f"{seed}.png", data)
+        frames = read_data(tmp_path / f"{seed}.png", data)
         # Half transparent pixels are rounded to 8 bits in every frame that is laid over.
         soft = kind in ("palette, some transparent", "gray and alpha", "colors and alpha")
         # What there is before the first frame is clear, so restoring it is clearing.
-        require_shown(found, composed(SIZE, drawn, clear=1, restore=2), 3 if soft else 0)
+        require_shown(frames, composed(SIZE, drawn, clear=1, restore=2), 3 if soft else 0)
 
 
 @pytest.mark.parametrize("has_alpha", [False, True])
@@ -208,10 +208,10 @@ def test_webp_frames_replace_and_blend(tmp_path, has_alpha):
                 blending=int(number % 2),
             )
             sequence.append(frame)
-        found = read_data(tmp_path / f"{seed}.webp", webp(SIZE, sequence, has_alpha=has_alpha))
+        frames = read_data(tmp_path / f"{seed}.webp", webp(SIZE, sequence, has_alpha=has_alpha))
         # WebP counts the other way: 1 replaces.
         drawn = [(dataclasses.replace(f, blending=1 - f.blending), f.pixels) for f in sequence]
-        require_shown(found, composed(SIZE, drawn, clear=1, restore=-1), 3)
+        require_shown(frames, composed(SIZE, drawn, clear=1, restore=-1), 3)
 
 
 def three_colors(path):
@@ -252,8 +252,8 @@ def test_what_pillow_writes_is_read_as_it_reads_it(tmp_path, extension, mode):
 def test_what_moves_is_told_by_content(tmp_path, extension):
     path = tmp_path / f"a{extension}"
     data = three_colors(path)
-    found = read_data(path, data)
-    assert [round(float(picture[..., 0].mean()), -1) for picture in found] == [0, 100, 200]
+    frames = read_data(path, data)
+    assert [round(float(picture[..., 0].mean()), -1) for picture in frames] == [0, 100, 200]
     assert frame_readers.holds_frames(path)
     (tmp_path / "unnamed").write_bytes(data)
     assert frame_readers.holds_frames(tmp_path / "unnamed")
@@ -274,16 +274,16 @@ def test_a_cut_animation_holds_the_frames_in_front_of_the_cut(tmp_path, extensio
         path = tmp_path / f"{length}{extension}"
         caplog.clear()
         try:
-            found = read_data(path, data[:length])
+            frames = read_data(path, data[:length])
         except images.ImageError as error:
             assert str(path) in str(error)
             counts.append(0)
             continue
-        for picture, expected in zip(found, whole):
+        for picture, expected in zip(frames, whole):
             np.testing.assert_array_equal(picture, expected)
-        counts.append(len(found))
-        if len(found) < 3 and extension in (".png", ".avif"):  # which say how many there are
-            assert f"{path} ends after {len(found)} frames" in caplog.text
+        counts.append(len(frames))
+        if len(frames) < 3 and extension in (".png", ".avif"):  # which say how many there are
+            assert f"{path} ends after {len(frames)} frames" in caplog.text
     assert counts[0] == 0
     if extension in (".gif", ".png"):
         assert counts == sorted(counts) and set(counts) >= {0, 1, 2}

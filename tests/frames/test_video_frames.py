@@ -14,10 +14,10 @@ from tests.frames.video_files import FILES, pictures, with_edits, without_packet
 av = pytest.importorskip("av")
 
 
-def require_frames(found, whole, numbers):
+def require_frames(frames, whole, numbers):
     """These frames of the whole video, pixel for pixel."""
-    assert len(found) == len(numbers)
-    for picture, number in zip(found, numbers):
+    assert len(frames) == len(numbers)
+    for picture, number in zip(frames, numbers):
         np.testing.assert_array_equal(picture, whole[number], f"frame {number}")
 
 
@@ -37,13 +37,13 @@ def require_frames(found, whole, numbers):
     ],
 )
 def test_as_many_frames_of_the_shape_that_is_shown(name, count, shape):
-    found = read_all(FILES / name)
-    assert len(found) == count and {picture.shape for picture in found} == {shape}
+    frames = read_all(FILES / name)
+    assert len(frames) == count and {picture.shape for picture in frames} == {shape}
 
 
 def test_a_video_that_was_cut_without_encoding_is_a_part_of_the_whole():
-    found = read_all(FILES / "cut.mp4")
-    require_frames(found, read_all(FILES / "whole.mp4"), range(15, 60))
+    frames = read_all(FILES / "cut.mp4")
+    require_frames(frames, read_all(FILES / "whole.mp4"), range(15, 60))
 
 
 # Which frames.
@@ -101,9 +101,9 @@ def test_frames_whose_references_are_missing_are_not_shown(tmp_path, name, left_
     write_video(tmp_path / file, pictures(40), codec, options=options)
     shown = read_all(tmp_path / file)
     assert len(shown) == 40
-    found = read_all(without_packets(tmp_path / file, range(left_out)))
-    assert len(found) >= 40 - 26  # from the next group of pictures on, or the one behind it
-    require_frames(found, shown, range(40 - len(found), 40))
+    frames = read_all(without_packets(tmp_path / file, range(left_out)))
+    assert len(frames) >= 40 - 26  # from the next group of pictures on, or the one behind it
+    require_frames(frames, shown, range(40 - len(frames), 40))
 
 
 def test_a_stream_without_any_key_frame_is_shown(tmp_path):
@@ -120,9 +120,9 @@ def test_the_end_of_a_video_may_be_missing(tmp_path, whole):
         cut = tmp_path / f"{share}.ts"
         stream = streamed.read_bytes()
         cut.write_bytes(stream[: int(share * len(stream))])
-        found = read_all(cut)
-        assert 5 < len(found) < 60
-        require_frames(found[:-1], shown_stream, range(len(found) - 1))
+        frames = read_all(cut)
+        assert 5 < len(frames) < 60
+        require_frames(frames[:-1], shown_stream, range(len(frames) - 1))
         cut = tmp_path / f"{share}.mp4"  # with its index at the end
         cut.write_bytes(data[: int(share * len(data))])
         for read in (frame_readers.count_frames, lambda path: frame_readers.read_frame(path, 0)):
@@ -143,9 +143,9 @@ def test_frames_in_front_of_a_cut_are_whole(tmp_path, extension, codec, pixels):
     for share in (0.6, 0.7, 0.8, 0.9):
         cut = tmp_path / f"{share}.{extension}"
         cut.write_bytes(data[: int(share * len(data))])
-        found = read_all(cut)
-        require_frames(found, shown, range(len(found)))
-        counts.append(len(found))
+        frames = read_all(cut)
+        require_frames(frames, shown, range(len(frames)))
+        counts.append(len(frames))
     assert counts == sorted(counts) and 0 < counts[0] < counts[-1] < 60
 
 
@@ -191,9 +191,9 @@ def test_frames_may_last_as_long_as_they_like(tmp_path):
     times = [0, 40, 45, 300, 2000, 2001, 9000]
     for name in ("a.mkv", "a.mp4"):
         write_video(tmp_path / name, pictures(7), times=times)
-        found = read_all(tmp_path / name)
-        assert len(found) == 7
-        gray = [float(picture[40:].mean()) for picture in found]
+        frames = read_all(tmp_path / name)
+        assert len(frames) == 7
+        gray = [float(picture[40:].mean()) for picture in frames]
         assert gray == sorted(gray)
 
 

@@ -197,8 +197,8 @@ def test_exif_of_the_frames_of_a_video(tmp_path):
             packet.pts = packet.dts = number
             packet.is_keyframe = True
             output.mux(packet)
-    found = read_all(tmp_path / "a.mov")
-    assert len(found) == 3
+    frames = read_all(tmp_path / "a.mov")
+    assert len(frames) == 3
     buffer.seek(0)
     expected = np.rot90(np.asarray(PIL.Image.open(buffer)), -1)
-    assert np.abs(found[0].astype(int) - expected).mean() < 3  # two decoders of JPEG
+    assert np.abs(frames[0].astype(int) - expected).mean() < 3  # two decoders of JPEG

@@ -9,15 +9,15 @@ from lvm_jax.generation import sheet
 
 def places(page, images):
     """Top left corners of images in a page, in the order given."""
-    found = []
-    corners = np.lib.stride_tricks.sliding_window_view(page, (16, 16, 3))[..., 0, :, :, :]
+    corners = []
+    windows = np.lib.stride_tricks.sliding_window_view(page, (16, 16, 3))[..., 0, :, :, :]
     for image in images:
-        (place,) = np.argwhere((corners == image[:16, :16]).all((-3, -2, -1)))
+        (place,) = np.argwhere((windows == image[:16, :16]).all((-3, -2, -1)))
         top, left = place.tolist()
         shown = page[top : top + len(image), left : left + image.shape[1]]
         np.testing.assert_array_equal(shown, image)
-        found.append((top, left))
-    return found
+        corners.append((top, left))
+    return corners
 
 
 @pytest.fixture(scope="module")

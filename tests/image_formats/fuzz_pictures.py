@@ -182,7 +182,7 @@ def change_number(data: bytearray, random_: random.Random) -> None:
 
 def change_directory(data: bytearray, random_: random.Random) -> None:
     """Alters one field of an entry of a TIFF directory, in TIFF files and in EXIF."""
-    starts = [i for mark in (b"II*\0", b"MM\0*") for i in every(data, mark)]
+    starts = [i for mark in (b"II*\0", b"MM\0*") for i in starts_of(data, mark)]
     if not starts:
         return change_number(data, random_)
     start = random_.choice(starts)
@@ -200,12 +200,12 @@ def change_directory(data: bytearray, random_: random.Random) -> None:
     return None
 
 
-def every(data: bytearray, mark: bytes) -> list[int]:
-    found, start = [], data.find(mark)
+def starts_of(data: bytearray, mark: bytes) -> list[int]:
+    starts, start = [], data.find(mark)
     while start >= 0:
-        found.append(start)
+        starts.append(start)
         start = data.find(mark, start + 1)
-    return found
+    return starts
 
 
 def remove(data: bytearray, random_: random.Random) -> None:

@@ -166,10 +166,10 @@ def test_label_maps_lie_as_their_pictures_do(tmp_path):
         tags = {ORIENTATION: (SHORT, [orientation])}
         (tmp_path / "b").write_bytes(tiff(numbers.astype(np.uint64), 8, 1, tags=tags))
         for name in "ab":
-            found = palette.read_labels(tmp_path / name, 12)
-            np.testing.assert_array_equal(found, upright(numbers))
+            labels = palette.read_labels(tmp_path / name, 12)
+            np.testing.assert_array_equal(labels, upright(numbers))
             with image_files.opened(tmp_path / name) as picture:
-                assert picture.size == found.shape[::-1]
+                assert picture.size == labels.shape[::-1]
 
 
 BROKEN = {

@@ -223,12 +223,12 @@ def test_colors_are_right_or_refused(name, read):
         )
         plain = bits == 8 and not apart and expected is not None
         try:
-            found = read(data)
+            pixels = read(data)
         except images.ImageError as error:
             assert not plain, error
             continue
         assert expected is not None, "these should be refused"
-        assert np.abs(found.astype(int) - expected).max() <= 1, (bits, order, compressed, apart)
+        assert np.abs(pixels.astype(int) - expected).max() <= 1, (bits, order, compressed, apart)
 
 
 def test_planes_of_16_bits_are_read(read):

@@ -50,11 +50,11 @@ def test_lpips_is_that_of_torch_gradient_included(lpips_files):
     golden = np.load(GOLDENS / "lpips.npz")
 
     def distances(others, params):
-        found = perceptual.distance(LPIPS, params, images[:, 0], others)
-        return found[0], found
+        values = perceptual.distance(LPIPS, params, images[:, 0], others)
+        return values[0], values
 
-    (_, found), grads = jax.jit(jax.value_and_grad(distances, has_aux=True))(images[:, 1], params)
-    np.testing.assert_allclose(found, golden["distances"], rtol=1e-4)
+    (_, values), grads = jax.jit(jax.value_and_grad(distances, has_aux=True))(images[:, 1], params)
+    np.testing.assert_allclose(values, golden["distances"], rtol=1e-4)
     size = np.abs(golden["gradient"]).max()
     np.testing.assert_allclose(grads[0], golden["gradient"], atol=1e-3 * size)
 
@@ -68,8 +68,8 @@ def test_lpips_is_found_under_a_prefix(prefix, lpips_files, tmp_path):
         whole[prefix + name.replace("features.", "net.slice1.")] = array
     trees.save_safetensors(tmp_path / "whole.safetensors", whole)
     expected = perceptual_weights.load(LPIPS, lpips_files)
-    found = perceptual_weights.load(LPIPS, [str(tmp_path / "whole.safetensors")])
-    assert trees.fingerprint(found) == trees.fingerprint(expected)
+    params = perceptual_weights.load(LPIPS, [str(tmp_path / "whole.safetensors")])
+    assert trees.fingerprint(params) == trees.fingerprint(expected)
 
 
 def hed_params():
@@ -91,9 +91,9 @@ def test_hed_features_are_those_of_plain_numpy():
     x = convolve(convolve(x, params["conv1_1"]), params["conv1_2"])
     pooled = np.stack([x[i:4:2, j::2] for i in (0, 1) for j in (0, 1)]).max(0)
     y = convolve(convolve(pooled, params["conv2_1"]), params["conv2_2"])
-    found = perceptual.features(HED, params, image[None])
-    for expected, features in zip((x, y), found, strict=True):
-        np.testing.assert_allclose(features[0], expected, rtol=1e-4, atol=1e-3)
+    features = perceptual.features(HED, params, image[None])
+    for expected, stage in zip((x, y), features, strict=True):
+        np.testing.assert_allclose(stage[0], expected, rtol=1e-4, atol=1e-3)
 
 
 def test_a_distance_is_zero_for_equal_images_and_has_a_finite_gradient_for_black_ones():

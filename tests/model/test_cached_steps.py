@@ -15,7 +15,7 @@ DEBUG = PRESETS["debug"]
 PROMPT, STEPS = 9, 7
 
 
-def assert_close(found, expected):
+def assert_close(actual, expected):
     """Equal up to the order of float32 sums, whose error grows with the terms, not with the sum.
 
     Against float64 either side is wrong by up to 2e-6 of the largest logit (measured on Zen 4), so
@@ -23,7 +23,7 @@ def assert_close(found, expected):
     or cache entry moves logits by more than a tenth. A logit near zero is a sum of terms that
     cancel, so it has no relative precision of its own.
     """
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * float(np.abs(expected).max()))
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-5 * float(np.abs(expected).max()))
 
 
 @pytest.fixture(scope="module")

@@ -33,5 +33,5 @@ def test_the_result_may_be_wider():
 def test_the_layout_for_few_rows_changes_nothing(rows, columns):
     x = jax.random.normal(jax.random.key(0), (rows, 24))
     kernel = jax.random.normal(jax.random.key(1), (24, columns))
-    found = linear.few_rows_product(x, linear.for_few_rows(kernel))
-    np.testing.assert_allclose(found, x @ kernel, atol=2e-6 * np.abs(x @ kernel).max())
+    product = linear.few_rows_product(x, linear.for_few_rows(kernel))
+    np.testing.assert_allclose(product, x @ kernel, atol=2e-6 * np.abs(x @ kernel).max())

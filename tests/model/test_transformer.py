@@ -63,7 +63,7 @@ def loss_and_grads(config, params, *arguments):
 
 
 def test_packed_rows_equal_their_sentences_alone(params):
-    """With the reference attention; `test_attention` holds the other backends to it."""
+    """With the reference attention; `attention/test_backends.py` holds the others to it."""
     lengths, padding = (9, 9, 6), 8
     segments, positions = packed_row(lengths, padding)
     ids = random_ids((1, 32))
@@ -113,11 +113,11 @@ def test_remat_and_scan_change_no_gradient(params, remat, scan):
     whole = jnp.ones_like(ids)
     ramp = jnp.broadcast_to(jnp.arange(16), ids.shape)
     changed = dataclasses.replace(DEBUG, remat=remat, scan=scan)
-    (expected_loss, _), expected = loss_and_grads(DEBUG, params, ids, whole, ramp)
-    (loss, _), found = loss_and_grads(changed, params, ids, whole, ramp)
+    (expected_loss, _), expected_grads = loss_and_grads(DEBUG, params, ids, whole, ramp)
+    (loss, _), grads = loss_and_grads(changed, params, ids, whole, ramp)
     np.testing.assert_allclose(loss, expected_loss, rtol=1e-6)
-    for name, grad in trees.flatten(found).items():
-        want = trees.flatten(expected)[name]
+    for name, grad in trees.flatten(grads).items():
+        want = trees.flatten(expected_grads)[name]
         # Recomputed values are the same numbers, but XLA may fuse and so round them otherwise.
         np.testing.assert_allclose(grad, want, atol=1e-5 * np.abs(want).max(), err_msg=name)
 

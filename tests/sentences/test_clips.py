@@ -278,8 +278,8 @@ def test_folders_by_pattern_share_keys(tmp_path):
     for model in ("chair", "vase"):
         for part in ("color", "depth"):
             write_frames(tmp_path / model / part, range(4))
-    found = clips.find_clips(str(tmp_path / "*" / "color"))
-    assert list(found) == ["chair", "vase"]
+    clips_by_key = clips.find_clips(str(tmp_path / "*" / "color"))
+    assert list(clips_by_key) == ["chair", "vase"]
     with pytest.raises(ValueError, match=r"no folder matches"):
         clips.find_clips(str(tmp_path / "*" / "normal"))
 

@@ -24,14 +24,14 @@ def corpus(folder, **values):
 
 
 def test_order_and_length(folder):
-    found = corpora.sentences(corpus(folder, epochs=2))
-    assert len(found) == 12 and found.num_images == 2 * (3 + 6)
-    assert [s.source for s in found] == (["single"] * 3 + ["colors"] * 3) * 2
-    first, second = ({found[start + i].images for i in range(3)} for start in (0, 6))
+    sentences = corpora.sentences(corpus(folder, epochs=2))
+    assert len(sentences) == 12 and sentences.num_images == 2 * (3 + 6)
+    assert [s.source for s in sentences] == (["single"] * 3 + ["colors"] * 3) * 2
+    first, second = ({sentences[start + i].images for i in range(3)} for start in (0, 6))
     assert not first & second, "another epoch shows other squares"
     for index in (-1, 12):
         with pytest.raises(IndexError):
-            found[index]
+            sentences[index]
 
 
 def test_sources_by_name_and_round_trip(folder):

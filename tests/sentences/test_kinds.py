@@ -118,18 +118,18 @@ def test_configs_go_there_and_back(kind, root):
 @pytest.mark.parametrize("kind", KINDS)
 def test_fingerprints_know_every_file(kind, root, monkeypatch):
     corpus = corpora.build_corpus({"sources": {kind: values_of(kind, root)}})
-    found = corpora.sentences(corpus)
-    before = found.fingerprint()
+    sentences = corpora.sentences(corpus)
+    before = sentences.fingerprint()
     assert before == corpora.sentences(corpus).fingerprint()
-    used = {ref.path for i in range(len(found)) for ref in found[i].images}
+    used = {ref.path for i in range(len(sentences)) for ref in sentences[i].images}
     known = set(corpus.sources[0].files)
     assert used <= known
-    assert found.num_images >= sum(len(found[i].images) for i in range(len(found)))
+    assert sentences.num_images >= sum(len(sentences[i].images) for i in range(len(sentences)))
     size = os.path.getsize
     for path in sorted(known)[:: max(1, len(known) // 3)]:
         with monkeypatch.context() as patch:
             patch.setattr(os.path, "getsize", lambda p, q=path: size(p) + (p == q))
-            assert found.fingerprint() != before
+            assert sentences.fingerprint() != before
 
 
 @pytest.mark.parametrize("kind", PAIRS)
@@ -173,13 +173,13 @@ def test_golden_sentences(root):
 
 def test_golden_drawings(root):
     # On a gray square, so that only the drawing decides.
-    found = {}
+    digests = {}
     for kind in ("boxes", "keypoints", "segmentation"):
         ref = make(kind, root).sentence(0, 0, 0).images[1]
         square = np.full((48, 48, 3), 77, np.uint8)
         drawn = render.derived(ref, square, images.ImageConfig())
-        found[kind] = hashlib.sha256(drawn.tobytes()).hexdigest()[:12]
-    assert found == DRAWINGS
+        digests[kind] = hashlib.sha256(drawn.tobytes()).hexdigest()[:12]
+    assert digests == DRAWINGS
 
 
 GOLDENS = {

@@ -4,9 +4,9 @@ from lvm_jax.sentences import corpora, preview
 
 
 def test_counts_are_those_of_the_sentences(small_corpus):
-    found = corpora.sentences(small_corpus)
+    sentences = corpora.sentences(small_corpus)
     expected = {}
-    for sentence in (found[i] for i in range(len(found))):
+    for sentence in (sentences[i] for i in range(len(sentences))):
         count = expected.setdefault(sentence.source, [0, 0])
         count[0] += 1
         count[1] += len(sentence.images)
@@ -14,7 +14,7 @@ def test_counts_are_those_of_the_sentences(small_corpus):
     assert expected == {name: [each.sentences, each.images] for name, each in counts.items()}
     assert expected["classes"] == [4, 2 * (4 + 2)] and counts["plain"].sentences == 6000
     assert all(each.exact for each in counts.values())
-    assert sum(each.images for each in counts.values()) <= found.num_images
+    assert sum(each.images for each in counts.values()) <= sentences.num_images
 
 
 def test_counts_that_are_inferred_say_so(small_corpus, monkeypatch):

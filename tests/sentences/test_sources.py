@@ -212,8 +212,9 @@ def test_bad_values_name_their_key(values, key):
 def test_golden_sentence(folder):
     source = make("inpainting", folder, pairs_per_sentence=1, crop=(0.3, 0.9), flip=True)
     ref = source.sentence(0, 0, 0).images[0]
-    found = (ref.path.split("/")[-1], dataclasses.astuple(ref.crop), ref.flip, ref.parameters[0][1])
-    assert found == ("a.png", (38921, 42017, 53103), True, 4103036437)
+    name = ref.path.split("/")[-1]
+    fields = (name, dataclasses.astuple(ref.crop), ref.flip, ref.parameters[0][1])
+    assert fields == ("a.png", (38921, 42017, 53103), True, 4103036437)
 
 
 # Written down once: a change here changes every corpus that was ever built.

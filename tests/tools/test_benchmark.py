@@ -22,20 +22,20 @@ def run(*flags, **environment):
     "suite, flags", [("train", ["--context=32"]), ("decode", ["--prompt=8", "--ids=4"])]
 )
 def test_a_suite_prints_a_table_and_writes_json(suite, flags, tmp_path):
-    found = run(suite, *TINY, *flags, f"--json={tmp_path / 'out.json'}")
-    assert found.returncode == 0, found.stderr
+    result = run(suite, *TINY, *flags, f"--json={tmp_path / 'out.json'}")
+    assert result.returncode == 0, result.stderr
     report = json.loads((tmp_path / "out.json").read_text())
     (row,) = report["results"]
     assert report["suite"] == suite and row["name"] == "lvm_jax"
     assert row["compile_seconds"] > 0
     assert 0 < row["fastest"] <= row["seconds"] <= row["slowest"]
-    header = found.stdout.splitlines()[1].split()
+    header = result.stdout.splitlines()[1].split()
     assert header[:2] == ["name", "tokens_per_second"] and "compile_seconds" in header
 
 
 def test_the_input_side_is_measured(tmp_path):
-    found = run("images", "--repeats=1", "--warmup=0", f"--json={tmp_path / 'out.json'}")
-    assert found.returncode == 0, found.stderr
+    result = run("images", "--repeats=1", "--warmup=0", f"--json={tmp_path / 'out.json'}")
+    assert result.returncode == 0, result.stderr
     rows = json.loads((tmp_path / "out.json").read_text())["results"]
     assert all(row["per_cpu_second"] > 0 for row in rows)
     assert [row["name"] for row in rows if "images_per_second" not in row] == [
@@ -45,8 +45,8 @@ def test_the_input_side_is_measured(tmp_path):
 
 def test_a_save_is_measured_with_and_without_checksums(tmp_path):
     flags = ("--megabytes=1", "--repeats=1", "--warmup=0", f"--json={tmp_path / 'out.json'}")
-    found = run("checkpoints", *flags)
-    assert found.returncode == 0, found.stderr
+    result = run("checkpoints", *flags)
+    assert result.returncode == 0, result.stderr
     first, second, check = json.loads((tmp_path / "out.json").read_text())["results"]
     assert 0 < first["checksum_share"] < 1 and "checksum_share" not in second
     assert check["seconds"] > 0
@@ -64,21 +64,21 @@ def test_a_save_is_measured_with_and_without_checksums(tmp_path):
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(flags, message):
-    found = run(*flags)
-    assert found.returncode == 2
-    assert message in found.stderr and len(found.stderr.strip().splitlines()) == 1
+    result = run(*flags)
+    assert result.returncode == 2
+    assert message in result.stderr and len(result.stderr.strip().splitlines()) == 1
 
 
 def test_a_missing_rival_is_named(tmp_path):
     (tmp_path / "torch.py").write_text("raise ImportError('no torch here')")
-    found = run("train", *TINY, "--against=hf", PYTHONPATH=str(tmp_path))
-    assert found.returncode == 2
-    assert "no torch here" in found.stderr and "pip install 'lvm_jax[hf]'" in found.stderr
+    result = run("train", *TINY, "--against=hf", PYTHONPATH=str(tmp_path))
+    assert result.returncode == 2
+    assert "no torch here" in result.stderr and "pip install 'lvm_jax[hf]'" in result.stderr
 
 
 def test_a_missing_torch_rival_is_named(tmp_path):
     (tmp_path / "diffusers.py").write_text("raise ImportError('no diffusers here')")
-    found = run("tokenize", "--against=torch", PYTHONPATH=str(tmp_path))
-    assert found.returncode == 2
-    assert "no diffusers here" in found.stderr
-    assert "pip install 'lvm_jax[diffusers]'" in found.stderr
+    result = run("tokenize", "--against=torch", PYTHONPATH=str(tmp_path))
+    assert result.returncode == 2
+    assert "no diffusers here" in result.stderr
+    assert "pip install 'lvm_jax[diffusers]'" in result.stderr

@@ -11,8 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def test_every_way_of_planning_is_measured(tmp_path):
     command = [sys.executable, "tools/benchmark.py", "plan", "--sentences=5000", "--records"]
     command.append(f"--json={tmp_path / 'out.json'}")
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert found.returncode == 0, found.stderr
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
     rows = json.loads((tmp_path / "out.json").read_text())["results"]
     assert [row["name"] for row in rows] == ["sentence", "split", "stream"]
     for row in rows:

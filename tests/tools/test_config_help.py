@@ -23,8 +23,8 @@ def test_every_key_is_explained(tool):
 
 
 def line(shown, path):
-    (found,) = [line for line in shown.splitlines() if line.startswith(f"  {path}: ")]
-    return found
+    (help_line,) = [line for line in shown.splitlines() if line.startswith(f"  {path}: ")]
+    return help_line
 
 
 def test_lines_have_type_default_and_the_value_of_the_experiment():

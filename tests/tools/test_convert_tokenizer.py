@@ -61,15 +61,15 @@ def test_there_and_back_is_exact(files, params, tmp_path):
     fingerprint = codec.fingerprint(CONFIG, params)
     read = [f"--source={files / 'openmuse.safetensors'}", "--format=openmuse"]
     read += [f"--source_config={files / 'fields.json'}", f"--out={tmp_path / 'tokenizer'}"]
-    found = run(*read)
-    assert found.returncode == 0, found.stderr
-    assert f"fingerprint {fingerprint}" in found.stderr
+    result = run(*read)
+    assert result.returncode == 0, result.stderr
+    assert f"fingerprint {fingerprint}" in result.stderr
     num_parameters = trees.count_parameters(params)
-    assert f"64 ids of 16 codes for a 8-pixel image, {num_parameters:,} param" in found.stderr
+    assert f"64 ids of 16 codes for a 8-pixel image, {num_parameters:,} param" in result.stderr
     assert codec.load_tokenizer(tmp_path / "tokenizer").fingerprint == fingerprint
 
-    found = run(f"--source={tmp_path / 'tokenizer'}", "--to=openmuse", f"--out={tmp_path / 'out'}")
-    assert found.returncode == 0, found.stderr
+    result = run(f"--source={tmp_path / 'tokenizer'}", "--to=openmuse", f"--out={tmp_path / 'out'}")
+    assert result.returncode == 0, result.stderr
     back = safetensors.numpy.load_file(str(tmp_path / "out" / "model.safetensors"))
     original = safetensors.numpy.load_file(str(files / "openmuse.safetensors"))
     assert {n: a.tobytes() for n, a in back.items()} == {
@@ -84,19 +84,19 @@ def test_there_and_back_is_exact(files, params, tmp_path):
         n: a.tobytes() for n, a in original.items()
     }
     # The folder says its own geometry.
-    found = run(f"--source={tmp_path / 'out'}", "--format=openmuse", f"--out={tmp_path / 'again'}")
-    assert found.returncode == 0, found.stderr
+    result = run(f"--source={tmp_path / 'out'}", "--format=openmuse", f"--out={tmp_path / 'again'}")
+    assert result.returncode == 0, result.stderr
     assert codec.load_tokenizer(tmp_path / "again").fingerprint == fingerprint
 
     # The same tokenizer may be written again; another one, or the other direction, may not.
     assert run(*read).returncode == 0
     other = [*read[:2], "--source_config=" + json.dumps({**FIELDS, "pixel_range": "minus_one_one"})]
-    found = run(*other, read[-1])
-    assert found.returncode == 2
-    assert f"holds tokenizer {fingerprint[:12]} already; give another" in found.stderr
+    result = run(*other, read[-1])
+    assert result.returncode == 2
+    assert f"holds tokenizer {fingerprint[:12]} already; give another" in result.stderr
     assert codec.load_tokenizer(tmp_path / "tokenizer").fingerprint == fingerprint
-    found = run(*other, read[-1], "--overwrite")
-    assert found.returncode == 0, found.stderr
+    result = run(*other, read[-1], "--overwrite")
+    assert result.returncode == 0, result.stderr
     assert codec.load_tokenizer(tmp_path / "tokenizer").config.pixel_range == "minus_one_one"
 
 
@@ -150,15 +150,15 @@ def test_bad_input_is_one_line_and_exit_code_2(flags, message, files, tmp_path):
             else flag
             for flag in flags
         ]
-    found = run(*flags, f"--out={tmp_path / 'out'}")
-    assert found.returncode == 2, found.stderr
-    assert message in found.stderr and len(found.stderr.strip().splitlines()) == 1, found.stderr
+    result = run(*flags, f"--out={tmp_path / 'out'}")
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr and len(result.stderr.strip().splitlines()) == 1, result.stderr
     assert not (tmp_path / "out").exists()
 
 
 def test_help_lists_the_formats():
-    found = run("--help")
-    assert found.returncode == 0
+    result = run("--help")
+    assert result.returncode == 0
     for format in weights.FORMATS:
-        assert f"\n  {format}" in found.stdout
-    assert "--source_config:" in found.stdout
+        assert f"\n  {format}" in result.stdout
+    assert "--source_config:" in result.stdout

@@ -108,7 +108,7 @@ def test_no_map_tile_of_one_split_overlaps_the_other():
     columns = {
         split: np.unique([x for name, x, _ in tiles if name == split]) for split in earth.STEP
     }
-    assert all(len(found) for found in columns.values())
+    assert all(len(lefts) for lefts in columns.values())
     for x in columns["held_out"]:
         assert not (np.abs(columns["train"] - x) < files.SIZE).any()
     assert all(0 <= x <= earth.WIDTH - files.SIZE for _, x, _ in tiles)
@@ -245,11 +245,11 @@ def test_groups_hold_different_things_and_flags_are_left_out(tmp_path):
     entries = [entry(code) for code in codes] + [entry("1F400-1F3FB", "1")]
     (tmp_path / "data/openmoji.json").write_text(json.dumps(entries))
     for tones, expected in ((False, 80), (True, 82)):
-        found = emoji.list_openmoji(tmp_path, tones)
-        assert len(found) == expected
-        assert not any(one.group for one in found if splits.has_skin_tone(one.key))
+        drawn = emoji.list_openmoji(tmp_path, tones)
+        assert len(drawn) == expected
+        assert not any(one.group for one in drawn if splits.has_skin_tone(one.key))
         for split in ("train", "held_out"):
-            grouped = [one for one in found if one.group and one.split == split]
+            grouped = [one for one in drawn if one.group and one.split == split]
             assert not grouped or len(grouped) >= emoji.MIN_GROUP
     assert emoji.is_flag("1f1e9-1f1ea") and not emoji.is_flag("1f3f4")
 
@@ -316,9 +316,9 @@ def brute_force(mesh):
         distance = np.where(inside & (distance > 1e-6), distance, np.inf)
         nearest = distance.argmin(1)
         rays = np.arange(len(origins))
-        found = np.isfinite(distance[rays, nearest])
+        is_hit = np.isfinite(distance[rays, nearest])
         return (
-            np.where(found, nearest, -1),
+            np.where(is_hit, nearest, -1),
             distance[rays, nearest],
             u[rays, nearest],
             v[rays, nearest],

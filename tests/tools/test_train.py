@@ -132,10 +132,10 @@ def test_two_processes_killed_go_on_as_one(straight, shards, tmp_path):
     resumed = run(*flags)
     assert resumed.returncode == 0, resumed.stderr
     assert "resuming from the checkpoint of step" in resumed.stderr
-    found, expected = losses(tmp_path), losses(straight[0])
+    actual, expected = losses(tmp_path), losses(straight[0])
     # The same rows in the same steps; sums over two processes round in another order.
-    assert [(step, tokens) for step, _, tokens in found] == [(s, t) for s, _, t in expected]
-    for (_, one, _), (_, other, _) in zip(found, expected):
+    assert [(step, tokens) for step, _, tokens in actual] == [(s, t) for s, _, t in expected]
+    for (_, one, _), (_, other, _) in zip(actual, expected):
         assert one == pytest.approx(other, abs=1e-4)
 
 

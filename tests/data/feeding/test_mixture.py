@@ -103,8 +103,8 @@ def test_every_stretch_has_nearly_its_shares(stride):
     schedule = Schedule([[(0, weight)] for weight in weights], 256)
     for start in (0, 1000, 10**9, 2**40 + 17):
         sources, _ = schedule.locate(start + np.arange(512) * stride)
-        found = np.bincount(sources, minlength=4)
-        assert np.abs(found - 512 * weights / 100).max() <= 12, (start, found)
+        counts = np.bincount(sources, minlength=4)
+        assert np.abs(counts - 512 * weights / 100).max() <= 12, (start, counts)
     assert cycle_shares([1, 1, 0, 2]) == (1 << 18, 1 << 18, 0, 1 << 19)
     assert sum(cycle_shares([1, 1, 1])) == sum(cycle_shares([1e-9] * 40 + [1])) == 1 << 20
     assert min(cycle_shares([1e-9, 1])) == 1

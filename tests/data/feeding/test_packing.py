@@ -147,13 +147,13 @@ def test_split_sentences_are_packed_as_sentences_of_their_own(choose, shuffle, p
         units = np.array(split_simply(num_images, selected, most))
         whole = plan_rows(units[:, 2].astype(np.uint16), tokens, context, "sentence", shuffle)
         expected = units[whole.order]
-        for found, column, dtype in (
+        for values, column, dtype in (
             (plan.order, 0, np.uint32),
             (plan.firsts, 1, np.uint16),
             (plan.images, 2, np.uint16),
         ):
-            assert found.dtype == dtype
-            np.testing.assert_array_equal(found, expected[:, column])
+            assert values.dtype == dtype
+            np.testing.assert_array_equal(values, expected[:, column])
         np.testing.assert_array_equal(plan.ends, whole.ends)
 
 

@@ -126,9 +126,9 @@ def test_how_many_steps_are_read_at_once_changes_nothing(directory, packing, pre
     """Up to `prefetch` of them; neither the start, the stop nor the rows have to fit that."""
     pipeline = open_pipeline(directory, packing=packing, prefetch=prefetch)
     rows = slice(2, 5)
-    found = list(pipeline.iterate(2, rows=rows, stop_step=9))
-    assert len(found) == 7
-    for step, batch in enumerate(found, 2):
+    batches = list(pipeline.iterate(2, rows=rows, stop_step=9))
+    assert len(batches) == 7
+    for step, batch in enumerate(batches, 2):
         assert_equal(batch, pipeline.batch(step, rows))
 
 
@@ -176,9 +176,9 @@ def test_other_processes_see_the_same_rows(directory):
     context = multiprocessing.get_context("spawn")
     jobs = [(directory, p, 2, 0, 3) for p in range(2)] + [(directory, p, 3, 3, 6) for p in range(3)]
     with context.Pool(2) as pool:
-        found = pool.starmap(_rows_of_process, jobs)
-    batches = [np.concatenate(parts) for parts in zip(*found[:2])]
-    batches += [np.concatenate(parts) for parts in zip(*found[2:])]
+        rows = pool.starmap(_rows_of_process, jobs)
+    batches = [np.concatenate(parts) for parts in zip(*rows[:2])]
+    batches += [np.concatenate(parts) for parts in zip(*rows[2:])]
     pipeline = open_pipeline(directory)
     for step, batch in enumerate(batches):
         np.testing.assert_array_equal(batch, pipeline.batch(step)["inputs"])

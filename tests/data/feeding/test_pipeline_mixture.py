@@ -119,8 +119,9 @@ def test_kinds_and_sources_choose_sentences(root):
     for part, kind, names in zip(
         pipeline.parts, ("single", "pairs"), (set(shards.sources), {"source0", "source2"})
     ):
-        kinds, found = np.array(shards.kinds), np.array(shards.sources)
-        expected = (kinds[shards.kind_ids] == kind) & np.isin(found[shards.source_ids], [*names])
+        kinds = np.array(shards.kinds)[shards.kind_ids]
+        source_names = np.array(shards.sources)[shards.source_ids]
+        expected = (kinds == kind) & np.isin(source_names, [*names])
         np.testing.assert_array_equal(np.sort(part.plan.order), np.flatnonzero(expected))
     assert pipeline.parts[0].shards is pipeline.parts[1].shards
 
@@ -176,7 +177,7 @@ def test_long_sentences_are_split_at_images(tmp_path):
         Pipeline(config, seed=0, global_batch=1)
     split = dataclasses.replace(config, long_sentences="split")
     pipeline = Pipeline(split, seed=0, global_batch=1)
-    found = []
+    parts = []
     for step in range(pipeline.rows_per_epoch):
         batch = {key: value[0] for key, value in pipeline.batch(step).items()}
         ids = np.append(batch["inputs"], batch["targets"][-1])
@@ -188,12 +189,12 @@ def test_long_sentences_are_split_at_images(tmp_path):
                 [VOCABULARY.eos],
                 [] if len(codes) == CONTEXT else None,
             )
-            found.append(codes.tolist())
+            parts.append(codes.tolist())
     expected = []
     for record in make_records(num_images):
         codes = record.ids.ravel().tolist()
         expected += [codes[i : i + CONTEXT] for i in range(0, len(codes), CONTEXT)]
-    assert sorted(found) == sorted(expected)
+    assert sorted(parts) == sorted(expected)
     # Where nothing is too long, nothing changes but the key of the plan.
     make_shards(tmp_path / "short", NUM_IMAGES["one"])
     short = dataclasses.replace(config, shards=str(tmp_path / "short"))

@@ -33,9 +33,9 @@ def tasks(folder):
 @pytest.fixture(scope="module")
 def results(model, tokenizer, tasks):
     parts = []
-    found = asking.evaluate(model, tokenizer, tasks, UNIGRAM, CONFIG, progress=parts.append)
+    evaluated = asking.evaluate(model, tokenizer, tasks, UNIGRAM, CONFIG, progress=parts.append)
     assert parts == [f"{task.name}, seed {seed}" for seed in CONFIG.seeds for task in tasks]
-    return found
+    return evaluated
 
 
 def nll_by_hand(model, tokenizer, images_before, answer):

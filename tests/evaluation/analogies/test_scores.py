@@ -59,8 +59,8 @@ def test_margins_are_paired_and_pooled():
 )
 def test_words_say_what_the_numbers_say(gaps, ahead, clear, words):
     task = result(*gaps)
-    found = task.margin(scores.OTHER)
-    assert (found.seeds_ahead, found.clear) == (ahead, clear)
+    margin = task.margin(scores.OTHER)
+    assert (margin.seeds_ahead, margin.clear) == (ahead, clear)
     assert wording.margin(task, scores.OTHER) == words
     assert (task.verdict == "answered") is clear
     assert ("another task's prompt" in wording.verdict(task)) is not clear

@@ -44,17 +44,17 @@ def test_targets_do_not_see_later_targets(model, ids):
 def test_examples_of_different_lengths_keep_their_order(model, ids):
     prompts = [ids[0, :24], ids[1, :8], ids[2, :24]]
     targets = [row[24:] for row in ids[:3]]
-    found = perplexity.target_nll_of_each(model, prompts, targets, batch_size=2)
-    for prompt, target, nll in zip(prompts, targets, found):
+    nlls = perplexity.target_nll_of_each(model, prompts, targets, batch_size=2)
+    for prompt, target, nll in zip(prompts, targets, nlls):
         (alone,) = perplexity.target_nll(model, prompt[None], target[None], batch_size=2)
         np.testing.assert_array_equal(nll, alone)
 
 
 def test_both_perplexities():
-    found = perplexity.summarize([np.full(4, np.log(2.0)), np.full(4, np.log(8.0))])
-    assert found.mean_of_perplexities == pytest.approx(5.0)  # (2 + 8) / 2
-    assert found.of_mean == pytest.approx(4.0)  # sqrt(2 * 8)
-    assert found.num_examples == 2
+    summary = perplexity.summarize([np.full(4, np.log(2.0)), np.full(4, np.log(8.0))])
+    assert summary.mean_of_perplexities == pytest.approx(5.0)  # (2 + 8) / 2
+    assert summary.of_mean == pytest.approx(4.0)  # sqrt(2 * 8)
+    assert summary.num_examples == 2
 
 
 def test_unigram():

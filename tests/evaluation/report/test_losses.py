@@ -6,8 +6,8 @@ from lvm_jax.evaluation.report import losses, wording
 
 
 def lines(training, held_out=()):
-    found = [{"step": step, "train/loss": loss} for step, loss in enumerate(training, 1)]
-    return found + [{"step": step, "eval/held_out/loss": loss} for step, loss in held_out]
+    train_lines = [{"step": step, "train/loss": loss} for step, loss in enumerate(training, 1)]
+    return train_lines + [{"step": step, "eval/held_out/loss": loss} for step, loss in held_out]
 
 
 @pytest.mark.parametrize(
@@ -20,13 +20,13 @@ def lines(training, held_out=()):
     ],
 )
 def test_memorising_is_a_gap_or_a_rise(held_out, memorised):
-    found = losses.from_metrics(lines([4.0] * 9 + [2.0], held_out))
-    assert found.training == 2.0
-    assert found.last == held_out[-1][1]
-    assert found.memorised is memorised
-    text = wording.held_out(found)
+    summary = losses.from_metrics(lines([4.0] * 9 + [2.0], held_out))
+    assert summary.training == 2.0
+    assert summary.last == held_out[-1][1]
+    assert summary.memorised is memorised
+    text = wording.held_out(summary)
     assert text.startswith("Memorised:") is memorised
-    assert f"{found.last:.2f}" in text and "2.00" in text
+    assert f"{summary.last:.2f}" in text and "2.00" in text
 
 
 def test_training_loss_is_that_of_the_last_tenth():
@@ -34,7 +34,7 @@ def test_training_loss_is_that_of_the_last_tenth():
 
 
 def test_without_held_out_data_nothing_is_claimed():
-    found = losses.from_metrics(lines([0.01]))
-    assert not found.memorised
-    assert "eval_data" in wording.held_out(found)
+    summary = losses.from_metrics(lines([0.01]))
+    assert not summary.memorised
+    assert "eval_data" in wording.held_out(summary)
     assert losses.from_metrics([{"step": 1, "perf/mfu": 0.5}]) is None

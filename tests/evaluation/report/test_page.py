@@ -158,7 +158,7 @@ def test_curves_are_chosen_by_name():
         {"step": 1, "train/loss": 3.0},
         {"step": 2, "train/loss": 2.0, "eval/held_out/loss": 2.5, "perf/mfu": 0.1},
     ]
-    found = training_charts.curves(lines, "(train|eval/.*)/loss")
-    assert [curve.label for curve in found] == ["training", "held out"]
-    assert found[0].steps.tolist() == [1, 2]
+    curves = training_charts.curves(lines, "(train|eval/.*)/loss")
+    assert [curve.label for curve in curves] == ["training", "held out"]
+    assert curves[0].steps.tolist() == [1, 2]
     assert training_charts.curves(lines, "nothing") == ()

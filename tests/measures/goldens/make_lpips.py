@@ -45,7 +45,7 @@ def unit(features: torch.Tensor) -> torch.Tensor:
 
 
 def stages(weights: dict[str, torch.Tensor], x: torch.Tensor) -> list[torch.Tensor]:
-    found = []
+    tapped = []
     for place in range(30):
         if place in CONVOLUTIONS:
             kernel, bias = (weights[f"features.{place}.{name}"] for name in ("weight", "bias"))
@@ -55,8 +55,8 @@ def stages(weights: dict[str, torch.Tensor], x: torch.Tensor) -> list[torch.Tens
         else:
             x = functional.relu(x)
         if place in TAPS:
-            found.append(x)
-    return found
+            tapped.append(x)
+    return tapped
 
 
 def main() -> None:

@@ -44,9 +44,9 @@ def run(backend, q, k, v, do, segments):
 @pytest.mark.parametrize("backend", ["blockwise", "per_head"])
 def test_backends_agree(backend, num_kv_heads, segments):
     inputs = random_inputs(num_kv_heads)
-    found = run(backend, *inputs, segments_of(segments))
+    actual = run(backend, *inputs, segments_of(segments))
     expected = run("xla", *inputs, segments_of(segments))
-    for name, one, other in zip(("o", "dq", "dk", "dv"), found, expected):
+    for name, one, other in zip(("o", "dq", "dk", "dv"), actual, expected):
         # Sums over some hundred keys in float32, in another order.
         scale = np.abs(other).max()
         np.testing.assert_allclose(one, other, atol=5e-6 * scale, err_msg=name)
@@ -73,8 +73,8 @@ def test_bfloat16_rounds_but_does_not_drift():
     expected = run("xla", *inputs, None)
     half = [x.astype(jnp.bfloat16) for x in inputs]
     for backend in ("xla", "blockwise", "per_head"):
-        found = run(backend, *half, None)
-        for one, other in zip(found, expected):
+        actual = run(backend, *half, None)
+        for one, other in zip(actual, expected):
             assert one.dtype == jnp.bfloat16
             # Inputs, softmax weights and result are rounded to 8 bits each.
             error = np.abs(one.astype(jnp.float32) - other).max()
@@ -94,5 +94,5 @@ def test_one_query_against_a_cache_equals_the_last_row():
     q, k, v, _ = random_inputs(2)
     expected = backends.attend(q, k, v, None, "xla")[:, 99]
     room = lambda x: jnp.moveaxis(x, 1, 3)[..., :128]
-    found = backends.attend_cached(q[:, 99], room(k), room(v), jnp.int32(100))
-    np.testing.assert_allclose(found, expected, atol=2e-6 * np.abs(expected).max())
+    actual = backends.attend_cached(q[:, 99], room(k), room(v), jnp.int32(100))
+    np.testing.assert_allclose(actual, expected, atol=2e-6 * np.abs(expected).max())

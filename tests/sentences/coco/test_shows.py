@@ -184,9 +184,9 @@ def test_stored_coordinates_turn_with_the_picture(orientation, tmp_path):
         "keypoints": [{"keypoints": [4, 4, 2, 0, 0, 0, 0, 0, 0]}],
     }
     codes = {**entries, "codes": [{"segmentation": coco_masks.encode(mask)}]}
-    for kind, found in codes.items():
+    for kind, annotations in codes.items():
         kind = "segmentation" if kind == "codes" else kind
-        source = make(kind, tmp_path, found, coordinates="stored")
+        source = make(kind, tmp_path, annotations, coordinates="stored")
         picture, drawn = source.sentence(0, 0, 0).images
         shown = images.read_image(picture.path)
         assert drawn.shape == shown.shape[:2]
@@ -198,10 +198,10 @@ def test_stored_coordinates_turn_with_the_picture(orientation, tmp_path):
         pixels = drawings.DRAWINGS[kind](blank, view, **dict(drawn.parameters))
         rows, columns = np.nonzero(pixels.any(-1))
         bright = np.nonzero(view.sample(shown[..., 0]) > 128)
-        for found, true in zip((rows, columns), bright):
-            assert abs(found.mean() - true.mean()) < 2, (kind, orientation)
+        for indices, true in zip((rows, columns), bright):
+            assert abs(indices.mean() - true.mean()) < 2, (kind, orientation)
             if kind != "keypoints":
-                assert abs(np.ptp(found) - np.ptp(true)) <= 4
+                assert abs(np.ptp(indices) - np.ptp(true)) <= 4
 
 
 def test_stored_eyes_change_sides_in_a_mirrored_picture(tmp_path):

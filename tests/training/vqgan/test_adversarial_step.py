@@ -170,8 +170,8 @@ def test_the_same_seed_gives_bitwise_the_same_run_and_another_seed_another():
 def test_pieces_of_a_batch_train_like_the_whole():
     """Sums over the batch are made in another order, so equality is up to rounding."""
     whole, expected = run(FULL, 4)
-    state, found = run(FULL, 4, accumulation=2, data=2, fsdp=2)
-    for a, b in zip(expected, found):
+    state, actual = run(FULL, 4, accumulation=2, data=2, fsdp=2)
+    for a, b in zip(expected, actual):
         np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-4)
         for name in ("grad_norm", "grad_norm_discriminator", "loss_lecam", "loss_r1"):
             np.testing.assert_allclose(a[name], b[name], rtol=1e-2, atol=1e-5)
@@ -286,8 +286,8 @@ def test_mixed_precision_keeps_float32_where_it_matters():
         jax.eval_shape(adversarial_state.make_init(recipe)),
         adversarial_step.make_step(recipe),
     )
-    found = jax.eval_shape(step, state, batch(0), None)
-    dtypes = {leaf.dtype for leaf in jax.tree.leaves(found)}
+    shapes = jax.eval_shape(step, state, batch(0), None)
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(shapes)}
     assert dtypes == {np.dtype("float32"), np.dtype("int32")}
     text = str(jax.make_jaxpr(step)(state, batch(0), None))
     convolutions = [line for line in text.splitlines() if " conv_general_dilated[" in line]
