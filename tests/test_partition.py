@@ -18,7 +18,7 @@ from lvm_jax.partition import Rules
 DEBUG = PRESETS["debug"]
 
 
-def place(config, data, fsdp, tensor):
+def make_shardings(config, data, fsdp, tensor):
     mesh = make_mesh(MeshConfig(data=data, fsdp=fsdp, tensor=tensor))
     shapes = transformer.abstract_params(config)
     return partition.shardings(mesh, Rules(), transformer.logical_axes(config), shapes)
@@ -65,12 +65,12 @@ def test_an_unannotated_parameter_raises():
 
 def test_an_indivisible_dimension_names_everything():
     with pytest.raises(ValueError) as caught:
-        place(DEBUG, 1, 2, 4)
+        make_shardings(DEBUG, 1, 2, 4)
     assert str(caught.value) == (
         "layers/attention/key/kernel dim 2 (kv_heads=2) does not divide over mesh.tensor=4; "
         "nearest mesh that works: mesh.data=2 mesh.fsdp=2 mesh.tensor=2"
     )
-    place(DEBUG, 2, 2, 2)  # what the message proposed
+    make_shardings(DEBUG, 2, 2, 2)  # what the message proposed
 
 
 @pytest.mark.parametrize("model", ["debug", "quickstart", "100m"])
@@ -106,7 +106,7 @@ def test_ties_go_to_data():
 
 
 def test_parameters_land_where_the_rules_say():
-    shardings = trees.flatten(place(DEBUG, 2, 2, 2))
+    shardings = trees.flatten(make_shardings(DEBUG, 2, 2, 2))
     assert shardings.keys() == trees.flatten(transformer.abstract_params(DEBUG)).keys()
     for name, array in trees.flatten(transformer.abstract_params(DEBUG)).items():
         split = array.size // jnp.prod(jnp.array(shardings[name].shard_shape(array.shape)))
@@ -117,7 +117,7 @@ def test_parameters_land_where_the_rules_say():
 def test_initialisation_is_the_same_on_any_mesh():
     seeded = lambda: transformer.init_params(DEBUG, 3)
     alone = jax.jit(seeded)()
-    spread = jax.jit(seeded, out_shardings=place(DEBUG, 2, 2, 2))()
+    spread = jax.jit(seeded, out_shardings=make_shardings(DEBUG, 2, 2, 2))()
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), alone, spread))
 
 
@@ -137,7 +137,7 @@ def test_batches_must_divide():
 
 def test_the_table_lists_every_parameter_and_adds_up():
     shapes = transformer.abstract_params(DEBUG)
-    text = partition.table(shapes, place(DEBUG, 2, 2, 2))
+    text = partition.table(shapes, make_shardings(DEBUG, 2, 2, 2))
     lines = text.splitlines()
     assert len(lines) == len(trees.flatten(shapes)) + 2
     query = next(line for line in lines if line.startswith("layers/attention/query"))

@@ -6,7 +6,7 @@ import pytest
 from lvm_jax import sheets
 
 
-def block(height, width, value=0):
+def flat(height, width, value=0):
     return np.full((height, width, 3), value, np.uint8)
 
 
@@ -20,8 +20,8 @@ def test_pictures_become_large_enough_and_not_larger(side):
 def test_a_larger_picture_is_the_same_picture():
     small = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     np.testing.assert_array_equal(sheets.enlarge(small, 1), small)
-    large = sheets.enlarge(block(4, 6, 77), 3)
-    np.testing.assert_array_equal(large, block(12, 18, 77))
+    large = sheets.enlarge(flat(4, 6, 77), 3)
+    np.testing.assert_array_equal(large, flat(12, 18, 77))
     assert sheets.enlarge(small, 3).shape == (12, 18, 3)
 
 
@@ -39,23 +39,23 @@ def test_text_takes_its_room_or_ends_in_dots():
 
 
 def test_blocks_stand_where_they_should():
-    row = sheets.beside([block(2, 3, 1), block(4, 2, 2)], gap=1)
+    row = sheets.beside([flat(2, 3, 1), flat(4, 2, 2)], gap=1)
     assert row.shape == (4, 6, 3)
     assert row[:, :, 0].tolist() == [
         *[[1, 1, 1, 255, 2, 2]] * 2,
         *[[255, 255, 255, 255, 2, 2]] * 2,
     ]
-    stack = sheets.above([block(1, 2, 1), block(1, 3, 2)], gap=1)
+    stack = sheets.above([flat(1, 2, 1), flat(1, 3, 2)], gap=1)
     assert stack[:, :, 0].tolist() == [[1, 1, 255], [255, 255, 255], [2, 2, 2]]
 
 
 def test_rows_break_where_there_is_no_more_room():
-    blocks = [block(2, 10, value) for value in range(5)]
+    blocks = [flat(2, 10, value) for value in range(5)]
     page = sheets.flow(blocks, gap=2, width=34)
     assert page.shape == (2 + 2 + 2, 34, 3)
     assert [page[0, x, 0] for x in (0, 12, 24)] == [0, 1, 2]
     assert [page[4, x, 0] for x in (0, 12, 24)] == [3, 4, 255]
-    wide = sheets.flow([block(2, 50, 1), block(2, 50, 2)], gap=2, width=34)
+    wide = sheets.flow([flat(2, 50, 1), flat(2, 50, 2)], gap=2, width=34)
     assert wide.shape == (6, 50, 3), "one that is wider than a row has its own"
 
 

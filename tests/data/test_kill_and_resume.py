@@ -24,7 +24,7 @@ from tests.data.data_sets import make_shards
 
 BATCH, STEPS, CHECKPOINT_EVERY = 8, 90, 5
 
-# Imports numpy, grain and lvm_jax.data alone: a consumer needs no jax.
+# Imports numpy, grain, lvm_jax's configs and data alone: a consumer needs no jax.
 CHILD = """
 import hashlib, json, sys, time
 from lvm_jax import configs
@@ -89,10 +89,10 @@ class Run:
     def wait_for(self, step, timeout=120):
         """Lets all processes work until every one has noted `step`."""
         deadline = time.monotonic() + timeout
-        while any(newest(path) < step for path in self.paths):
+        while any(newest_step(path) < step for path in self.paths):
             assert time.monotonic() < deadline
             for child, path in zip(self.children, self.paths):
-                assert child.poll() is None or newest(path) >= step, "a process gave up"
+                assert child.poll() is None or newest_step(path) >= step, "a process gave up"
             time.sleep(0.01)
 
     def kill(self):
@@ -106,15 +106,16 @@ class Run:
             assert child.wait(60) == 0
 
 
-def noted(path):
+def read_notes(path):
     """(step, place) -> digest of the whole lines of a file; the last may be torn."""
     lines = path.read_text().split("\n")[:-1] if path.exists() else []
     fields = [line.split() for line in lines]
     return {(int(step), int(place)): digest for step, place, digest in fields}
 
 
-def newest(path):
-    return max((step for step, _ in noted(path)), default=-1)
+def newest_step(path):
+    """The last step that a process noted whole, -1 before the first."""
+    return max((step for step, _ in read_notes(path)), default=-1)
 
 
 def digests(values):
@@ -153,11 +154,11 @@ def test_killed_and_resumed_on_other_numbers_of_processes(packing, legs, tmp_pat
             run.kill()
         all_rows = {}
         for path in run.paths:
-            rows = noted(path)
+            rows = read_notes(path)
             assert not all_rows.keys() & rows.keys(), "processes read disjoint rows"
             all_rows.update(rows)
         # The newest checkpoint: rows after it were read in vain and are read again.
-        reached = min(newest(path) for path in run.paths) + 1
+        reached = min(newest_step(path) for path in run.paths) + 1
         resume = reached if last else reached // CHECKPOINT_EVERY * CHECKPOINT_EVERY
         consumed.update({key: row for key, row in all_rows.items() if key[0] < resume})
         start = resume

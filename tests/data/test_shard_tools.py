@@ -65,7 +65,7 @@ def built(made):
     return made
 
 
-def fails(result, *parts):
+def require_refused(result, *parts):
     """Exit code 2 and one line, the last one, that says everything."""
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
@@ -125,7 +125,7 @@ def test_a_damaged_shard_is_mended_as_messages_say(built):
     assert "1 of its shards are missing or have another size" in result.stderr
     assert "6 sentences, 12 images" in result.stderr and shard.read_bytes() == before
     shard.write_bytes(before[:5000] + bytes([before[5000] ^ 1]) + before[5001:])
-    fails(run("inspect_shards", copy, "--verify"), "shard-00000.array_record")
+    require_refused(run("inspect_shards", copy, "--verify"), "shard-00000.array_record")
     assert "when its file is removed" in build(built, out="copy").stderr
     shard.unlink()
     assert build(built, out="copy").returncode == 0 and shard.read_bytes() == before
@@ -204,7 +204,9 @@ def test_a_dry_run_counts_and_draws(made, tmp_path):
         images.read_image(tmp_path / f"{name}.png")[2:66, 152:216] for name in ("sheet", "squashed")
     ]
     assert not np.array_equal(*cells), "the pictures are no squares"
-    fails(run("build_shards", config, "--dry_run", "--config.shards.imagse=1"), "shards.images?")
+    require_refused(
+        run("build_shards", config, "--dry_run", "--config.shards.imagse=1"), "shards.images?"
+    )
 
 
 def test_a_dry_run_reads_everything_when_asked_to(tmp_path):
@@ -220,7 +222,9 @@ def test_a_dry_run_reads_everything_when_asked_to(tmp_path):
     dry_run = (f"--config={config}", "--dry_run")
     assert run("build_shards", *dry_run).returncode == 0  # names only
     result = run("build_shards", *dry_run, "--read_all")
-    fails(result, "caf\\udce9.jpg: image file is truncated", "raise --config.shards.max_rejects=0")
+    require_refused(
+        result, "caf\\udce9.jpg: image file is truncated", "raise --config.shards.max_rejects=0"
+    )
     assert "reading: 100%" in result.stderr
     (line,) = [json.loads(each) for each in result.stdout.splitlines() if each.startswith("{")]
     assert line["path"] == str(bad) and len(line["sentences"]) == 2
@@ -229,7 +233,7 @@ def test_a_dry_run_reads_everything_when_asked_to(tmp_path):
     allowed = run("build_shards", *dry_run, "--read_all", "--config.shards.max_rejects=1")
     assert allowed.returncode == 0, allowed.stderr
     assert [json.loads(x) for x in allowed.stdout.splitlines() if x.startswith("{")] == [line]
-    fails(run("build_shards", dry_run[0], "--read_all"), "does not read --read_all")
+    require_refused(run("build_shards", dry_run[0], "--read_all"), "does not read --read_all")
 
 
 def test_any_name_goes_through_the_tools(made, tmp_path):
@@ -273,15 +277,17 @@ def test_lvms_lines_become_shards(made):
         {p.name: p.read_bytes() for p in (made / n).iterdir()} for n in ("imported", "sliced")
     )
     assert one == two
-    fails(run("build_shards", *sliced, "--slice=2"), "--slice=2 must be I/N")
+    require_refused(run("build_shards", *sliced, "--slice=2"), "--slice=2 must be I/N")
     other = (*files[:-1], f"--out={made / 'sliced'}")
-    fails(run("build_shards", *other), f"--out={made / 'sliced'} holds shards made from another")
-    fails(run("build_shards", "--import_jsonl=none.jsonl", "--out=x"), "none.jsonl")
+    require_refused(
+        run("build_shards", *other), f"--out={made / 'sliced'} holds shards made from another"
+    )
+    require_refused(run("build_shards", "--import_jsonl=none.jsonl", "--out=x"), "none.jsonl")
 
 
 def test_bad_input_to_build(built):
-    fails(run("build_shards", "--tokenizer=x", "--out=y"), "--config is required")
-    fails(build(built, "--slice=2/2"), "--slice=2/2 must be I/N")
+    require_refused(run("build_shards", "--tokenizer=x", "--out=y"), "--config is required")
+    require_refused(build(built, "--slice=2/2"), "--slice=2/2 must be I/N")
     fine = {"sources": {"one": {"kind": "single", "folder": str(built)}}}
     for key, sections in {
         "corpus": {"corpus": 5},
@@ -290,25 +296,29 @@ def test_bad_input_to_build(built):
     }.items():
         (built / "bad.py").write_text(f"def get_config():\n    return {sections}\n")
         dry_run = (f"--config={built / 'bad.py'}", "--dry_run")
-        fails(run("build_shards", *dry_run), f"config.{key}=5 must be a")
-    fails(build(built, "--config.corpus.sources.one.kind=singel"), "kind='singel'", "'single'")
-    fails(build(built, "--config.corpus.seed=2"), "made from another config", "--out")
+        require_refused(run("build_shards", *dry_run), f"config.{key}=5 must be a")
+    require_refused(
+        build(built, "--config.corpus.sources.one.kind=singel"), "kind='singel'", "'single'"
+    )
+    require_refused(build(built, "--config.corpus.seed=2"), "made from another config", "--out")
     bad = built / "bad"
     bad.mkdir(exist_ok=True)
     (bad / "x.png").write_bytes((built / "pictures" / "a.png").read_bytes()[:100])
     override = f"--config.corpus.sources.one.folder={bad}"
-    fails(build(built, override, out="other"), "bad/x.png", "remove or replace")
+    require_refused(build(built, override, out="other"), "bad/x.png", "remove or replace")
 
 
 def test_bad_input_to_inspect(built, tmp_path):
-    fails(run("inspect_shards", built / "shards", "--decode=1"), "--decode needs --tokenizer")
+    require_refused(
+        run("inspect_shards", built / "shards", "--decode=1"), "--decode needs --tokenizer"
+    )
     decode = (f"--tokenizer={built / 'another'}", "--decode=1", f"--out={tmp_path / 'x.png'}")
     refused = run("inspect_shards", built / "shards", *decode)
-    fails(refused, "was made by tokenizer", "not by")
+    require_refused(refused, "was made by tokenizer", "not by")
     assert refused.stdout == "", "before anything is counted"
     copy = shutil.copytree(built / "shards", tmp_path / "copy")
     shard = copy / "shard-00000.array_record"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-    fails(run("inspect_shards", copy, "--verify"), "shard-00000.array_record")
+    require_refused(run("inspect_shards", copy, "--verify"), "shard-00000.array_record")

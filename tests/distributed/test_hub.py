@@ -22,7 +22,8 @@ class Heard:
 
 
 @pytest.fixture
-def three():
+def hub_of_three():
+    """(a hub of three members, what each of them hears)."""
     heard = {index: Heard() for index in range(3)}
     return Hub(Place(address="a:1", count=3, index=0, timeout=50.0), heard), heard
 
@@ -43,8 +44,8 @@ def clock(monkeypatch):
     return lambda seconds: now.__setitem__(0, now[0] + seconds)
 
 
-def test_all_hear_the_first_ones_value_when_the_last_has_come(three):
-    hub, heard = three
+def test_all_hear_the_first_ones_value_when_the_last_has_come(hub_of_three):
+    hub, heard = hub_of_three
     for index in (2, 0):
         hub._hear(index, {"say": "share", "name": "x", "value": index + 5})
     assert said(heard, "shared") == []
@@ -55,8 +56,8 @@ def test_all_hear_the_first_ones_value_when_the_last_has_come(three):
 @pytest.mark.parametrize(
     "boundaries, step", [((4, 6, 5), 6), ((0, 0, 0), 0), ((0, 9, 0), 9), ((7, BEYOND, 8), BEYOND)]
 )
-def test_a_stop_is_where_no_process_has_been(three, boundaries, step):
-    hub, heard = three
+def test_a_stop_is_where_no_process_has_been(hub_of_three, boundaries, step):
+    hub, heard = hub_of_three
     hub._hear(1, {"say": "stop", "signal": 15})
     hub._hear(2, {"say": "stop", "signal": 2})  # the first one counts
     assert len(said(heard, "halt")) == 1
@@ -66,8 +67,8 @@ def test_a_stop_is_where_no_process_has_been(three, boundaries, step):
     assert said(heard, "stop") == [{"say": "stop", "step": step, "signal": 15}]
 
 
-def test_a_stop_before_one_is_in_its_loop_ends_all(three):
-    hub, heard = three
+def test_a_stop_before_one_is_in_its_loop_ends_all(hub_of_three):
+    hub, heard = hub_of_three
     hub._hear(1, {"say": "stop", "signal": 15})
     hub._hear(0, {"say": "boundary", "step": 1})
     hub._hear(2, {"say": "boundary", "step": None})
@@ -75,8 +76,8 @@ def test_a_stop_before_one_is_in_its_loop_ends_all(three):
     assert failed["code"] == 143 and "SIGTERM before the first step" in failed["reason"]
 
 
-def test_a_death_explains_the_errors_that_it_causes(three, clock):
-    hub, heard = three
+def test_a_death_explains_the_errors_that_it_causes(hub_of_three, clock):
+    hub, heard = hub_of_three
     hub._hear(2, failure("training failed: connection closed by peer", whole=True))
     clock(1)
     hub._look_at_the_clock()
@@ -88,8 +89,8 @@ def test_a_death_explains_the_errors_that_it_causes(three, clock):
     assert failed["process"] == 0 and failed["reason"] == hub_lib.LOST
 
 
-def test_without_a_death_the_first_error_is_told(three, clock):
-    hub, heard = three
+def test_without_a_death_the_first_error_is_told(hub_of_three, clock):
+    hub, heard = hub_of_three
     hub._hear(2, failure("the disk is full", whole=True))
     hub._hear(1, failure("connection closed by peer", whole=True))
     assert said(heard, "failed") == []
@@ -98,8 +99,8 @@ def test_without_a_death_the_first_error_is_told(three, clock):
     assert [f["reason"] for f in said(heard, "failed")] == ["the disk is full"]
 
 
-def test_who_is_awaited_is_said_every_half_minute_and_for_so_long(three, clock):
-    hub, heard = three
+def test_who_is_awaited_is_said_every_half_minute_and_for_so_long(hub_of_three, clock):
+    hub, heard = hub_of_three
     hub._hear(1, {"say": "share", "name": "the save", "value": None})
     for _ in range(10):
         clock(4)
@@ -113,8 +114,8 @@ def test_who_is_awaited_is_said_every_half_minute_and_for_so_long(three, clock):
     assert "(distributed.timeout)" in failed["reason"]
 
 
-def test_the_end_is_told_when_all_are_done(three):
-    hub, heard = three
+def test_the_end_is_told_when_all_are_done(hub_of_three):
+    hub, heard = hub_of_three
     for index in range(3):
         assert said(heard, "all_done") == []
         hub._hear(index, {"say": "done"})

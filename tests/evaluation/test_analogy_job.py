@@ -13,7 +13,7 @@ from lvm_jax.tokenizer.codec import load_tokenizer
 AMOUNTS = {"seeds": [0, 1], "num_examples": 2, "num_answered": 1, "num_candidates": 1}
 
 
-def values(folder, **changes):
+def experiment_values(folder, **changes):
     pairs = {"folder": str(folder), "pairs_per_sentence": 2, "crop": (0.4, 0.9)}
     return {
         "title": "A test",
@@ -29,7 +29,7 @@ def values(folder, **changes):
 
 
 def test_it_writes_scores_and_a_report(trained, folder, tmp_path):
-    experiment = analogy_experiment.build_experiment(values(folder))
+    experiment = analogy_experiment.build_experiment(experiment_values(folder))
     parts = []
     results = analogy_job.run(
         experiment,
@@ -76,4 +76,4 @@ def test_it_writes_scores_and_a_report(trained, folder, tmp_path):
 )
 def test_what_cannot_be_evaluated_is_named(folder, change, message):
     with pytest.raises(ValueError, match=message):
-        analogy_experiment.build_experiment(values(folder, **change))
+        analogy_experiment.build_experiment(experiment_values(folder, **change))

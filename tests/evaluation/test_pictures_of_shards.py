@@ -70,7 +70,8 @@ def sources(root, crop):
     }
 
 
-def complete(sources):
+def with_two_pairs(sources):
+    """The same sources, with two pairs in a sentence where there are pairs."""
     return {
         name: source if source["kind"] == "video" else {**source, "pairs_per_sentence": 2}
         for name, source in sources.items()
@@ -82,7 +83,7 @@ def made(request, pictures, tokenizer, model, tmp_path_factory):
     """(config, corpus, directory with shards, a run on them and their tokenizer)."""
     name, crop = request.param
     config, root = CONFIGS[name], tmp_path_factory.mktemp("made")
-    given = complete(sources(pictures, crop))
+    given = with_two_pairs(sources(pictures, crop))
     given["whole"] = {"kind": "single", "folder": str(pictures), "exclude": ("clips/*", "maps/*")}
     corpus = corpora.build_corpus({"sources": given, "seed": 3})
     num_special = model.vocabulary.num_special
@@ -178,7 +179,7 @@ def test_prompts_and_reconstructions_of_files_too(made, tokenizer, monkeypatch):
 
 def test_settings_change_what_these_pictures_are(pictures):
     """So that the tests above can fail: every one of them matters for some file."""
-    corpus = corpora.build_corpus({"sources": complete(sources(pictures, False))})
+    corpus = corpora.build_corpus({"sources": with_two_pairs(sources(pictures, False))})
     refs = [ref for s in corpora.sentences(corpus) for ref in s.images]
     read = {
         name: np.stack([SquareLoader(config, 16, 2**20).load_one(ref) for ref in refs])

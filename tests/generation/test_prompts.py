@@ -15,7 +15,7 @@ def images(num):
     return np.repeat(np.arange(num)[:, None], T, axis=1)
 
 
-def which(prompt):
+def image_numbers(prompt):
     """The images of a prompt, after checking its form."""
     assert prompt.dtype == np.int32
     assert prompt[0] == VOCABULARY.bos
@@ -26,20 +26,20 @@ def which(prompt):
 
 def test_a_prompt_that_fits_is_whole():
     prompt = prompts.sequential(images(3), vocabulary=VOCABULARY, context=16)
-    assert which(prompt) == [0, 1, 2]
+    assert image_numbers(prompt) == [0, 1, 2]
 
 
 def test_prompt_and_answer_fill_the_context_exactly():
     # BOS + 3 images + 1 new image, of which the last id never enters the model: 16 ids.
     prompt = prompts.sequential(images(9), vocabulary=VOCABULARY, context=16)
-    assert which(prompt) == [6, 7, 8]
+    assert image_numbers(prompt) == [6, 7, 8]
     assert len(prompt) + T - 1 == 16
 
 
 @pytest.mark.parametrize(("new", "kept"), [(1, [6, 7, 8]), (2, [7, 8]), (3, [8])])
 def test_new_images_take_room_from_the_oldest(new, kept):
     prompt = prompts.sequential(images(9), vocabulary=VOCABULARY, context=16, num_new_images=new)
-    assert which(prompt) == kept
+    assert image_numbers(prompt) == kept
 
 
 @pytest.mark.parametrize(
@@ -51,14 +51,14 @@ def test_analogies_lose_whole_pairs(context, kept):
     prompt = prompts.analogy(
         ids[:4].reshape(2, 2, T), ids[4], vocabulary=VOCABULARY, context=context
     )
-    assert which(prompt) == kept
+    assert image_numbers(prompt) == kept
 
 
 def test_an_analogy_without_pairs_is_the_query():
     prompt = prompts.analogy(
         images(0).reshape(0, 2, T), images(1)[0], vocabulary=VOCABULARY, context=16
     )
-    assert which(prompt) == [0]
+    assert image_numbers(prompt) == [0]
 
 
 def test_no_room_is_said_with_the_numbers():

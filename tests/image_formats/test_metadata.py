@@ -47,7 +47,7 @@ UPRIGHT = {
 STORED = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
 
-def block(orientation=6, order="<", **entries):
+def exif_block(orientation=6, order="<", **entries):
     """An EXIF block with an orientation and other entries, given as `_0x011a=(type, ...)`."""
     numbers = {int(name[1:], 16): entry for name, entry in entries.items()}
     return exif({ORIENTATION: (SHORT, [orientation]), **numbers}, order=order)
@@ -132,7 +132,7 @@ def stored(name):
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_every_orientation_is_applied(name, order, read):
     for orientation, upright in UPRIGHT.items():
-        data = EXIF_CARRIERS[name](block(orientation, order))
+        data = EXIF_CARRIERS[name](exif_block(orientation, order))
         np.testing.assert_array_equal(read(data), upright(stored(name)))
     for kind in (SHORT, LONG):
         data = EXIF_CARRIERS[name](exif({ORIENTATION: (kind, [6])}, order=order))
@@ -161,7 +161,7 @@ def test_orientation_of_a_tiff(read):
 def test_label_maps_lie_as_their_pictures_do(tmp_path):
     numbers = np.arange(12).reshape(3, 4)
     for orientation, upright in UPRIGHT.items():
-        front = chunk(b"eXIf", block(orientation))
+        front = chunk(b"eXIf", exif_block(orientation))
         (tmp_path / "a").write_bytes(png(numbers, 8, front=front))
         tags = {ORIENTATION: (SHORT, [orientation])}
         (tmp_path / "b").write_bytes(tiff(numbers.astype(np.uint64), 8, 1, tags=tags))
@@ -179,8 +179,8 @@ BROKEN = {
     "a directory beyond the end": tiff_header()[:4] + b"\xff\xff\xff\x7f",
     "a directory in the header": tiff_header()[:4] + b"\0\0\0\0",
     "more entries than bytes": tiff_header() + b"\xff\xff",
-    "0": block(0),
-    "9": block(9),
+    "0": exif_block(0),
+    "9": exif_block(9),
     "text": exif({ORIENTATION: (TEXT, b"6\0")}),
     "no number": exif({ORIENTATION: (SHORT, 0, b"\6\0\0\0")}),
     "a fraction": exif({ORIENTATION: (RATIONAL, b"\0" * 8)}),
@@ -236,7 +236,7 @@ def test_other_metadata_do_not_matter(name, fault, read):
             tags = {ORIENTATION: (SHORT, [6]), **numbers}
             data = tiff(STORED.astype(np.uint64), 8, 2, order=order, tags=tags)
         else:
-            data = EXIF_CARRIERS[name](block(6, order, **entries))
+            data = EXIF_CARRIERS[name](exif_block(6, order, **entries))
         np.testing.assert_array_equal(read(data), np.rot90(stored(name), -1))
 
 
@@ -288,7 +288,7 @@ PNG_FAULTS = {
 
 @pytest.mark.parametrize("fault", PNG_FAULTS)
 def test_chunks_beside_the_pixels_of_a_png_do_not_matter(fault, read):
-    turned = chunk(b"eXIf", block(6))
+    turned = chunk(b"eXIf", exif_block(6))
     for place in ("front", "back"):
         data = png(STORED, 8, **{place: PNG_FAULTS[fault] + turned})
         np.testing.assert_array_equal(read(data), np.rot90(STORED, -1))
@@ -323,7 +323,7 @@ JPEG_FAULTS = {
 
 @pytest.mark.parametrize("fault", JPEG_FAULTS)
 def test_segments_beside_the_pixels_of_a_jpeg_do_not_matter(fault, read):
-    data = jpeg(*JPEG_FAULTS[fault], (0xE1, b"Exif\0\0" + block(6)))
+    data = jpeg(*JPEG_FAULTS[fault], (0xE1, b"Exif\0\0" + exif_block(6)))
     np.testing.assert_array_equal(read(data), np.rot90(stored("jpeg"), -1))
 
 
@@ -349,7 +349,7 @@ def test_chunks_beside_the_pixels_of_a_webp_do_not_matter(fault, read):
     pixels = (b"VP8L", pixels[8 : 8 + struct.unpack_from("<L", pixels, 4)[0]])
     for flags in (0, 0b101100):  # metadata are announced, or not
         header = (b"VP8X", struct.pack("<L", flags) + b"\6\0\0\4\0\0")
-        turned = (b"EXIF", block(6))
+        turned = (b"EXIF", exif_block(6))
         data = riff(header, pixels, turned, *WEBP_FAULTS[fault])
         np.testing.assert_array_equal(read(data), np.rot90(STORED, -1))
         np.testing.assert_array_equal(read(data + b"garbage"), np.rot90(STORED, -1))
@@ -363,7 +363,7 @@ def test_a_jpeg_of_four_inks_and_one_of_plain_colors_keep_their_colors(tmp_path)
     for mode in ("CMYK", "RGB", "YCbCr", "L"):
         for options in ({}, {"keep_rgb": True} if mode == "RGB" else {}):
             image = PIL.Image.new("RGB", (16, 16), (200, 60, 90)).convert(mode)
-            image.save(tmp_path / "x.jpg", quality=100, exif=block(3), comment=b"x", **options)
+            image.save(tmp_path / "x.jpg", quality=100, exif=exif_block(3), comment=b"x", **options)
             with PIL.Image.open(tmp_path / "x.jpg") as plain:
                 expected = np.asarray(plain.convert("RGB"))
             np.testing.assert_array_equal(images.read_image(tmp_path / "x.jpg"), expected)
@@ -406,7 +406,7 @@ def test_a_damaged_resolution_in_jpeg2000(read):
 
 
 def test_garbage_between_the_segments_of_a_jpeg_is_passed_over(read):
-    data = jpeg((0xFE, b"first"), (0xE1, b"Exif\0\0" + block(6)))
+    data = jpeg((0xFE, b"first"), (0xE1, b"Exif\0\0" + exif_block(6)))
     place = 2 + 4 + len(b"first")
     for garbage in (b"\0", b"\xff", b"\xff\0", bytes(3), bytes(9999), b"\xff" * 5000):
         with_garbage = data[:place] + garbage + data[place:]

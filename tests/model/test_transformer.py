@@ -185,6 +185,7 @@ COUNTS = {
 
 
 def rounded(count, like):
+    """A count with the unit and the digits of `like`, such as "6.544B"."""
     unit = {"M": 1e6, "B": 1e9}[like[-1]]
     digits = len(like[:-1].partition(".")[2])
     return f"{count / unit:.{digits}f}{like[-1]}"

@@ -60,7 +60,8 @@ def root(tmp_path_factory):
     return root
 
 
-def numbers(sentence, step=2):
+def frame_numbers(sentence, step=2):
+    """Which frames a sentence shows, of a clip whose gray values grow by `step`."""
     return [value_of(ref) // step for ref in sentence.images]
 
 
@@ -70,7 +71,7 @@ def test_frames_come_in_order_at_the_strides_given(root):
     )
     seen = set()
     for index in range(40):
-        shown = numbers(source.sentence(0, 0, index))
+        shown = frame_numbers(source.sentence(0, 0, index))
         steps = set(np.diff(shown).tolist())
         assert len(shown) == 4 and len(steps) == 1 and steps <= {10, 20, 30}
         seen |= steps
@@ -218,7 +219,7 @@ def test_views_turn_around(tmp_path):
     steps, starts = set(), set()
     for index in range(60):
         sentence = source.sentence(0, 0, index)
-        views = numbers(sentence, 10)
+        views = frame_numbers(sentence, 10)
         size = 24 if sentence.key == "chair" else 6
         step = (np.diff(views) % size).tolist()
         assert len(set(step)) == 1 and len(set(views)) == len(views)

@@ -68,7 +68,7 @@ def annotated(tmp_path_factory):
     return root
 
 
-def multi(annotated, **values):
+def make_source(annotated, **values):
     folders = [str(annotated / "*" / part) for part in ("color", "depth", "normal", "segment")]
     return KINDS["multi_annotation"](
         folder=folders[0], annotation_folders=tuple(folders[1:]), **values
@@ -76,7 +76,7 @@ def multi(annotated, **values):
 
 
 def test_elements_and_order_are_the_same_for_all_images(annotated):
-    source = multi(annotated, crop=(0.5, 1.0), flip=True)
+    source = make_source(annotated, crop=(0.5, 1.0), flip=True)
     assert [item.key for item in source.items][:2] == ["model0/0", "model0/3"]
     seen = collections.Counter()
     for index in range(300):
@@ -99,7 +99,7 @@ def test_elements_and_order_are_the_same_for_all_images(annotated):
 
 
 def test_most_images_bounds_a_sentence(annotated):
-    source = multi(annotated, fewest=3, most=3, most_images=8)
+    source = make_source(annotated, fewest=3, most=3, most_images=8)
     assert source.images_per_sentence == 6
     assert {len(source.sentence(0, 0, index).images) for index in range(9)} == {6}
 
@@ -130,7 +130,7 @@ def test_files_without_partner_are_named(annotated, tmp_path):
 )
 def test_bad_values_name_their_key(annotated, values, message):
     with pytest.raises(ValueError, match=message):
-        multi(annotated, **values)
+        make_source(annotated, **values)
 
 
 def test_folders_must_be_given_and_differ():

@@ -227,7 +227,7 @@ GOLDENS = {
 }
 
 
-def drawn(source, root, seeds=2, epochs=2):
+def digest(source, root, seeds=2, epochs=2):
     """A digest of a source's sentences, names relative to the pictures' folder."""
     rows = [
         (sentence.kind, sentence.source, sentence.key, *(ref.key for ref in sentence.images))
@@ -259,4 +259,4 @@ def test_golden_sentences(kind, folder):
     if pairs:
         values |= {"same_picture": True, "same_crop": False, **pairs}
         sources.append(make(kind, folder, name="third", **values))
-    assert "-".join(drawn(source, folder) for source in sources) == GOLDENS[kind]
+    assert "-".join(digest(source, folder) for source in sources) == GOLDENS[kind]

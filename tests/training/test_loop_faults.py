@@ -23,7 +23,7 @@ def evaluations(workdir):
     return [(line["step"], line["eval/toy/w"]) for line in lines if "eval/toy/w" in line]
 
 
-def ending(at, do):
+def batches_with(at, do):
     """Batches; before that of step `at` something happens."""
 
     def source(start):
@@ -52,14 +52,14 @@ EVALUATED = {"evaluators": {"toy": evaluator}, "config": {"eval_every": 3, "chec
 def test_every_evaluation_is_made_once(tmp_path, at, end):
     run(tmp_path / "straight", **EVALUATED)
     with pytest.raises(stopping.RunError):
-        run(tmp_path / "ended", source=ending(at, end), **EVALUATED)
+        run(tmp_path / "ended", source=batches_with(at, end), **EVALUATED)
     run(tmp_path / "ended", **EVALUATED)
     assert [step for step, _ in evaluations(tmp_path / "ended")] == [3, 6, 9, 12]
     assert evaluations(tmp_path / "ended") == evaluations(tmp_path / "straight")
 
 
 def test_a_run_stopped_twice_at_an_evaluation_makes_it_once(tmp_path):
-    for source in (ending(5, stop), ending(6, stop)):
+    for source in (batches_with(5, stop), batches_with(6, stop)):
         with pytest.raises(stopping.RunStoppedError):
             run(tmp_path, source=source, **EVALUATED)
     run(tmp_path, **EVALUATED)
@@ -118,7 +118,7 @@ def test_the_first_error_is_reported_though_closing_fails_too(tmp_path, caplog, 
 
     monkeypatch.setattr(metrics, "Progress", Failing)
     with pytest.raises(stopping.RunError, match=r"out of batches; the last good .*/5; "):
-        run(tmp_path, source=ending(7, die))
+        run(tmp_path, source=batches_with(7, die))
     assert "and then, in closing: closing failed too" in caplog.text
     with pytest.raises(stopping.RunError, match="failed: closing failed too"):
         run(tmp_path)
@@ -135,7 +135,7 @@ def test_a_full_disk_under_the_metrics_is_named_while_a_save_runs(tmp_path, monk
         monkeypatch.setattr(metrics, "_append", full)
 
     with pytest.raises(stopping.RunError) as error:
-        run(tmp_path, source=ending(5, fill))
+        run(tmp_path, source=batches_with(5, fill))
     assert f"cannot write {tmp_path / metrics.FILE}: No space left" in str(error.value)
     assert "free space or choose another place" in str(error.value)
 
@@ -149,31 +149,31 @@ def test_metrics_that_cannot_be_opened_are_named(tmp_path):
 @pytest.mark.parametrize("every", [1, 100])
 def test_a_workdir_that_is_gone_is_said_to_be_gone(tmp_path, every):
     workdir = tmp_path / "run"
-    moved = ending(7, lambda: workdir.rename(tmp_path / "moved"))
+    moved = batches_with(7, lambda: workdir.rename(tmp_path / "moved"))
     with pytest.raises(stopping.RunError, match=r"failed: .*/run is gone: it was rem") as error:
         run(workdir, source=moved, config={"log_every": every})
     assert "make room" not in str(error.value) and "free space" not in str(error.value)
 
 
 def test_removed_metrics_are_said_to_be_removed(tmp_path):
-    remove = ending(7, (tmp_path / metrics.FILE).unlink)
+    remove = batches_with(7, (tmp_path / metrics.FILE).unlink)
     with pytest.raises(stopping.RunError, match=r"metrics\.jsonl was removed while the run was on"):
         run(tmp_path, source=remove)
 
 
-def counting(state, batch):
+def counting_step(state, batch):
     new, values = step_function(state, batch)
     return new, {**values, "tokens": (state["step"] % 3 + 1).astype(jnp.float32)}
 
 
 def test_sums_over_all_steps_survive_a_resume(tmp_path):
     work = speed.Work(unit="tokens", units_per_step=5, totals={"tokens_with_loss_seen": "tokens"})
-    options = {"step": jax.jit(counting, donate_argnums=0), "work": work}
+    options = {"step": jax.jit(counting_step, donate_argnums=0), "work": work}
     config = {"log_every": 4, "checkpoint_every": 5}
     run(tmp_path / "straight", config=config, **options)
     for end in (die, stop):
         with pytest.raises(stopping.RunError):
-            run(tmp_path / "ended", source=ending(7, end), config=config, **options)
+            run(tmp_path / "ended", source=batches_with(7, end), config=config, **options)
     run(tmp_path / "ended", config=config, **options)
     for name in ("straight", "ended"):
         lines = metrics.read_metrics(tmp_path / name)
@@ -183,7 +183,7 @@ def test_sums_over_all_steps_survive_a_resume(tmp_path):
 
 
 def test_a_sum_that_a_checkpoint_lacks_is_not_made_up(tmp_path):
-    options = {"step": jax.jit(counting, donate_argnums=0)}
+    options = {"step": jax.jit(counting_step, donate_argnums=0)}
     run(tmp_path, 6, **options)
     work = speed.Work(unit="tokens", units_per_step=5, totals={"tokens_with_loss_seen": "tokens"})
     run(tmp_path, work=work, **options)

@@ -42,7 +42,7 @@ def read(path, **arguments):
     return codec.fingerprint(config, params)
 
 
-def first_codes(path, **arguments):
+def whose_codes(path, **arguments):
     """1.0 more in every number tells OTHERS from ARRAYS."""
     _, params = weights.read_weights(path, "openmuse", source_config=FIELDS, **arguments)
     return "others" if params["codebook"][0, 0] > PARAMS["codebook"][0, 0] + 0.5 else "arrays"
@@ -155,22 +155,22 @@ def test_what_is_left_out_is_said_in_one_line(tmp_path, said):
 )
 def test_averages_are_preferred_and_the_other_can_be_chosen(tree, entry, tmp_path, said):
     path = fake_torch.save(tmp_path / "last.ckpt", tree)
-    assert first_codes(path) == "others"
+    assert whose_codes(path) == "others"
     assert f"choose with entry={entry or '/'}" in said()
-    assert first_codes(path, entry=entry or "/") == "arrays"
+    assert whose_codes(path, entry=entry or "/") == "arrays"
     with pytest.raises(ValueError, match=r"has no name .* under entry=nothing; it holds "):
-        first_codes(path, entry="nothing")
+        whose_codes(path, entry="nothing")
 
 
 def test_what_is_nearest_to_the_top_comes_next_and_moments_never(tmp_path):
     path = fake_torch.save(tmp_path / "a", {"b": {"c": OTHERS}, "model": ARRAYS})
-    assert first_codes(path) == "arrays"
+    assert whose_codes(path) == "arrays"
     # What flax keeps of an optimizer has the names and shapes of the weights.
     path = fake_torch.save(tmp_path / "a", {"opt_state": {"0": {"mu": OTHERS}}, "q": {"p": ARRAYS}})
-    assert first_codes(path) == "arrays"
+    assert whose_codes(path) == "arrays"
     path = fake_torch.save(tmp_path / "a", {"opt_state": {"0": {"mu": OTHERS}}})
     with pytest.raises(ValueError, match=r"has no name of format=openmuse; it holds opt_state/"):
-        first_codes(path)
+        whose_codes(path)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,8 @@ from tests.weight_files.goldens import fake_torch
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 
 
-def count(*shape):
+def numbered(*shape):
+    """Numbers 0, 1, 2, ... in a shape."""
     return np.arange(int(np.prod(shape))).reshape(shape)
 
 
@@ -50,15 +51,15 @@ def test_torch_checkpoints_are_read_without_torch(name):
     assert all(s.shape == a.shape for s, a in zip(stored.values(), load(GOLDENS / name).values()))
     assert {s.dtype for s in stored.values()} == {"float32", "float16", "bfloat16", "int64"}
     expected = {
-        "plain": count(2, 3),
-        "half": count(5),
-        "brain": count(5),
-        "integers": count(3),
+        "plain": numbered(2, 3),
+        "half": numbered(5),
+        "brain": numbered(5),
+        "integers": numbered(3),
         "scalar": np.array(7.0),
-        "transposed": count(4, 6).T,
-        "part": count(4, 6)[1:3, 2:5],
-        "empty": count(0, 3),
-        "parameter": count(2, 2),
+        "transposed": numbered(4, 6).T,
+        "part": numbered(4, 6)[1:3, 2:5],
+        "empty": numbered(0, 3),
+        "parameter": numbered(2, 2),
     }
     assert arrays.keys() == expected.keys()
     for key, value in expected.items():
@@ -98,7 +99,7 @@ CONTAINERS = ("zip", "legacy", "safetensors", "msgpack", "npz")
 def whole(tmp_path_factory):
     """The content of a whole file of each kind."""
     folder = tmp_path_factory.mktemp("whole")
-    arrays = {"a": count(300).astype(np.float32), "b": count(2, 3).astype(np.float16)}
+    arrays = {"a": numbered(300).astype(np.float32), "b": numbered(2, 3).astype(np.float16)}
     np.savez(folder / "npz.npz", **arrays)
     return {
         "zip": (GOLDENS / "torch_zip.pt").read_bytes(),
@@ -161,15 +162,16 @@ def huge_npz(_):
 
 def huge_storage(whole):
     content = whole["legacy"]
-    place = content.index(struct.pack("<q", 24) + count(24).astype(np.float32).tobytes())
+    place = content.index(struct.pack("<q", 24) + numbered(24).astype(np.float32).tobytes())
     return content[:place] + struct.pack("<q", 2**50) + content[place + 8 :]
 
 
-def legacy(pickle):
+def legacy_with(pickle):
+    """A legacy file of torch with this pickle in it."""
     return lambda whole: whole["legacy"][:15] + b"\x80\x02M\xe9\x03.\x80\x02}." + pickle
 
 
-def bomb(_):
+def zip_bomb(_):
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as writer:
         writer.writestr("a/data.pkl", b"\x80\x02" + bytes(2**25))
@@ -177,15 +179,15 @@ def bomb(_):
 
 
 CLAIMS = {
-    "pickle": bomb,
+    "pickle": zip_bomb,
     "safetensors": huge_safetensors,
     "npz": huge_npz,
     "storage": huge_storage,
-    "bytes": legacy(b"\x80\x04\x8e" + struct.pack("<Q", 2**42)),
-    "bytearray": legacy(b"\x80\x05\x96" + struct.pack("<Q", 2**42)),
-    "text": legacy(b"\x80\x02X" + struct.pack("<I", 2**32 - 1)),
-    "memo": legacy(b"\x80\x02}r" + struct.pack("<I", 2**32 - 1) + b"."),
-    "frame": legacy(b"\x80\x04\x95" + struct.pack("<Q", 2**42) + b"}."),
+    "bytes": legacy_with(b"\x80\x04\x8e" + struct.pack("<Q", 2**42)),
+    "bytearray": legacy_with(b"\x80\x05\x96" + struct.pack("<Q", 2**42)),
+    "text": legacy_with(b"\x80\x02X" + struct.pack("<I", 2**32 - 1)),
+    "memo": legacy_with(b"\x80\x02}r" + struct.pack("<I", 2**32 - 1) + b"."),
+    "frame": legacy_with(b"\x80\x04\x95" + struct.pack("<Q", 2**42) + b"}."),
     "msgpack": lambda _: b"\x81\xa1a\xdd\xff\xff\xff\xff",
     "member": lambda whole: whole["zip"].replace(
         struct.pack("<II", 96, 96), struct.pack("<II", 2**31, 2**31)

@@ -33,7 +33,7 @@ def write_lines(path, count=50, seed=0):
     return path
 
 
-def small(**values):
+def small_config(**values):
     # About 400 bytes of text a shard: a few lines, and some lines cross the border.
     return ImportConfig(**{**SMALL, "shard_megabytes": 150 / 2**20, **values})
 
@@ -44,7 +44,7 @@ def snapshot(directory):
 
 def test_round_trip_is_exact_over_several_files(tmp_path):
     files = [write_lines(tmp_path / f"{name}.jsonl", seed=i) for i, name in enumerate("ab")]
-    shards = import_jsonl(files, tmp_path / "out", small())
+    shards = import_jsonl(files, tmp_path / "out", small_config())
     assert len(shards.manifest["shards"]) > 10 and len(shards) == 100
     assert shards.manifest["about"]["lines"] == 100
     assert shards.sources == ("a", "b") and shards.kinds == ("jsonl",)
@@ -61,7 +61,7 @@ def test_round_trip_is_exact_over_several_files(tmp_path):
 def test_a_last_line_without_end_and_a_stretch_inside_one_line(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text((line(np.arange(40) % 61) + line([1, 2, 3, 4])).rstrip("\n"))
-    shards = import_jsonl([path], tmp_path / "out", small(shard_megabytes=20 / 2**20))
+    shards = import_jsonl([path], tmp_path / "out", small_config(shard_megabytes=20 / 2**20))
     assert [entry["num_records"] for entry in shards.manifest["shards"]].count(0) > 2
     assert [ids.ravel().tolist() for ids in shards.read([1, 0])] == [
         [1, 2, 3, 4],
@@ -71,8 +71,8 @@ def test_a_last_line_without_end_and_a_stretch_inside_one_line(tmp_path):
 
 def test_any_number_of_processes_makes_the_same_bytes(tmp_path):
     path = write_lines(tmp_path / "x.jsonl")
-    import_jsonl([path], tmp_path / "one", small())
-    import_jsonl([path], tmp_path / "three", small(num_workers=3))
+    import_jsonl([path], tmp_path / "one", small_config())
+    import_jsonl([path], tmp_path / "three", small_config(num_workers=3))
     assert snapshot(tmp_path / "one") == snapshot(tmp_path / "three")
 
 
@@ -101,13 +101,13 @@ def test_a_killed_import_goes_on(tmp_path):
     child.communicate()
     left = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "out").glob("*.array_record")}
     assert left and not (tmp_path / "out" / "manifest.json").exists()
-    import_jsonl([path], tmp_path / "out", small())
+    import_jsonl([path], tmp_path / "out", small_config())
     again = {name: (tmp_path / "out" / name).stat().st_mtime_ns for name in left}
     assert sum(again[name] != left[name] for name in left) <= 1, "finished shards are kept"
-    import_jsonl([path], tmp_path / "straight", small())
+    import_jsonl([path], tmp_path / "straight", small_config())
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / "straight")
     before = snapshot(tmp_path / "out")
-    import_jsonl([path], tmp_path / "out", small())
+    import_jsonl([path], tmp_path / "out", small_config())
     assert snapshot(tmp_path / "out") == before
 
 
@@ -152,11 +152,11 @@ def test_bad_lines_are_counted_and_listed(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text("\n".join(lines) + "\n")
     with pytest.raises(ValueError, match=r"x\.jsonl, byte \d+: .*than max_bad_lines=10") as error:
-        import_jsonl([path], tmp_path / "out", small(max_bad_lines=10))
+        import_jsonl([path], tmp_path / "out", small_config(max_bad_lines=10))
     assert "\n" not in str(error.value)
     assert (tmp_path / "out" / rejects.FILE).exists()
     assert not (tmp_path / "out" / "manifest.json").exists()
-    shards = import_jsonl([path], tmp_path / "out", small(max_bad_lines=len(BAD)))
+    shards = import_jsonl([path], tmp_path / "out", small_config(max_bad_lines=len(BAD)))
     assert shards.manifest["about"]["bad_lines"] == len(BAD) and len(shards) == len(good)
     listed = (tmp_path / "out" / rejects.FILE).read_text().splitlines()
     for reject, reason in zip(map(json.loads, listed), BAD.values(), strict=True):
@@ -175,16 +175,16 @@ def test_bad_input_is_one_line(tmp_path):
         import_jsonl([tmp_path / "empty.jsonl"], tmp_path / "out")
     (tmp_path / "bad.jsonl").write_text("x\n")
     with pytest.raises(ValueError, match=r"bad\.jsonl holds no good line"):
-        import_jsonl([tmp_path / "bad.jsonl"], tmp_path / "out", small(max_bad_lines=1))
+        import_jsonl([tmp_path / "bad.jsonl"], tmp_path / "out", small_config(max_bad_lines=1))
     path = write_lines(tmp_path / "x.jsonl", 3)
-    shards = import_jsonl([path], tmp_path / "made", small())
+    shards = import_jsonl([path], tmp_path / "made", small_config())
     with pytest.raises(ValueError, match="holds shards made from another config"):
-        import_jsonl([path], tmp_path / "made", small(num_codes=99))
+        import_jsonl([path], tmp_path / "made", small_config(num_codes=99))
     with pytest.raises(ValueError, match=r"without saying which tokenizer .*give this tokenizer"):
         Shards(tmp_path / "made").require_tokenizer("abc")
     with pytest.raises(RuntimeError, match=r"cannot write .*nowhere/x\.jsonl"):
         export_jsonl(shards, tmp_path / "nowhere" / "x.jsonl")
-    stated = import_jsonl([path], tmp_path / "stated", small(tokenizer_fingerprint="abc"))
+    stated = import_jsonl([path], tmp_path / "stated", small_config(tokenizer_fingerprint="abc"))
     stated.require_tokenizer("abc")
 
 
@@ -213,29 +213,29 @@ def test_a_changed_file_is_not_mixed_with_the_old_one(tmp_path):
     files = [write_lines(tmp_path / f"{name}.jsonl", seed=i) for i, name in enumerate("ab")]
     old = files[0].read_bytes()
     with pytest.raises(KeyboardInterrupt):
-        import_jsonl(files, tmp_path / "out", small(), stop_after(8))
+        import_jsonl(files, tmp_path / "out", small_config(), stop_after(8))
     before = snapshot(tmp_path / "out")
     change_a_line(files[0])
     for num_workers in (1, 2):
         with pytest.raises(ValueError, match=r"a\.jsonl .*put .* back, or remove out=") as error:
-            import_jsonl(files, tmp_path / "out", small(num_workers=num_workers))
+            import_jsonl(files, tmp_path / "out", small_config(num_workers=num_workers))
         assert "\n" not in str(error.value)
     assert snapshot(tmp_path / "out") == {**before, ".finishing": b""}
     # Put back, or copied, it goes on.
     files[0].write_bytes(old)
-    import_jsonl(files, tmp_path / "out", small())
-    import_jsonl(files, tmp_path / "straight", small())
+    import_jsonl(files, tmp_path / "out", small_config())
+    import_jsonl(files, tmp_path / "straight", small_config())
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / "straight")
 
 
 def test_lines_that_no_shard_is_made_of_may_change(tmp_path):
     path = write_lines(tmp_path / "x.jsonl")
     with pytest.raises(KeyboardInterrupt):
-        import_jsonl([path], tmp_path / "out", small(), stop_after(2))
+        import_jsonl([path], tmp_path / "out", small_config(), stop_after(2))
     data = path.read_bytes()
     path.write_bytes(data[:-20] + b"A" * 15 + data[-5:])
-    import_jsonl([path], tmp_path / "out", small())
-    import_jsonl([path], tmp_path / "straight", small())
+    import_jsonl([path], tmp_path / "out", small_config())
+    import_jsonl([path], tmp_path / "straight", small_config())
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / "straight")
 
 
@@ -243,15 +243,15 @@ def test_an_import_that_an_older_version_began_goes_on(tmp_path):
     """Its notes have neither hashes nor stamps."""
     path = write_lines(tmp_path / "x.jsonl")
     with pytest.raises(KeyboardInterrupt):
-        import_jsonl([path], tmp_path / "out", small(), stop_after(5))
+        import_jsonl([path], tmp_path / "out", small_config(), stop_after(5))
     for file in (tmp_path / "out").glob("*.partial"):
         file.unlink()
     for file in (tmp_path / "out").glob("shard-*.json"):
         notes = json.loads(file.read_text())
         del notes["about"]["sha256"], notes["about"]["stamp"]
         file.write_text(json.dumps(notes))
-    import_jsonl([path], tmp_path / "out", small())
-    import_jsonl([path], tmp_path / "straight", small())
+    import_jsonl([path], tmp_path / "out", small_config())
+    import_jsonl([path], tmp_path / "straight", small_config())
     assert snapshot(tmp_path / "out") == snapshot(tmp_path / "straight")
 
 
@@ -260,23 +260,23 @@ def test_a_line_over_a_border_counts_whole(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text(line(np.arange(200) % 61) + line([1, 2, 3, 4]))
     with pytest.raises(KeyboardInterrupt):
-        import_jsonl([path], tmp_path / "out", small(), stop_after(1))
+        import_jsonl([path], tmp_path / "out", small_config(), stop_after(1))
     data = path.read_bytes()
     path.write_bytes(data[:900] + b"AAAA" + data[904:])
     with pytest.raises(ValueError, match=r"x\.jsonl .*put .* back"):
-        import_jsonl([path], tmp_path / "out", small())
+        import_jsonl([path], tmp_path / "out", small_config())
 
 
 def test_a_file_that_changes_after_the_import_is_named(tmp_path):
     path = write_lines(tmp_path / "x.jsonl")
-    import_jsonl([path], tmp_path / "out", small())
+    import_jsonl([path], tmp_path / "out", small_config())
     before = snapshot(tmp_path / "out")
     later = path.stat().st_mtime_ns + 10**10
     os.utime(path, ns=(later, later))
-    import_jsonl([path], tmp_path / "out", small())
+    import_jsonl([path], tmp_path / "out", small_config())
     change_a_line(path)
     with pytest.raises(ValueError, match=r"x\.jsonl has changed .*put .* back, or remove out="):
-        import_jsonl([path], tmp_path / "out", small())
+        import_jsonl([path], tmp_path / "out", small_config())
     assert snapshot(tmp_path / "out") == before
 
 
@@ -284,14 +284,14 @@ def test_a_file_that_changes_after_the_import_is_named(tmp_path):
 @pytest.mark.parametrize("ending", ["\n", ""])
 def test_blank_lines_at_the_end_are_no_lines(tmp_path, blank, ending):
     path = write_lines(tmp_path / "x.jsonl", 20)
-    import_jsonl([path], tmp_path / "clean", small())
+    import_jsonl([path], tmp_path / "clean", small_config())
     path.write_text(path.read_text().rstrip("\n") + ending + blank, newline="")
-    shards = import_jsonl([path], tmp_path / "out", small())
+    shards = import_jsonl([path], tmp_path / "out", small_config())
     assert shards.manifest["about"]["lines"] == len(shards) == 20
     assert shards.fingerprint == Shards(tmp_path / "clean").fingerprint
     path.write_text(blank, newline="")
     with pytest.raises(ValueError, match=r"x\.jsonl holds no line"):
-        import_jsonl([path], tmp_path / "blank", small())
+        import_jsonl([path], tmp_path / "blank", small_config())
 
 
 def test_files_of_one_name_are_called_by_their_paths(tmp_path, monkeypatch):
@@ -303,14 +303,14 @@ def test_files_of_one_name_are_called_by_their_paths(tmp_path, monkeypatch):
         files.append(f"{folder}/x.jsonl")
     other = write_lines(tmp_path / "other.jsonl", 5, seed=2)
     (tmp_path / "b" / "x.jsonl").open("a").write("bad\n")
-    shards = import_jsonl([*files, other], "out", small(max_bad_lines=1))
+    shards = import_jsonl([*files, other], "out", small_config(max_bad_lines=1))
     assert shards.sources == ("a/x", "b/x", "other") and len(shards) == 25
     assert shards.read_records([10])[0].key == "b/x.jsonl@0"
     assert [about["file"] for about in shards.manifest["about"]["jsonl"]] == [*files, other.name]
     (reject,) = (tmp_path / "out" / rejects.FILE).read_text().splitlines()
     assert json.loads(reject)["file"] == "b/x.jsonl" and json.loads(reject)["line"] == 11
     with pytest.raises(ValueError, match=r"b/x\.jsonl is given 2 times"):
-        import_jsonl([*files, "./b/x.jsonl"], "twice", small())
+        import_jsonl([*files, "./b/x.jsonl"], "twice", small_config())
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -318,7 +318,7 @@ def test_progress_moves_within_a_stretch(tmp_path, monkeypatch, num_workers):
     monkeypatch.setattr(from_lines, "_BYTES_PER_REPORT", 1000)
     files = [write_lines(tmp_path / f"{name}.jsonl", 5000, seed=i) for i, name in enumerate("ab")]
     calls = []
-    config = small(shard_megabytes=10, num_workers=num_workers)
+    config = small_config(shard_megabytes=10, num_workers=num_workers)
     import_jsonl(files, tmp_path / "out", config, lambda *call: calls.append(call))
     done = [call[0] for call in calls]
     total = sum(file.stat().st_size for file in files)
@@ -331,7 +331,7 @@ def test_progress_moves_within_a_stretch(tmp_path, monkeypatch, num_workers):
 def test_a_lost_shard_is_made_again(tmp_path, how):
     path = write_lines(tmp_path / "x.jsonl")
     path.write_text(path.read_text() + "bad\n")
-    config = small(max_bad_lines=1)
+    config = small_config(max_bad_lines=1)
     import_jsonl([path], tmp_path / "out", config)
     before = snapshot(tmp_path / "out")
     for name in ("shard-00001.array_record", sorted(tmp_path.glob("out/shard-*"))[-1].name):
@@ -344,5 +344,5 @@ def test_a_lost_shard_is_made_again(tmp_path, how):
         assert snapshot(tmp_path / "out") == before
     lost.unlink()
     with pytest.raises(ValueError, match=r"x\.jsonl has more bad lines than max_bad_lines=0"):
-        import_jsonl([path], tmp_path / "out", small())
+        import_jsonl([path], tmp_path / "out", small_config())
     assert (tmp_path / "out" / rejects.FILE).exists()

@@ -14,7 +14,7 @@ import pytest
 from lvm_jax.data.building import rejects
 from lvm_jax.data.building.from_lines import import_jsonl
 from lvm_jax.data.building.slices import Slice
-from tests.data.building.test_from_lines import change_a_line, small, stop_after, write_lines
+from tests.data.building.test_from_lines import change_a_line, small_config, stop_after, write_lines
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 IMPORT = """
@@ -61,7 +61,7 @@ def start(files, out, part, num_workers=1):
 
 
 def test_slices_write_what_one_process_writes(files, tmp_path):
-    config = small(max_bad_lines=2)
+    config = small_config(max_bad_lines=2)
     one = import_jsonl(files, tmp_path / "one", config)
     assert len(one) == 600 and one.manifest["about"]["bad_lines"] == 2
     for order in [(0, 1), (2, 0, 1)]:
@@ -97,7 +97,7 @@ def test_slices_at_the_same_time_killed_and_sliced_otherwise(files, tmp_path):
     for process in running:
         _, error = process.communicate(timeout=100)
         assert process.returncode == 0, error
-    import_jsonl(files, tmp_path / "one", small(max_bad_lines=2))
+    import_jsonl(files, tmp_path / "one", small_config(max_bad_lines=2))
     assert snapshot(out) == snapshot(tmp_path / "one")
 
 
@@ -105,7 +105,7 @@ def test_one_slice_is_imported_by_one_process(files, tmp_path):
     held = start(files, tmp_path / "out", "0/2")
     held.stdout.readline()
     os.kill(held.pid, signal.SIGSTOP)
-    config = small(max_bad_lines=2)
+    config = small_config(max_bad_lines=2)
     try:
         with pytest.raises(ValueError, match=r"slice 0/2 is being built by another process"):
             import_jsonl(files, tmp_path / "out", config, part=Slice(index=0, count=2))
@@ -119,9 +119,9 @@ def test_one_slice_is_imported_by_one_process(files, tmp_path):
 
 def test_bad_lines_of_all_slices_count(files, tmp_path):
     """Each slice sees one, which is allowed; together they are too many."""
-    out, config = tmp_path / "out", small(max_bad_lines=1)
+    out, config = tmp_path / "out", small_config(max_bad_lines=1)
     bad = {"a.jsonl": 301, "b.jsonl": 301}
-    import_jsonl(files, tmp_path / "one", small(max_bad_lines=2))
+    import_jsonl(files, tmp_path / "one", small_config(max_bad_lines=2))
     number = len(list((tmp_path / "one").glob("shard-*"))) // 2  # b's bad line is in the last one
     halves = [Slice(index=0, count=2), Slice(index=1, count=2)]
     if number % 2:
@@ -132,21 +132,21 @@ def test_bad_lines_of_all_slices_count(files, tmp_path):
     listed = map(json.loads, (out / rejects.FILE).read_text().splitlines())
     assert {line["file"]: line["line"] for line in listed} == bad
     # With the limit raised, the same directory is finished.
-    import_jsonl(files, out, small(max_bad_lines=2), part=halves[1])
+    import_jsonl(files, out, small_config(max_bad_lines=2), part=halves[1])
     assert snapshot(out) == snapshot(tmp_path / "one")
 
 
 def test_a_file_that_changed_since_another_slice_read_it_is_refused(files, tmp_path):
     halves = [Slice(index=0, count=2), Slice(index=1, count=2)]
-    import_jsonl(files, tmp_path / "out", small(max_bad_lines=2), part=halves[0])
+    import_jsonl(files, tmp_path / "out", small_config(max_bad_lines=2), part=halves[0])
     change_a_line(files[1])
     for part in halves:
         with pytest.raises(ValueError, match=r"b\.jsonl has changed since .*begin anew"):
-            import_jsonl(files, tmp_path / "out", small(max_bad_lines=2), part=part)
+            import_jsonl(files, tmp_path / "out", small_config(max_bad_lines=2), part=part)
 
 
 def test_a_kill_while_finishing(files, tmp_path, monkeypatch):
-    config = small(max_bad_lines=2)
+    config = small_config(max_bad_lines=2)
     import_jsonl(files, tmp_path / "one", config)
     for broken in ("ShardsWriter.finish", "_clean"):
         with monkeypatch.context() as patch:

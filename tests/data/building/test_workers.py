@@ -20,7 +20,8 @@ def square(number, moved):
     return number * number
 
 
-def fails(how, number, moved):
+def fail_at_two(how, number, moved):
+    """The number itself, except for 2."""
     if number == 2 and how == "dies":
         os.kill(os.getpid(), signal.SIGKILL)
     if number == 2 and how == "config":
@@ -39,15 +40,15 @@ def test_results_come_in_order_and_all_is_said(num_workers):
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_an_error_comes_as_it_was_raised_after_the_results_before_it(num_workers):
-    results = workers.run(functools.partial(fails, "config"), range(5), num_workers, print)
+    results = workers.run(functools.partial(fail_at_two, "config"), range(5), num_workers, print)
     assert [next(results), next(results)] == [0, 1]
     with pytest.raises(ConfigError, match=r"^limit=3 is too small") as caught:
         next(results)
     assert caught.value.spelled(str.upper) == "LIMIT=3 is too small"
     with pytest.raises(atomic.WriteError, match=r"cannot write a/b: No space left on device"):
-        list(workers.run(functools.partial(fails, "disk"), range(5), num_workers, print))
+        list(workers.run(functools.partial(fail_at_two, "disk"), range(5), num_workers, print))
 
 
 def test_a_process_that_dies_is_said():
     with pytest.raises(RuntimeError, match=r"a worker process died, .*smaller num_workers"):
-        list(workers.run(functools.partial(fails, "dies"), range(5), 2, print))
+        list(workers.run(functools.partial(fail_at_two, "dies"), range(5), 2, print))

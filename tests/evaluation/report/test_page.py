@@ -32,7 +32,8 @@ def task(name, gap):
 
 
 @pytest.fixture(scope="module")
-def full():
+def report():
+    """Of a task that was answered and one that was not, with every part of the page."""
     steps = np.arange(1000.0)
     curve = Curve(label="train/loss", steps=steps, values=np.exp(-steps / 300))
     return Report(
@@ -80,8 +81,8 @@ class Structure(html.parser.HTMLParser):
         self.words.append(data)
 
 
-def test_the_page_is_whole_and_self_contained(full, tmp_path):
-    page.write(tmp_path / "new" / "report.html", full)
+def test_the_page_is_whole_and_self_contained(report, tmp_path):
+    page.write(tmp_path / "new" / "report.html", report)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["report.html"]
     text = (tmp_path / "new" / "report.html").read_text()
     shown = Structure(text)
@@ -93,8 +94,8 @@ def test_the_page_is_whole_and_self_contained(full, tmp_path):
     assert text.count("<svg") == 3
 
 
-def test_it_says_what_was_learned_and_what_was_not(full):
-    words = " ".join(Structure(page.render(full)).words)
+def test_it_says_what_was_learned_and_what_was_not(report):
+    words = " ".join(Structure(page.render(report)).words)
     assert "The model answers 1 of 2 tasks from example images alone (edges & lines)." in words
     assert "edges & lines: answered" in words and "inpainting: not learned" in words
     assert "clearly, 3 of 3 seeds" in words
@@ -103,26 +104,26 @@ def test_it_says_what_was_learned_and_what_was_not(full):
     assert "75% of the 4 codes" in words
 
 
-def test_memorising_is_said_where_it_cannot_be_missed(full):
-    shown = Structure(page.render(full))
+def test_memorising_is_said_where_it_cannot_be_missed(report):
+    shown = Structure(page.render(report))
     words = " ".join(shown.words)
     assert "It has memorised its training data." in words[: words.index("Prompts and answers")]
     assert "The held-out loss ends at 9.65 nats per id, the training loss at 0.02" in words
     for tile in ("0.02", "9.65"):
         assert tile in shown.words
-    silent = dataclasses.replace(full, losses=Losses(training=0.02))
+    silent = dataclasses.replace(report, losses=Losses(training=0.02))
     words = " ".join(Structure(page.render(silent)).words)
     assert "memorised" not in words and "not measured" in words
 
 
-def test_commands_are_shown_as_they_are_typed(full):
-    words = Structure(page.render(full)).words
+def test_commands_are_shown_as_they_are_typed(report):
+    words = Structure(page.render(report)).words
     assert "python tools/train.py --config=a&b" in words and "Train <longer>:" in words
 
 
-def test_a_narrow_page_shows_query_truth_and_answers_before_the_examples(full):
+def test_a_narrow_page_shows_query_truth_and_answers_before_the_examples(report):
     """The pictures of a prompt wrap instead of scrolling out of sight."""
-    text = page.render(full)
+    text = page.render(report)
     prompts = text[text.index('<div class="prompts"') : text.index("In numbers")]
     assert "scroll" not in prompts
     narrow = CSS[CSS.index("@media (max-width: 700px)") :]
@@ -140,8 +141,8 @@ def test_parts_left_out_are_not_mentioned():
         assert word not in text
 
 
-def test_charts_take_their_colours_from_the_page(full):
-    svg = charts.line_chart(full.model_charts[0])
+def test_charts_take_their_colours_from_the_page(report):
+    svg = charts.line_chart(report.model_charts[0])
     assert "var(--series-1)" in svg
     assert "var(--muted)" in svg
     assert not set(re.findall(r"#[0-9a-f]{6}\b", svg)) - {"#000000", "#ffffff"}
@@ -149,8 +150,8 @@ def test_charts_take_their_colours_from_the_page(full):
     assert len(svg) < 40_000
 
 
-def test_equal_reports_are_equal_files(full):
-    assert page.render(full) == page.render(full)
+def test_equal_reports_are_equal_files(report):
+    assert page.render(report) == page.render(report)
 
 
 def test_curves_are_chosen_by_name():

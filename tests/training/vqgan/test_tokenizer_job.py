@@ -83,7 +83,8 @@ def losses(workdir):
     return [(line["step"], line["train/loss"]) for line in lines if "train/loss" in line]
 
 
-def everything(pictures, network, **changes):
+def make_full_experiment(pictures, network, **changes):
+    """With a discriminator, a perceptual network and all else that can be switched on."""
     return make_experiment(pictures, training=EVERYTHING, perceptual_weights=[network], **changes)
 
 
@@ -91,7 +92,7 @@ def everything(pictures, network, **changes):
 def finished(pictures, network, tmp_path_factory):
     """(workdir, final state) of a run of four steps."""
     workdir = tmp_path_factory.mktemp("run")
-    return workdir, tokenizer_job.train(everything(pictures, network), workdir)
+    return workdir, tokenizer_job.train(make_full_experiment(pictures, network), workdir)
 
 
 def test_writes_the_averaged_weights_as_a_tokenizer(finished):
@@ -121,7 +122,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(finished, pictures, network, tmp_
     shutil.rmtree(workdir / "checkpoints" / "4")
     # The same weights from another place.
     moved = str(shutil.copy(network, tmp_path / "moved.safetensors"))
-    state = tokenizer_job.train(everything(pictures, moved), workdir)
+    state = tokenizer_job.train(make_full_experiment(pictures, moved), workdir)
     whole, resumed = (
         trees.flatten(part["discriminator"]["usual"]) for part in (finished[1], state)
     )
@@ -134,7 +135,7 @@ def test_a_resumed_run_is_an_uninterrupted_one(finished, pictures, network, tmp_
 def test_a_damaged_checkpoint_is_passed_over(finished, pictures, network, tmp_path, caplog):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     (workdir / "checkpoints" / "4" / "state" / "manifest.ocdbt").unlink()
-    state = tokenizer_job.train(everything(pictures, network), workdir)
+    state = tokenizer_job.train(make_full_experiment(pictures, network), workdir)
     assert "step 4 (state/manifest.ocdbt is missing); going on from step 2" in caplog.text
     assert trees.fingerprint(state["ema"]) == trees.fingerprint(finished[1]["ema"])
     tokenizer = lvm_jax.load_tokenizer(workdir / "tokenizer")
@@ -146,7 +147,7 @@ def test_a_damaged_checkpoint_is_passed_over(finished, pictures, network, tmp_pa
 def test_every_held_out_image_counts_once_for_any_batch_size(finished, pictures, network, tmp_path):
     measured = []
     for batch_size in (4, 8, 12):  # six images
-        experiment = everything(pictures, network, batch_size=batch_size)
+        experiment = make_full_experiment(pictures, network, batch_size=batch_size)
         mesh = mesh_lib.make_mesh(experiment.mesh)
         params = tokenizer_job._perceptual_params(experiment)
         source = tokenizer_job._open_held_out(experiment)
@@ -161,7 +162,7 @@ def test_every_held_out_image_counts_once_for_any_batch_size(finished, pictures,
 def test_a_finished_run_writes_a_lost_tokenizer_again(finished, pictures, network, tmp_path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     (workdir / "tokenizer" / "weights.safetensors").unlink()
-    assert tokenizer_job.train(everything(pictures, network), workdir) is None
+    assert tokenizer_job.train(make_full_experiment(pictures, network), workdir) is None
     tokenizer = lvm_jax.load_tokenizer(workdir / "tokenizer")
     assert trees.fingerprint(tokenizer.params) == trees.fingerprint(finished[1]["ema"])
 
@@ -172,12 +173,14 @@ def test_other_perceptual_weights_are_another_run(finished, pictures, network, t
     trees.save_safetensors(tmp_path / "other.safetensors", params)
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     with pytest.raises(ValueError, match="holds another run: its perceptual_fingerprint was"):
-        tokenizer_job.train(everything(pictures, str(tmp_path / "other.safetensors")), workdir)
+        tokenizer_job.train(
+            make_full_experiment(pictures, str(tmp_path / "other.safetensors")), workdir
+        )
 
 
 def test_a_step_compiled_without_data_is_the_one_that_is_run(network, tmp_path):
     pictures, weights = tmp_path / "pictures", tmp_path / "network.safetensors"
-    experiment = everything(str(pictures), str(weights), loop={"num_steps": 1})
+    experiment = make_full_experiment(str(pictures), str(weights), loop={"num_steps": 1})
     mesh = tokenizer_job.make_mesh(experiment)
     training = tokenizer_job.make_training(tokenizer_job.resolve(experiment), mesh)
     traced = training.trace()
@@ -265,7 +268,9 @@ def test_a_perceptual_network_without_its_file_is_refused(pictures, tmp_path):
 def test_another_geometry_is_refused(finished, pictures, network, tmp_path):
     workdir = shutil.copytree(finished[0], tmp_path / "run")
     with pytest.raises(ValueError, match=r"holds another run: its tokenizer.code_dim was 4"):
-        tokenizer_job.train(everything(pictures, network, tokenizer={"code_dim": 8}), workdir)
+        tokenizer_job.train(
+            make_full_experiment(pictures, network, tokenizer={"code_dim": 8}), workdir
+        )
 
 
 def test_optimizers_start_from_a_vqgans_defaults(pictures):
