@@ -132,7 +132,7 @@ def detect(params: "Params", pictures_BHWC: np.ndarray) -> "Array":
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         ) + jnp.asarray(params[layer]["bias"])
 
-    x_BHWC = pictures_BHWC[..., ::-1].astype(jnp.float32) - perceptual.HED_MEAN_BGR
+    x_BHWC = jnp.asarray(pictures_BHWC[..., ::-1], jnp.float32) - perceptual.HED_MEAN_BGR
     shape = (*pictures_BHWC.shape[:3], 1)
     sides = [
         jax.image.resize(project(features_BHWC, f"side{stage}"), shape, "bilinear")
