@@ -130,7 +130,7 @@ def detect(params: "Params", pictures_BHWC: np.ndarray) -> "Array":
             window_strides=(1, 1),
             padding="SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        ) + jnp.asarray(params[layer]["bias"])
+        ) + jnp.expand_dims(params[layer]["bias"], (0, 1, 2))
 
     x_BHWC = jnp.asarray(pictures_BHWC[..., ::-1], jnp.float32) - perceptual.HED_MEAN_BGR
     shape = (*pictures_BHWC.shape[:3], 1)
