@@ -87,7 +87,7 @@ class Model:
         layers: model layers.
         heads: attention heads.
         dtype: compute precision.
-        remat: what backward recomputes (train).
+        remat: what backward recomputes.
     """
 
     preset: str | None = None
@@ -104,13 +104,16 @@ class Model:
 
         changes: dict[str, Any] = {"dtype": self.dtype, "remat": self.remat, "context": context}
         if self.preset is None:
-            return TransformerConfig(
-                hidden_dim=self.width,
-                mlp_dim=self.mlp,
-                num_layers=self.layers,
-                num_heads=self.heads,
-                **changes,
-            )
+            with configs.within(
+                "", hidden_dim="width", mlp_dim="mlp", num_layers="layers", num_heads="heads"
+            ):
+                return TransformerConfig(
+                    hidden_dim=self.width,
+                    mlp_dim=self.mlp,
+                    num_layers=self.layers,
+                    num_heads=self.heads,
+                    **changes,
+                )
         if self.preset not in PRESETS:
             raise ValueError(f"--preset={self.preset} is unknown; use one of {', '.join(PRESETS)}")
         return dataclasses.replace(PRESETS[self.preset], **changes)

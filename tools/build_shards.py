@@ -157,7 +157,10 @@ def import_jsonl(options: Import) -> None:
             num_codes=tokenizer.num_codes,
             tokenizer_fingerprint=tokenizer.fingerprint,
         )
-    with progress_bar.Bar(unit="B", unit_scale=True, desc="importing") as bar:
+    with (
+        progress_bar.Bar(unit="B", unit_scale=True, desc="importing") as bar,
+        configs.within("", paths="import_jsonl"),
+    ):
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -168,10 +171,16 @@ def import_jsonl(options: Import) -> None:
         _log_totals(options.out, shards)
 
 
+def _load(config: ExperimentFile) -> dict[str, Any]:
+    """The values of an experiment that has sentences."""
+    values = config.load()
+    if "corpus" not in values:
+        raise ValueError(f"--config={config.name} has no section corpus; see --help")
+    return values
+
+
 def _pictures(values: dict[str, Any]) -> dict[str, Any]:
     """The sections that say which pictures there are and how they are read."""
-    if "corpus" not in values:
-        raise ValueError("--config has no section corpus; see --help")
     from lvm_jax.data.building import from_sentences
     from lvm_jax.sentences import corpora
 
@@ -197,7 +206,7 @@ def dry_run(options: DryRun) -> None:
     from lvm_jax.sentences import preview
     from lvm_jax.sentences.contact_sheet import contact_sheet
 
-    corpus, config = options.config.build(_pictures, options.config.load()).values()
+    corpus, config = options.config.build(_pictures, _load(options.config)).values()
     counts = preview.count(corpus)
     print(preview.describe(counts, options.tokens_per_image))
     print(f"\n{preview.describe_kinds(counts, options.tokens_per_image)}")
@@ -245,7 +254,7 @@ def build_shards(options: Build) -> None:
     from lvm_jax.sentences import corpora
 
     part = Slice.parse(options.slice) if options.slice is not None else None
-    corpus, config, run = options.config.build(_experiment, options.config.load()).values()
+    corpus, config, run = options.config.build(_experiment, _load(options.config)).values()
     corpora.sentences(corpus)
 
     import jax

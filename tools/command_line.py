@@ -96,9 +96,17 @@ def parse(line: CommandLine, argv: Sequence[str]) -> tuple[Mode, Any]:
 
 
 def _printing_mode(line: CommandLine, given: Mapping[str, Any]) -> Mode:
-    """Whose config is printed; it need not be asked for where only one has a config."""
+    """Whose config is printed; a mode need not be asked for.
+
+    Raises:
+        ValueError: one is, and has no config.
+    """
+    asked = [mode for mode in line.modes if mode.is_asked_for(given)]
     having = [mode for mode in line.modes if CONFIG in mode.fields]
-    return next((mode for mode in having if mode.is_asked_for(given)), having[-1])
+    mode = (asked or [mode for mode in having if not mode.flag] or having)[0]
+    if CONFIG not in mode.fields:
+        raise ValueError(f"{mode} does not read --print_config; drop one of them")
+    return mode
 
 
 def _plain_arguments(
@@ -109,7 +117,7 @@ def _plain_arguments(
         if line.words in given:
             return {line.words: (given[line.words], *rest)}
         if rest:
-            raise ValueError(f"unexpected argument {rest[0]}")
+            raise ValueError(f"unexpected argument {rest[0]}: several follow only --{line.words}")
         return {}
     if len(rest) != len(line.arguments):
         names = " ".join(line.arguments.values())
@@ -153,7 +161,8 @@ def _help(line: CommandLine) -> str:
     text += ["flags:"]
     for name, flag in line.flags().items():
         default = "" if flag.default in (None, "", ()) else f" (default: {flag.default})"
-        text.append(f"  --{name}: {flag.about}{default}")
+        text.append(f"  --{name}: {flag.choices}{flag.about}{default}")
+    text += [f"  --{alias}: as --{name}" for alias, name in line.aliases.items()]
     return "\n".join([*text, "  --v=1: log more, show tracebacks", "  --helpfull: all flags"])
 
 

@@ -83,6 +83,12 @@ class Flag:
     default: Any
     about: str
 
+    @property
+    def choices(self) -> str:
+        """What --help says in front: "<one|other>: " where only some values are allowed."""
+        is_enum = typing.get_origin(self.hint) is Literal
+        return f"<{'|'.join(typing.get_args(self.hint))}>: " if is_enum else ""
+
 
 def modes_of(main: Main | Mapping[str, Main]) -> list[Mode]:
     """The modes of a tool, from its only function or from what asks for each of several."""

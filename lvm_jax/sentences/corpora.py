@@ -94,7 +94,7 @@ def build_source(values: Mapping[str, Any] | Source, name: str) -> Source:
     if not isinstance(values, Mapping):
         raise ConfigError(Field(name), f"={values!r} must be a mapping with a kind and a folder")
     kind = values.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         near = difflib.get_close_matches(str(kind), KINDS, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"kinds: {', '.join(KINDS)}"
         raise ConfigError(Field(f"{name}.kind"), f"={kind!r} is unknown; {hint}")

@@ -68,8 +68,8 @@ class VQGANConfig:
 
     def __post_init__(self):
         self._check_choices()
-        sizes = ("image_size", "patch_size", "base_dim", "latent_dim", "code_dim")
-        configs.require_at_least(self, 1, *sizes)
+        configs.require_at_least(self, 1, "image_size", "patch_size", "base_dim", "norm_groups")
+        configs.require_at_least(self, 1, "latent_dim", "code_dim")
         if not 2 <= self.num_codes <= 2**16 - 3:
             raise ConfigError(
                 Field("num_codes"),

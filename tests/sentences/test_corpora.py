@@ -49,6 +49,7 @@ def test_sources_by_name_and_round_trip(folder):
             r"corpus\.sources\[0\]\.kind='singel' is unknown; did you mean 'single'",
         ),
         ({"kind": None}, r"kind=None is unknown; kinds: single"),
+        ({"kind": ["single"]}, r"kind=\['single'\] is unknown"),
         ({"foldre": "x"}, r"unknown key corpus\.sources\[0\]\.foldre='x'; did you mean .*folder"),
         ({"crop": 0.5}, r"sources\[0\]\.crop=0\.5 must be a list"),
     ],

@@ -47,6 +47,7 @@ def test_presets_survive_the_round_trip_through_json_types(name):
         ({"num_mid_blocks": 0, "mid_attention": True}, "num_mid_blocks=0"),
         ({"upsample": "bilinear"}, "upsample='bilinear' must be one of"),
         ({"patch_size": 0}, "patch_size=0 must be at least 1"),
+        ({"norm_groups": 0}, "norm_groups=0 must be at least 1"),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(changes, message):

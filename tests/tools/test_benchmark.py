@@ -59,6 +59,7 @@ def test_a_save_is_measured_with_and_without_checksums(tmp_path):
         (["data", "--against=hf"], "--against=hf has no data suite; use train or decode"),
         (["train", "--against=torch"], "--against=torch has no train suite; use tokenize"),
         (["train", "--preset=2b"], "--preset=2b is unknown; use one of 100m"),
+        (["train", "--heads=7"], "--width=512 must be a multiple of twice --heads=7"),
         (["train", "--json=nowhere/out.json"], "--json=nowhere/out.json: its folder"),
         ([], "expects suite, got nothing"),
     ],

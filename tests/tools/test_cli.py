@@ -79,6 +79,12 @@ DEBUG = "--config=experiments/debug.py"
             f"evaluate.py --task=perplexity --model=m --tokenizer=t --input_file=i {DEBUG}",
             "--config",
         ),
+        (
+            f"build_shards.py --print_config --import_jsonl=a {DEBUG}",
+            "does not read --print_config",
+        ),
+        # Words that no flag takes.
+        ("generate.py --model=m --tokenizer=t a.png", "a.png: several follow only --images"),
         # What is missing.
         ("evaluate.py --task=analogies --model=m --tokenizer=t", "analogies needs --config"),
         ("train.py --print_config", "--config is required"),
@@ -86,6 +92,8 @@ DEBUG = "--config=experiments/debug.py"
         # Places that are no paths.
         (f"train.py {DEBUG} --workdir=gs://bucket/run", "--workdir=gs://bucket/run is a URL"),
         ("inspect_shards.py s3://bucket/shards", "s3://bucket/shards is a URL"),
+        ("build_shards.py --import_jsonl=nowhere --out=x", "--import_jsonl=nowhere does not exist"),
+        (f"build_shards.py {DEBUG} --dry_run", f"{DEBUG} has no section corpus"),
     ],
 )
 def test_a_command_line_that_cannot_be_obeyed_is_refused(command, message, tmp_path):
@@ -97,7 +105,7 @@ def test_a_command_line_that_cannot_be_obeyed_is_refused(command, message, tmp_p
 
 
 TOOLS = sorted(
-    path.name for path in ROOT.glob("tools/*.py") if "    cli.run(main" in path.read_text()
+    path.name for path in ROOT.glob("tools/*.py") if "\n    cli.run(" in path.read_text()
 )
 
 
@@ -111,12 +119,22 @@ def test_help_shows_commands_as_they_are_typed(tool):
     assert not re.search(r"\S {3,}--", about.replace("--help", "")), about
 
 
+def test_help_shows_the_values_of_a_flag_and_its_other_names():
+    shown = run("reconstruct.py --help").stdout
+    assert "\n  --fit: <crop|squash>: how pictures become square" in shown
+    assert "\n  --resize: as --fit\n" in shown
+
+
 @pytest.mark.parametrize(
     "command, section",
     [
         ("train.py --config=experiments/lvm.py --config.mesh.fsdp=16", "mesh"),
         ("train_tokenizer.py --config=experiments/quickstart_tokenizer.py", "tokenizer"),
         ("build_shards.py --config=experiments/quickstart_sentences.py", "corpus"),
+        (
+            "build_shards.py --config=experiments/quickstart_sentences.py --tokenizer=t --out=o",
+            "distributed",
+        ),
         ("evaluate.py --config=experiments/quickstart_evaluation.py", "tasks"),
         ("compare_tokenizers.py --config=experiments/quickstart_tokenizer.py", "eval_corpus"),
     ],

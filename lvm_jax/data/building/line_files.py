@@ -10,6 +10,8 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
+from lvm_jax.configs import ConfigError, Field
+
 LONGEST_LINE = 64 * 2**20
 _BLOCK = 2**16
 
@@ -33,20 +35,20 @@ def stretches(paths: Sequence[pathlib.Path], num_bytes: int) -> list[Stretch]:
     """Cuts files into stretches of so many bytes, one file after the other.
 
     Raises:
-        ValueError: no file, one given twice, or no line at all; named.
+        ConfigError: no file, one given twice, or no line at all; named.
     """
     for path in paths:
         if not path.is_file():
-            raise ValueError(f"{path} does not exist or is no file")
+            raise ConfigError(Field("paths"), f"={path} does not exist or is no file")
         if paths.count(path) > 1:
-            raise ValueError(f"{path} is given {paths.count(path)} times")
+            raise ConfigError(Field("paths"), f"={path} is given {paths.count(path)} times")
     parts = [
         (str(path), name, start, min(start + num_bytes, end))
         for path, name, end in zip(paths, names(paths), map(_end_of_lines, paths))
         for start in range(0, end, num_bytes)
     ]
     if not parts:
-        raise ValueError(f"{', '.join(map(str, paths))} holds no line")
+        raise ConfigError(Field("paths"), f"={', '.join(map(str, paths))} holds no line")
     return [
         Stretch(number, path, name, start, stop)
         for number, (path, name, start, stop) in enumerate(parts)
