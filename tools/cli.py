@@ -10,6 +10,7 @@ import io
 import logging as python_logging
 import os
 import pathlib
+import re
 import select
 import signal
 import sys
@@ -122,8 +123,13 @@ def explanation(error: BaseException) -> tuple[str, int]:
 def _as_flags(error: BaseException) -> str:
     """An error's message, in which fields and arguments are the flags that set them."""
     if isinstance(error, configs.ConfigError):
-        return error.spelled(lambda name: f"--{name}")
+        return error.spelled(_as_flag)
     return str(error)
+
+
+def _as_flag(name: str) -> str:
+    """A name as it is typed; an item of a list, or a name of several words, is none."""
+    return f"--{name}" if re.fullmatch(r"[^\s\[]+", name) else name
 
 
 class _LineHandler(python_logging.Handler):

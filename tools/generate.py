@@ -70,8 +70,6 @@ class Options(ReadingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         configs.require_at_least(self, 1, "num_new_images", "num_candidates", "batch_size", "scale")
-        if not 0 <= self.seed < 2**32:
-            raise configs.ConfigError(configs.Field("seed"), f"={self.seed} must lie in [0, 2**32)")
 
     @property
     def wants_sheet(self) -> bool:

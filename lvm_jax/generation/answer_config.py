@@ -31,3 +31,5 @@ class AnswerConfig:
     def __post_init__(self):
         at_least_one = ("num_new_images", "num_candidates", "images_per_example", "batch_size")
         configs.require_at_least(self, 1, *at_least_one)
+        if not 0 <= self.seed < 2**32:
+            raise configs.ConfigError(configs.Field("seed"), f"={self.seed} must lie in [0, 2**32)")

@@ -61,8 +61,9 @@ class PerceptualConfig:
         if self.network == "lpips_vgg16" and self.stages < len(STAGES):
             raise ConfigError(
                 Field("stages"),
-                f"={self.stages} must be {len(STAGES)} with network='lpips_vgg16': LPIPS is the "
-                "sum over all stages",
+                f"={self.stages} must be {len(STAGES)} with ",
+                Field("network"),
+                "='lpips_vgg16': LPIPS is the sum over all stages",
             )
         require_at_least(self, 0, "weight", "start")
 

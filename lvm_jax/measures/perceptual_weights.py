@@ -24,7 +24,8 @@ from lvm_jax.measures import perceptual
 from lvm_jax.measures.perceptual import STAGES, Params, PerceptualConfig
 from lvm_jax.weight_files import entries, reader
 
-# What a tokenizer's experiment calls the files of its network.
+# What a tokenizer's experiment calls a network and its files.
+_NETWORK = Field("training.perceptual.network")
 _FILES = Field("perceptual_weights")
 _NEEDS = {
     "lpips_vgg16": "torchvision's vgg16 weights and the lpips package's weights for vgg",
@@ -47,7 +48,7 @@ def load(config: PerceptualConfig, files: Sequence[str]) -> Params:
     """
     needs = _NEEDS[config.network]
     if not files:
-        raise ConfigError(_FILES, f" is empty, and network={config.network!r} needs {needs}")
+        raise ConfigError(_FILES, " is empty, and ", _NETWORK, f"={config.network!r} needs {needs}")
     wanted = trees.flatten(perceptual.abstract_params(config))
     kept = {}
     for file in files:

@@ -113,6 +113,8 @@ def test_prompts_that_are_no_images_are_refused(model, tokenizer, pictures, chan
         {"images_per_example": 0},
         {"batch_size": 0},
         {"temperature": -1.0},
+        {"seed": -1},
+        {"seed": 2**32},
     ],
 )
 def test_options_out_of_range_are_refused(model, tokenizer, pictures, options):

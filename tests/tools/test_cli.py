@@ -181,6 +181,32 @@ cli.run(main, arguments={{"name": "NAME"}})
 """
 
 
+LIST = """
+import cli, dataclasses
+from lvm_jax import configs
+
+@dataclasses.dataclass
+class Options:
+    items: int = 0
+
+def main(options: Options) -> None:
+    item, size = configs.Field("config.items[0].size"), configs.Field("config.size")
+    words = configs.Field("config.items.two words.size")
+    raise configs.ConfigError(item, "=3 or ", words, "=3 exceeds ", size, "=2")
+
+cli.run(main)
+"""
+
+
+def test_only_what_can_be_typed_is_spelled_as_a_flag():
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}/tools:{ROOT}"}
+    command = [sys.executable, "-c", LIST]
+    result = subprocess.run(command, capture_output=True, env=environment, text=True)
+    assert result.returncode == 2 and result.stderr.endswith(
+        ": config.items[0].size=3 or config.items.two words.size=3 exceeds --config.size=2\n"
+    )
+
+
 def test_names_that_are_no_text_are_printed_and_logged():
     name = os.fsdecode(b"caf\xe9")
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}/tools:{ROOT}"}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import images
-from lvm_jax.configs import ConfigError, Field, require_at_least
+from lvm_jax.configs import ConfigError, Field, require_at_least, within
 from lvm_jax.evaluation.analogies.examples import Example, Task
 from lvm_jax.evaluation.analogies.scores import (
     ANSWER,
@@ -71,12 +71,21 @@ class AnalogyConfig:
                 f"={self.num_shown} <= num_answered={self.num_answered} <= "
                 f"num_examples={self.num_examples} must hold",
             )
-        self.sampling  # refuses bad values early  # noqa: B018
+        with within("", seed="seeds"):
+            for seed in self.seeds:
+                self.asked(seed)
 
-    @property
-    def sampling(self) -> SamplingConfig:
-        """How answers are drawn; ValueError where that cannot be."""
-        return SamplingConfig(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+    def asked(self, seed: int) -> AnswerConfig:
+        """What one seed asks of the model; ConfigError where that cannot be."""
+        return AnswerConfig(
+            num_candidates=self.num_candidates,
+            seed=seed,
+            sampling=SamplingConfig(
+                temperature=self.temperature, top_k=self.top_k, top_p=self.top_p
+            ),
+            images_per_example=2,
+            batch_size=self.batch_size,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -201,14 +210,7 @@ def _answer(
         ],
         axis=1,
     )
-    asked = AnswerConfig(
-        num_candidates=config.num_candidates,
-        seed=seed,
-        sampling=config.sampling,
-        images_per_example=2,
-        batch_size=config.batch_size,
-    )
-    ids_NCMT = np.stack(answer_ids(model, list(prompts_NnT), asked))
+    ids_NCMT = np.stack(answer_ids(model, list(prompts_NnT), config.asked(seed)))
     decoded = tokenizer.decode(ids_NCMT.reshape(-1, tokens_per_image))
     answers_nC = np.reshape(decoded, (num, config.num_candidates, *decoded.shape[1:]))
     return answers_nC, np.asarray(tokenizer.decode(tokenized.answers[:num]))

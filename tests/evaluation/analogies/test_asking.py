@@ -113,6 +113,7 @@ def test_another_tokenizer_is_refused(model, tokenizer, tasks):
     ("change", "message"),
     [
         ({"seeds": ()}, "seeds"),
+        ({"seeds": (0, -1)}, r"^seeds=-1 must lie in \[0, 2\*\*32\)"),
         ({"seeds": (1, 1)}, "seeds"),
         ({"num_candidates": 0}, "num_candidates=0"),
         ({"num_answered": 99}, "num_answered=99"),

@@ -260,7 +260,7 @@ def test_micro_batches_that_do_not_divide_are_refused(pictures, tmp_path):
 
 def test_a_perceptual_network_without_its_file_is_refused(pictures, tmp_path):
     experiment = make_experiment(pictures, training={"perceptual": {"network": "lpips_vgg16"}})
-    with pytest.raises(ValueError, match="perceptual_weights is empty"):
+    with pytest.raises(ValueError, match=r"weights is empty, and training\.perceptual\.network='"):
         tokenizer_job.train(experiment, tmp_path)
     assert not any(tmp_path.iterdir())
 
