@@ -186,8 +186,10 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(straight, shards, tmp_pa
     # Not the last line of all: orbax's writer threads may complain once more as Python shuts down.
     (last,) = [line for line in done.stderr.splitlines() if "training failed" in line]
     assert f"cannot write checkpoints to {workdir}/checkpoints" in last and "make room" in last
-    assert f"the last good checkpoint is {workdir}/checkpoints/{STEPS}; the same command" in last
-    assert workdir_lib.latest_step(workdir) == STEPS
+    # A busy machine may write a checkpoint in pieces that are all small enough: then it is good.
+    newest = workdir_lib.latest_step(workdir)
+    assert newest in (STEPS, STEPS + 5)
+    assert f"the last good checkpoint is {workdir}/checkpoints/{newest}; the same command" in last
     checkpoints.load_params(workdir)
 
 
