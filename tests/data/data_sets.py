@@ -1,6 +1,7 @@
 """Tiny data sets for the tests of this folder."""
 
 import hashlib
+import pathlib
 
 import numpy as np
 
@@ -71,3 +72,8 @@ class BreakingTokenizer(FakeTokenizer):
         if self.num_encoded >= self.most:
             raise KeyboardInterrupt
         return super().encode(images)
+
+
+def snapshot(directory):
+    """What is in the files of a directory, by name."""
+    return {p.name: p.read_bytes() for p in pathlib.Path(directory).iterdir() if p.is_file()}

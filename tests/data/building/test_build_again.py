@@ -13,7 +13,7 @@ from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
 from lvm_jax.data.building.slices import Slice
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.sentences import corpora
-from tests.data.data_sets import FakeTokenizer
+from tests.data.data_sets import FakeTokenizer, snapshot
 
 SMALL = BuildConfig(sentences_per_shard=5, batch_size=4, num_special=3, max_rejects=1)
 
@@ -43,10 +43,6 @@ def built(folder, tmp_path):
     make(folder, out)
     assert (out / "rejects.jsonl").exists()
     return out
-
-
-def snapshot(directory):
-    return {p.name: p.read_bytes() for p in pathlib.Path(directory).iterdir() if p.is_file()}
 
 
 def lose(path, how):

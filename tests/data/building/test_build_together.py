@@ -23,7 +23,7 @@ from lvm_jax.pictures import loader
 from lvm_jax.pictures.reference import ImageRef
 from lvm_jax.sentences import corpora
 from lvm_jax.sentences.sources import Sentence
-from tests.data.data_sets import FakeTokenizer
+from tests.data.data_sets import FakeTokenizer, snapshot
 
 ROOT = str(pathlib.Path(__file__).resolve().parents[3])
 SMALL = BuildConfig(sentences_per_shard=5, batch_size=4, num_special=3)
@@ -71,10 +71,6 @@ def make_corpus(folder):
         },
     }
     return corpora.build_corpus({"sources": sources, "epochs": 2})
-
-
-def snapshot(directory):
-    return {p.name: p.read_bytes() for p in pathlib.Path(directory).iterdir() if p.is_file()}
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from lvm_jax.data.building import from_lines, rejects
 from lvm_jax.data.building.from_lines import ImportConfig, import_jsonl
 from lvm_jax.data.building.jsonl import export_jsonl
 from lvm_jax.data.shards.reader import Shards
+from tests.data.data_sets import snapshot
 
 TOKENS = 4
 SMALL = {"tokens_per_image": TOKENS, "num_codes": 61, "num_special": 3}
@@ -36,10 +37,6 @@ def write_lines(path, count=50, seed=0):
 def small_config(**values):
     # About 400 bytes of text a shard: a few lines, and some lines cross the border.
     return ImportConfig(**{**SMALL, "shard_megabytes": 150 / 2**20, **values})
-
-
-def snapshot(directory):
-    return {p.name: p.read_bytes() for p in directory.iterdir() if p.is_file()}
 
 
 def test_round_trip_is_exact_over_several_files(tmp_path):

@@ -15,7 +15,7 @@ from lvm_jax.data.building import from_sentences, token_cache
 from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.sentences import corpora
-from tests.data.data_sets import BreakingTokenizer, FakeTokenizer
+from tests.data.data_sets import BreakingTokenizer, FakeTokenizer, snapshot
 from tests.toys import pixels_of
 
 
@@ -43,10 +43,6 @@ def make_corpus(folder, **values):
 
 ROOT = str(pathlib.Path(__file__).resolve().parents[3])
 SMALL = BuildConfig(sentences_per_shard=10, batch_size=4, num_special=3)
-
-
-def snapshot(directory):
-    return {p.name: p.read_bytes() for p in pathlib.Path(directory).iterdir() if p.is_file()}
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
 from lvm_jax.data.building.originals import Comparison, Originals, compare
 from lvm_jax.data.building.slices import Slice
 from lvm_jax.sentences import corpora
-from tests.data.data_sets import BreakingTokenizer, FakeTokenizer
+from tests.data.data_sets import BreakingTokenizer, FakeTokenizer, snapshot
 
 SMALL = BuildConfig(sentences_per_shard=5, batch_size=4, num_special=3)
 ONE_SHARD = BuildConfig(sentences_per_shard=1000, batch_size=4, num_special=3)
@@ -55,10 +55,6 @@ def begin(folder, out, config, most=60):
     with pytest.raises(KeyboardInterrupt):
         build(folder, out, config, broken)
     return broken
-
-
-def snapshot(directory):
-    return {p.name: p.read_bytes() for p in pathlib.Path(directory).iterdir() if p.is_file()}
 
 
 def test_a_changed_picture_is_tokenized_again_while_no_shard_is_there(folder, tmp_path):
