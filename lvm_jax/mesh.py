@@ -1,9 +1,11 @@
-"""The device mesh, axes data x fsdp x tensor.
+"""The device mesh, axes data x fsdp x context x tensor.
 
-data repeats the parameters and splits the batch; fsdp splits both; tensor splits matrices.
+data repeats the parameters and splits the batch; fsdp splits both; context splits the ids of a row;
+tensor splits matrices.
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -12,7 +14,9 @@ from jax.sharding import AxisType, Mesh
 
 from lvm_jax.configs import ConfigError, Field
 
-AXES = ("data", "fsdp", "tensor")
+AXES = ("data", "fsdp", "context", "tensor")
+Sizes = tuple[int, int, int, int]
+"""Of a mesh, in the order of `AXES`."""
 Condition = Callable[[Sequence[int]], bool]
 """Whether something fits a mesh of these sizes, in the order of `AXES`."""
 
@@ -24,11 +28,13 @@ class MeshConfig:
     Attributes:
         data: parts of the batch whose devices have all parameters each.
         fsdp: parts of the batch and of the parameters.
+        context: parts of each row's ids.
         tensor: parts of the matrices.
     """
 
     data: int = 1
     fsdp: int = -1
+    context: int = 1
     tensor: int = 1
 
     def __post_init__(self) -> None:
@@ -39,27 +45,26 @@ class MeshConfig:
             raise ValueError(f"mesh {self} has more than one -1; say all axes but one")
 
     @property
-    def sizes(self) -> tuple[int, int, int]:
+    def sizes(self) -> Sizes:
         """In the order of `AXES`, -1 not yet filled in; see `resolve`."""
-        return (self.data, self.fsdp, self.tensor)
+        return (self.data, self.fsdp, self.context, self.tensor)
 
     def __str__(self) -> str:
         return describe(self.sizes)
 
 
 def describe(sizes: Sequence[int]) -> str:
-    """(2, 2, 1) -> "mesh.data=2 mesh.fsdp=2 mesh.tensor=1"."""
+    """(2, 2, 1, 1) -> "mesh.data=2 mesh.fsdp=2 mesh.context=1 mesh.tensor=1"."""
     return " ".join(f"mesh.{name}={size}" for name, size in zip(AXES, sizes))
 
 
-def factorizations(num_devices: int) -> list[tuple[int, int, int]]:
-    """Every (data, fsdp, tensor) whose product is num_devices."""
+def factorizations(num_devices: int) -> list[Sizes]:
+    """All sizes of axes whose product is num_devices."""
     divisors = [n for n in range(1, num_devices + 1) if num_devices % n == 0]
     return [
-        (data, fsdp, num_devices // (data * fsdp))
-        for data in divisors
-        for fsdp in divisors
-        if num_devices % (data * fsdp) == 0
+        (data, fsdp, context, num_devices // (data * fsdp * context))
+        for data, fsdp, context in itertools.product(divisors, repeat=3)
+        if num_devices % (data * fsdp * context) == 0
     ]
 
 
@@ -68,9 +73,7 @@ def distance(sizes: Sequence[int], others: Sequence[int]) -> float:
     return sum(abs(math.log2(a / b)) for a, b in zip(sizes, others))
 
 
-def nearest(
-    wanted: Sequence[int], num_devices: int, conditions: Sequence[Condition] = ()
-) -> tuple[int, int, int]:
+def nearest(wanted: Sequence[int], num_devices: int, conditions: Sequence[Condition] = ()) -> Sizes:
     """The mesh of so many devices that is closest to some sizes.
 
     Of equally close ones that with the larger data axis, then fsdp: splitting matrices costs most.
@@ -86,9 +89,7 @@ def nearest(
     return min(meshes, key=lambda sizes: (distance(sizes, wanted), [-size for size in sizes]))
 
 
-def resolve(
-    config: MeshConfig, num_devices: int, conditions: Sequence[Condition] = ()
-) -> tuple[int, int, int]:
+def resolve(config: MeshConfig, num_devices: int, conditions: Sequence[Condition] = ()) -> Sizes:
     """Axis sizes with -1 filled in.
 
     Args:
@@ -100,8 +101,8 @@ def resolve(
         ValueError: the product is not the number of devices; names the nearest mesh that is.
     """
     known = math.prod(size for size in config.sizes if size != -1)
-    data, fsdp, tensor = (num_devices // known if s == -1 else s for s in config.sizes)
-    sizes = data, fsdp, tensor
+    data, fsdp, context, tensor = (num_devices // known if s == -1 else s for s in config.sizes)
+    sizes = data, fsdp, context, tensor
     if math.prod(sizes) != num_devices or 0 in sizes:
         near = nearest([max(size, 1) for size in sizes], num_devices, conditions)
         raise ValueError(
@@ -129,5 +130,5 @@ def make_mesh(
 
 
 def summary(mesh: Mesh) -> str:
-    """A line for the log: "mesh: data 2 x fsdp 2 x tensor 1"."""
+    """A line for the log: "mesh: data 2 x fsdp 2 x context 1 x tensor 1"."""
     return "mesh: " + " x ".join(f"{name} {size}" for name, size in mesh.shape.items())

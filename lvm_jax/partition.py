@@ -35,6 +35,8 @@ class Rules:
         norm: of weights: a vector's only axis.
         batch: of activations: rows.
         length: of activations: ids of a row.
+        residual_length: of activations: the same between the halves of a layer, where every id is
+            on its own.
         act_embed, act_heads, act_kv_heads, act_head_dim, act_mlp, act_vocab: of activations: what
             weights call so without act.
     """
@@ -48,7 +50,8 @@ class Rules:
     mlp: MeshAxes = "tensor"
     norm: MeshAxes = None
     batch: MeshAxes = ("data", "fsdp")
-    length: MeshAxes = None
+    length: MeshAxes = "context"
+    residual_length: MeshAxes = "context"
     act_embed: MeshAxes = None
     act_heads: MeshAxes = "tensor"
     act_kv_heads: MeshAxes = "tensor"
@@ -116,6 +119,7 @@ _TOGETHER = (
     ("layers", "embed", "kv_heads", "head_dim"),
     ("layers", "embed", "mlp"),
     ("batch", "length", "act_embed"),
+    ("batch", "residual_length", "act_embed"),
     ("batch", "length", "act_heads", "act_head_dim"),
     ("batch", "length", "act_kv_heads", "act_head_dim"),
     ("batch", "length", "act_mlp"),
@@ -155,32 +159,64 @@ def make_mesh(
     shapes: Mapping[str, Any],
     *,
     num_rows: int,
+    row_length: int | None = None,
     accumulation: int = 1,
+    loss_chunks: int = 1,
+    devices: Sequence[jax.Device] | None = None,
 ) -> Mesh:
-    """The mesh of a training over all devices, on which its parameters and its batch divide.
+    """The mesh of a training, on which its parameters and its batch divide.
 
     Args:
         config: sizes of the axes.
         rules, logical_axes, shapes: as for `shardings`; empty where parameters fit any mesh.
         num_rows: rows of the global batch.
+        row_length: ids of a row; None where rows have none.
         accumulation: micro-batches per update.
+        loss_chunks: pieces of a row's loss; each is split like the row.
+        devices: of the mesh, here or only described; None means all of the run.
 
     Raises:
         ValueError: something does not divide. The mesh that is named instead fits everything, where
             there is one.
     """
 
-    def divides_rows(sizes: Sequence[int]) -> bool:
-        named = dict(zip(mesh_lib.AXES, sizes))
-        return (
-            num_rows % (accumulation * math.prod(named[a] for a in rules.mesh_axes("batch"))) == 0
-        )
+    def divides(number: int, parts: int, logical: str) -> mesh_lib.Condition:
+        axes = [mesh_lib.AXES.index(axis) for axis in rules.mesh_axes(logical)]
+        return lambda sizes: number % (parts * math.prod(sizes[axis] for axis in axes)) == 0
 
-    conditions = (_divides_params(rules, logical_axes, shapes), divides_rows)
-    mesh = mesh_lib.make_mesh(config, conditions=conditions)
+    of_batch = [divides(num_rows, accumulation, "batch")]
+    if row_length is not None:
+        of_batch += [
+            divides(row_length, loss_chunks, logical) for logical in ("length", "residual_length")
+        ]
+    conditions = (_divides_params(rules, logical_axes, shapes), *of_batch)
+    mesh = mesh_lib.make_mesh(config, devices, conditions)
     check_batch(mesh, num_rows, rules=rules, accumulation=accumulation)
-    _check_params(mesh, rules, logical_axes, shapes, (divides_rows,))
+    if row_length is not None:
+        _check_length(mesh, row_length, rules, loss_chunks, conditions)
+    _check_params(mesh, rules, logical_axes, shapes, of_batch)
     return mesh
+
+
+def _check_length(
+    mesh: Mesh,
+    row_length: int,
+    rules: Rules,
+    loss_chunks: int,
+    conditions: Sequence[mesh_lib.Condition],
+) -> None:
+    """Refuses rows that do not divide; names the nearest mesh on which they and the rest do."""
+    for logical in ("length", "residual_length"):
+        axes = rules.mesh_axes(logical)
+        ways = math.prod(mesh.shape[axis] for axis in axes)
+        if row_length % (loss_chunks * ways):
+            factors = "*".join((("loss_chunks",) if loss_chunks > 1 else ()) + axes)
+            near = mesh_lib.nearest([mesh.shape[a] for a in mesh_lib.AXES], mesh.size, conditions)
+            raise ConfigError(
+                Field("row_length"),
+                f"={row_length} must be a multiple of {factors}={loss_chunks * ways}; "
+                f"nearest mesh that works: {mesh_lib.describe(near)}",
+            )
 
 
 def _check_params(
@@ -271,7 +307,12 @@ def _divides_params(
 
 
 def batch_sharding(mesh: Mesh, rules: Rules | None = None) -> NamedSharding:
-    """The sharding of a batch's arrays: rows over data and fsdp, everything else whole."""
+    """The sharding of a batch of rows [B, L]: rows over data and fsdp, their ids over context."""
+    return NamedSharding(mesh, (rules or Rules()).spec(("batch", "length")))
+
+
+def image_sharding(mesh: Mesh, rules: Rules | None = None) -> NamedSharding:
+    """The sharding of a batch of images [B, ...]: over data and fsdp, each of them whole."""
     return NamedSharding(mesh, (rules or Rules()).spec(("batch",)))
 
 

@@ -79,10 +79,9 @@ def test_a_tokenizer_experiment_can_be_built(name):
 @pytest.mark.parametrize(("size", "num_devices"), HARDWARE.items())
 def test_parameters_and_batches_divide_on_the_hardware_of_the_header(size, num_devices):
     experiment = transformer_job.build_experiment(LVM[size])
-    data, fsdp, tensor = mesh_lib.resolve(experiment.mesh, num_devices)
-    sizes = dict(zip(mesh_lib.AXES, (data, fsdp, tensor)))
+    sizes = dict(zip(mesh_lib.AXES, mesh_lib.resolve(experiment.mesh, num_devices)))
     rows = experiment.batch_size // experiment.accumulation
-    assert rows % (data * fsdp) == 0
+    assert rows % (sizes["data"] * sizes["fsdp"]) == 0
     shapes = jax.tree.leaves(transformer.abstract_params(experiment.model))
     is_axes = lambda leaf: isinstance(leaf, tuple)
     axes = jax.tree.leaves(transformer.logical_axes(experiment.model), is_leaf=is_axes)

@@ -47,6 +47,7 @@ def test_a_rule_to_an_unknown_mesh_axis_is_refused():
 def test_specs_follow_the_rules():
     assert Rules().spec(("embed", "heads", "head_dim")) == PartitionSpec("fsdp", "tensor", None)
     assert Rules().spec(("batch", None)) == PartitionSpec(("data", "fsdp"), None)
+    assert Rules().spec(("batch", "length")) == PartitionSpec(("data", "fsdp"), "context")
     assert Rules(embed=None).spec(("vocab", "embed")) == PartitionSpec("tensor", None)
 
 
@@ -68,28 +69,29 @@ def test_an_indivisible_dimension_names_everything():
         make_shardings(DEBUG, 1, 2, 4)
     assert str(caught.value) == (
         "layers/attention/key/kernel dim 2 (kv_heads=2) does not divide over mesh.tensor=4; "
-        "nearest mesh that works: mesh.data=2 mesh.fsdp=2 mesh.tensor=2"
+        "nearest mesh that works: mesh.data=2 mesh.fsdp=2 mesh.context=1 mesh.tensor=2"
     )
     make_shardings(DEBUG, 2, 2, 2)  # what the message proposed
 
 
 @pytest.mark.parametrize("model", ["debug", "quickstart", "100m"])
 @pytest.mark.parametrize("num_rows", [8, 4, 24])
-def test_a_mesh_that_is_named_is_not_refused_next(model, num_rows):
+@pytest.mark.parametrize("axis", ["tensor", "context"])
+def test_a_mesh_that_is_named_is_not_refused_next(model, num_rows, axis):
     config = PRESETS[model]
     needs = (Rules(), transformer.logical_axes(config), transformer.abstract_params(config))
     refused = 0
-    for data, fsdp, tensor in itertools.product((1, 2, 3, 4, 8, 16), repeat=3):
-        sizes = MeshConfig(data=data, fsdp=fsdp, tensor=tensor)
+    for asked in itertools.product((1, 2, 3, 4, 8, 16), repeat=3):
+        sizes = MeshConfig(**dict(zip(("data", "fsdp", axis), asked)))
         try:
-            partition.make_mesh(sizes, *needs, num_rows=num_rows)
+            partition.make_mesh(sizes, *needs, num_rows=num_rows, row_length=30)
         except ValueError as error:
             refused += 1
             if "num_rows" in str(error):
                 continue  # names batches instead
             named = dict(re.findall(r"mesh\.(\w+)=(\d+)", str(error).split("nearest mesh")[1]))
             near = MeshConfig(**{axis: int(size) for axis, size in named.items()})
-            partition.make_mesh(near, *needs, num_rows=num_rows)
+            partition.make_mesh(near, *needs, num_rows=num_rows, row_length=30)
     assert refused > 100
 
 
@@ -99,10 +101,11 @@ def test_ties_go_to_data():
     fits = partition._divides_params(
         Rules(), transformer.logical_axes(config), transformer.abstract_params(config)
     )
-    assert not fits((1, 256, 1))
-    assert mesh_lib.nearest((1, 256, 1), 256, [fits]) == (2, 128, 1)
+    asked, near = (1, 256, 1, 1), (2, 128, 1, 1)
+    assert not fits(asked)
+    assert mesh_lib.nearest(asked, 256, [fits]) == near
     # What cannot be fulfilled gives way to what was asked for before it.
-    assert mesh_lib.nearest((1, 256, 1), 256, [fits, lambda sizes: False]) == (2, 128, 1)
+    assert mesh_lib.nearest(asked, 256, [fits, lambda sizes: False]) == near
 
 
 def test_parameters_land_where_the_rules_say():

@@ -165,7 +165,7 @@ class Block(nnx.Module):
     def __call__(
         self, x_BLD: Array, rotary: tuple[Array, Array], attend: Attend, place: Place
     ) -> Array:
-        axes = ("batch", "length", "act_embed")
+        axes = ("batch", "residual_length", "act_embed")
         x_BLD = place(x_BLD, axes)
         x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), rotary, attend, place)
         x_BLD = checkpoint_name(place(x_BLD, axes), PROJECTION)
@@ -281,7 +281,7 @@ def hidden(
     else:
         for index in range(config.num_layers):
             x_BLD, _ = run(x_BLD, layer_params(params, index))
-    return place(outer.final_norm(x_BLD), ("batch", "length", "act_embed"))
+    return place(outer.final_norm(x_BLD), ("batch", "residual_length", "act_embed"))
 
 
 def head(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lvm_jax import partition, trees
-from lvm_jax.mesh import MeshConfig, make_mesh
+from lvm_jax.mesh import AXES, MeshConfig, make_mesh
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.partition import Rules
@@ -44,8 +44,8 @@ def alone(params):
     return jax.device_get(loss_and_grads(None, params, batch_arrays()))
 
 
-def on_mesh(params, data, fsdp, tensor):
-    mesh = make_mesh(MeshConfig(data=data, fsdp=fsdp, tensor=tensor))
+def on_mesh(params, sizes):
+    mesh = make_mesh(MeshConfig(**dict(zip(AXES, sizes))))
     shapes = transformer.abstract_params(CONFIG)
     where = partition.shardings(mesh, Rules(), transformer.logical_axes(CONFIG), shapes)
     params = jax.device_put(params, where)
@@ -53,9 +53,11 @@ def on_mesh(params, data, fsdp, tensor):
     return jax.device_get(loss_and_grads(mesh, params, batch))
 
 
-@pytest.mark.parametrize("sizes", [(2, 2, 2), (8, 1, 1), (1, 4, 2)])
+@pytest.mark.parametrize(
+    "sizes", [(2, 2, 1, 2), (8, 1, 1, 1), (1, 4, 1, 2), (1, 1, 8, 1), (1, 2, 2, 2)]
+)
 def test_a_mesh_gives_the_single_device_loss_and_gradients(params, alone, sizes):
-    loss, grads = on_mesh(params, *sizes)
+    loss, grads = on_mesh(params, sizes)
     # Partial sums over devices round in another order than one long sum: a few units of 2**-24.
     np.testing.assert_allclose(loss, alone[0], rtol=1e-6)
     for name, grad in trees.flatten(grads).items():
@@ -64,6 +66,6 @@ def test_a_mesh_gives_the_single_device_loss_and_gradients(params, alone, sizes)
 
 
 def test_a_mesh_is_bitwise_the_same_from_run_to_run(params):
-    first, second = on_mesh(params, 2, 2, 2), on_mesh(params, 2, 2, 2)
+    first, second = on_mesh(params, (1, 2, 2, 2)), on_mesh(params, (1, 2, 2, 2))
     equal = jax.tree.map(lambda a, b: np.array_equal(a, b), first, second)
     assert jax.tree.all(equal)

@@ -34,7 +34,7 @@ def placement(mesh: Mesh, rules: partition.Rules, shape: tuple[int, int]) -> tup
     def place_one(local_NL: np.ndarray) -> jax.Array:
         def piece(index):
             start, stop, _ = index[0].indices(shape[0])
-            return local_NL[start - first : stop - first]
+            return local_NL[start - first : stop - first, index[1]]
 
         return jax.make_array_from_callback(shape, sharding, piece)
 
@@ -59,7 +59,7 @@ def batches_once(
         mesh, rules: where rows live.
 
     Yields:
-        A dict of global arrays [B, L], rows split over the mesh.
+        A dict of global arrays [B, L], split over the mesh.
     """
     own, place = placement(mesh, rules, shape)
     for start in range(0, len(chosen[0]), shape[0]):

@@ -6,6 +6,7 @@ Shapes: B rows of the global batch, A micro-batches, L positions, D hidden, V pa
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -110,7 +111,15 @@ def loss_sums(
     if loss_chunks == 1:
         loss, hits = sums(x_BLD, targets_BL, weights_BL)
     else:
-        cut = lambda x: jnp.moveaxis(x.reshape(x.shape[0], loss_chunks, -1, *x.shape[2:]), 1, 0)
+        # Of each part of a row that a device has, so that no piece moves between devices.
+        axes = () if mesh is None else (rules or partition.Rules()).mesh_axes("length")
+        parts = math.prod(mesh.shape[axis] for axis in axes)
+
+        def cut(x: Array) -> Array:
+            B, L, *others = x.shape
+            pieces = x.reshape(B, parts, loss_chunks, L // (parts * loss_chunks), *others)
+            return jnp.moveaxis(pieces, 2, 0).reshape(loss_chunks, B, L // loss_chunks, *others)
+
         add = lambda total, part: (
             jax.tree.map(jnp.add, total, jax.checkpoint(sums)(*part)),
             None,

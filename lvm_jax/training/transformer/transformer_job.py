@@ -5,7 +5,7 @@ import functools
 import json
 import math
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -143,20 +143,29 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_toke
     return loop.run(experiment.loop, workdir, identity, training)
 
 
-def make_mesh(experiment: TransformerExperiment) -> Mesh:
-    """The mesh of all devices, on which parameters and batch divide.
+def make_mesh(
+    experiment: TransformerExperiment, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+    """The mesh on which parameters and batch divide.
+
+    Args:
+        experiment: says its axes.
+        devices: of the mesh, here or only described; None means all of the run.
 
     Raises:
         ValueError: something does not divide; names the nearest mesh or batch that works.
     """
-    with configs.within("mesh", num_rows="batch_size"):
+    with configs.within("mesh", num_rows="batch_size", row_length="data.context"):
         return partition.make_mesh(
             experiment.mesh,
             experiment.rules,
             transformer.logical_axes(experiment.model),
             transformer.abstract_params(experiment.model),
             num_rows=experiment.batch_size,
+            row_length=experiment.data.context,
             accumulation=experiment.accumulation,
+            loss_chunks=experiment.loss_chunks,
+            devices=devices,
         )
 
 
@@ -281,7 +290,7 @@ def device_batches(
     """Batches from `start_step` on, each process reading only the rows of its own devices.
 
     Yields:
-        A dict of global arrays [batch_size, context], rows split over the mesh.
+        A dict of global arrays [batch_size, context], split over the mesh.
     """
     shape = (experiment.batch_size, experiment.data.context)
     own, place = device_rows.placement(mesh, experiment.rules, shape)

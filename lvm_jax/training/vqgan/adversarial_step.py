@@ -37,7 +37,7 @@ def make_step(recipe: Recipe) -> jax.stages.Wrapped:
     # The weights are an argument: as constants the compiler would fold 60 MB into the program.
     return jax.jit(
         lambda state, images, perceptual_params: _step(recipe, state, images, perceptual_params),
-        in_shardings=(placed, partition.batch_sharding(recipe.mesh), whole),
+        in_shardings=(placed, partition.image_sharding(recipe.mesh), whole),
         out_shardings=(placed, whole),
         donate_argnums=0,
     )
@@ -47,7 +47,7 @@ def abstract_batch(recipe: Recipe, num_images: int) -> jax.ShapeDtypeStruct:
     """The shape and sharding of a batch, to compile the step without data."""
     size = recipe.model.image_size
     return jax.ShapeDtypeStruct(
-        (num_images, size, size, 3), jnp.uint8, sharding=partition.batch_sharding(recipe.mesh)
+        (num_images, size, size, 3), jnp.uint8, sharding=partition.image_sharding(recipe.mesh)
     )
 
 

@@ -98,7 +98,7 @@ def device_batches(
         those of its own devices.
     """
     size = source.image_size
-    sharding = partition.batch_sharding(mesh)
+    sharding = partition.image_sharding(mesh)
     shape = (batch_size, size, size, 3)
     places = sharding.addressable_devices_indices_map(shape).values()
     spans = [place[0] for place in places if place is not None]

@@ -67,7 +67,7 @@ def of_batch(
     count = recipe.accumulation
     if count == 1:
         return micro_batch(images)
-    placed = partition.batch_sharding(recipe.mesh)
+    placed = partition.image_sharding(recipe.mesh)
     # Every count-th row, so that no row moves between devices.
     cut = jnp.swapaxes(images.reshape(-1, count, *images.shape[1:]), 0, 1)
 

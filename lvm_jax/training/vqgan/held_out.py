@@ -47,7 +47,7 @@ def make_evaluator(
         codebook_perplexity over all of the images.
     """
     evaluate_batch = make_eval(recipe, perceptual_params)
-    sharding = partition.batch_sharding(recipe.mesh)
+    sharding = partition.image_sharding(recipe.mesh)
     # The first ones of the shuffled first epoch.
     count = min(num_images, len(source))
     chosen = draws.permute(np.arange(count), len(source), recipe.seed, 0)
@@ -108,7 +108,7 @@ def make_eval(
         evaluate,
         in_shardings=(
             partition.split_largest(recipe.mesh, vqgan.abstract_params(model)),
-            partition.batch_sharding(recipe.mesh),
+            partition.image_sharding(recipe.mesh),
             whole,
         ),
         out_shardings=whole,

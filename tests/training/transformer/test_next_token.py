@@ -34,7 +34,7 @@ def make_batch(step, rows=ROWS):
     }
 
 
-def train(sizes=(1, 1, 1), batches=None, **options):
+def train(sizes=(1, 1, 1, 1), batches=None, **options):
     """(metrics by name as arrays over steps, final params) of a few real steps on a mesh."""
     config = mesh_lib.MeshConfig(**dict(zip(mesh_lib.AXES, sizes)))
     mesh = mesh_lib.make_mesh(config, jax.devices()[: int(np.prod(sizes))])
@@ -74,10 +74,14 @@ def test_chunked_loss_is_the_whole_loss(plain):
     assert_same_training(train(loss_chunks=4), plain)
 
 
+def test_a_loss_in_chunks_of_split_rows_is_the_whole_loss(plain):
+    assert_same_training(train((2, 1, 4, 1), loss_chunks=2), plain)
+
+
 def test_a_mesh_is_the_single_device_and_repeats_bitwise(plain):
-    on_mesh = train((2, 2, 2), accumulation=2)
+    on_mesh = train((2, 2, 1, 2), accumulation=2)
     assert_same_training(on_mesh, plain)
-    again = train((2, 2, 2), accumulation=2)
+    again = train((2, 2, 1, 2), accumulation=2)
     for key, values in on_mesh[0].items():
         np.testing.assert_array_equal(values, again[0][key])
     jax.tree.map(np.testing.assert_array_equal, on_mesh[1], again[1])

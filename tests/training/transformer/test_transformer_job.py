@@ -70,7 +70,7 @@ def test_goes_on_with_another_mesh(finished, shards, tmp_path):
 
 
 def test_batches_are_the_pipelines_and_are_split_over_the_mesh(shards):
-    experiment = make_experiment(shards, mesh={"data": 2, "fsdp": 2, "tensor": 2})
+    experiment = make_experiment(shards, mesh={"data": 2, "fsdp": 2, "context": 2})
     mesh = transformer_job.mesh_lib.make_mesh(experiment.mesh)
     source = transformer_job.Pipeline(experiment.data, seed=0, global_batch=8)
     batches = transformer_job.device_batches(source, 3, experiment, mesh)
@@ -80,7 +80,7 @@ def test_batches_are_the_pipelines_and_are_split_over_the_mesh(shards):
         for key, dtype in next_token.BATCH_DTYPES.items():
             np.testing.assert_array_equal(batch[key], expected[key])
             assert batch[key].dtype == dtype
-            assert batch[key].sharding.shard_shape(batch[key].shape) == (2, 16)
+            assert batch[key].sharding.shard_shape(batch[key].shape) == (2, 8)
 
 
 def test_a_step_compiled_without_data_is_the_one_that_is_run(tmp_path, write_toy_shards):
@@ -112,6 +112,15 @@ def test_durations_in_epochs_and_tokens(shards):
     [
         ({"batch_size": 12}, r"^batch_size=12 must be a multiple of .*=8; use 8 or 16"),
         ({"mesh": {"fsdp": 3}}, r"mesh\.fsdp=3 .*does not make up 8 devices; nearest"),
+        (
+            {"mesh": {"fsdp": 4, "context": 2}, "data": {"context": 15}},
+            r"^data\.context=15 must be a multiple of context=2; nearest mesh .* mesh\.context=1 ",
+        ),
+        (
+            {"mesh": {"fsdp": 2, "context": 4}, "loss_chunks": 8},
+            r"^data\.context=16 must be a multiple of loss_chunks\*context=32; nearest mesh .*"
+            r"mesh\.data=2 mesh\.fsdp=2 mesh\.context=2 ",
+        ),
         ({"mesh": {"fsdp": 1, "tensor": 8}}, r"heads=\d\) does not divide over mesh\.tensor=8"),
         ({"model": {"preset": "debug", "vocabulary": {"num_codes": 99}}}, r"=99 but the shards"),
         ({"data": {"context": 32}}, r"data\.context=32 exceeds config\.model\.context=16"),
