@@ -207,14 +207,14 @@ def _check_length(
 ) -> None:
     """Refuses rows that do not divide; names the nearest mesh on which they and the rest do."""
     for logical in ("length", "residual_length"):
-        axes = rules.mesh_axes(logical)
-        ways = math.prod(mesh.shape[axis] for axis in axes)
-        if row_length % (loss_chunks * ways):
+        ways = loss_chunks * num_parts(logical, mesh, rules)
+        if row_length % ways:
+            axes = rules.mesh_axes(logical)
             factors = "*".join((("loss_chunks",) if loss_chunks > 1 else ()) + axes)
             near = mesh_lib.nearest([mesh.shape[a] for a in mesh_lib.AXES], mesh.size, conditions)
             raise ConfigError(
                 Field("row_length"),
-                f"={row_length} must be a multiple of {factors}={loss_chunks * ways}; "
+                f"={row_length} must be a multiple of {factors}={ways}; "
                 f"nearest mesh that works: {mesh_lib.describe(near)}",
             )
 
@@ -260,7 +260,7 @@ def split_largest(
         The same nested dict with `NamedSharding` leaves.
     """
     rules = rules or Rules()
-    ways = math.prod(mesh.shape[axis] for axis in rules.mesh_axes("embed"))
+    ways = num_parts("embed", mesh, rules)
 
     def sharding(shape: Sequence[int]) -> NamedSharding:
         """Of one leaf: its largest dimension that divides, or none, is split `ways` ways."""
@@ -334,15 +334,22 @@ def check_batch(
     Raises:
         ValueError: names the nearest sizes that fit.
     """
-    axes = (rules or Rules()).mesh_axes("batch")
-    ways = accumulation * math.prod(mesh.shape[axis] for axis in axes)
+    ways = accumulation * num_parts("batch", mesh, rules)
     if num_rows < 1 or num_rows % ways:
+        axes = (rules or Rules()).mesh_axes("batch")
         factors = "*".join((("accumulation",) if accumulation > 1 else ()) + tuple(axes))
         below, above = num_rows // ways * ways, (max(num_rows, 0) // ways + 1) * ways
         fitting = f"{below} or {above}" if below > 0 else f"{above}"
         raise ConfigError(
             Field(name), f"={num_rows} must be a multiple of {factors}={ways}; use {fitting}"
         )
+
+
+def num_parts(logical: str, mesh: Mesh | None, rules: Rules | None = None) -> int:
+    """In how many parts a logical axis is split: 1 without a mesh."""
+    if mesh is None:
+        return 1
+    return math.prod(mesh.shape[axis] for axis in (rules or Rules()).mesh_axes(logical))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -6,7 +6,6 @@ Shapes: B rows of the global batch, A micro-batches, L positions, D hidden, V pa
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -112,8 +111,7 @@ def loss_sums(
         loss, hits = sums(x_BLD, targets_BL, weights_BL)
     else:
         # Of each part of a row that a device has, so that no piece moves between devices.
-        axes = () if mesh is None else (rules or partition.Rules()).mesh_axes("length")
-        parts = math.prod(mesh.shape[axis] for axis in axes)
+        parts = partition.num_parts("length", mesh, rules)
 
         def cut(x: Array) -> Array:
             B, L, *others = x.shape
