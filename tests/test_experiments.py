@@ -13,6 +13,8 @@ from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.training import durations
 from lvm_jax.training.transformer import next_token, transformer_job
+from lvm_jax.training.transformer.batch import abstract_batch
+from lvm_jax.training.transformer.state import make_init
 from lvm_jax.training.vqgan import tokenizer_job
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -58,10 +60,8 @@ def test_a_transformer_experiment_trains_by_shape(values):
     )
     mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(fsdp=1), jax.devices()[:1])
     arguments = (experiment.model, optimizer, mesh, experiment.rules)
-    state = jax.eval_shape(next_token.make_init(*arguments, experiment.seed))
-    batch = next_token.abstract_batch(
-        experiment.batch_size, experiment.data.context, mesh, experiment.rules
-    )
+    state = jax.eval_shape(make_init(*arguments, experiment.seed))
+    batch = abstract_batch(experiment.batch_size, experiment.data.context, mesh, experiment.rules)
     step = next_token.make_step(
         *arguments, accumulation=experiment.accumulation, loss_chunks=experiment.loss_chunks
     )

@@ -11,9 +11,9 @@ from jax.sharding import Mesh
 
 from lvm_jax import partition
 from lvm_jax.data.feeding import pipeline
-from lvm_jax.training.transformer import next_token
+from lvm_jax.training.transformer.batch import BATCH_DTYPES, Batch
 
-_Place = Callable[[pipeline.Batch], next_token.Batch]
+_Place = Callable[[pipeline.Batch], Batch]
 
 
 def placement(mesh: Mesh, rules: partition.Rules, shape: tuple[int, int]) -> tuple[slice, _Place]:
@@ -38,9 +38,7 @@ def placement(mesh: Mesh, rules: partition.Rules, shape: tuple[int, int]) -> tup
 
         return jax.make_array_from_callback(shape, sharding, piece)
 
-    return slice(first, last), lambda batch: {
-        key: place_one(batch[key]) for key in next_token.BATCH_DTYPES
-    }
+    return slice(first, last), lambda batch: {key: place_one(batch[key]) for key in BATCH_DTYPES}
 
 
 def batches_once(
@@ -49,7 +47,7 @@ def batches_once(
     shape: tuple[int, int],
     mesh: Mesh,
     rules: partition.Rules,
-) -> Iterator[next_token.Batch]:
+) -> Iterator[Batch]:
     """Given rows, each once; rows without weight fill the last batch.
 
     Args:
@@ -66,7 +64,7 @@ def batches_once(
         sources_N, rows_N = (part[start : start + shape[0]][own] for part in chosen)
         batch = {
             key: np.zeros((own.stop - own.start, shape[1]), dtype)
-            for key, dtype in next_token.BATCH_DTYPES.items()
+            for key, dtype in BATCH_DTYPES.items()
         }
         if len(rows_N):
             for key, values_NL in source.read_rows(sources_N, rows_N).items():

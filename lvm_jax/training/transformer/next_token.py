@@ -1,12 +1,10 @@
-"""Next-token training: the loss, the state and the one jitted step.
+"""Next-token training: the one jitted step, and the sums of an evaluation.
 
-Paper: Bai et al. 2023, section 3 (next-token cross-entropy over visual sentences).
-
-Shapes: B rows of the global batch, A micro-batches, L positions, D hidden, V padded vocabulary.
+Shapes: B rows of the global batch, A micro-batches, L positions.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,159 +12,14 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 from jax.sharding import Mesh
-from jaxtyping import Float, Int
 
 from lvm_jax import partition
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.training import optimizer
-from lvm_jax.vocabulary import Vocabulary
-
-State = dict[str, Any]
-"""{"params", "opt_state", "step"}; step is int32, the number of updates made."""
-Batch = Mapping[str, Array]
-"""inputs, targets, segments, positions int32 [B, L]; weights float32 [B, L]."""
-
-BATCH_DTYPES = {
-    "inputs": jnp.int32,
-    "targets": jnp.int32,
-    "segments": jnp.int32,
-    "positions": jnp.int32,
-    "weights": jnp.float32,
-}
-# Finite, so that no arithmetic on masked logits makes a NaN; exp of it is exactly zero.
-_NEVER = -1e30
-
-
-def is_legal(vocabulary: Vocabulary) -> Array:
-    """bool [V]: ids that can be targets, which are codes, BOS (in streams) and EOS.
-
-    PAD, unused special ids and the padding of the vocabulary have no share in the normaliser.
-    """
-    return jnp.arange(vocabulary.padded_size) <= vocabulary.eos
-
-
-def token_losses(
-    logits_BLV: Float[Array, "B L V"], targets_BL: Int[Array, "B L"], vocabulary: Vocabulary
-) -> tuple[Float[Array, "B L"], Float[Array, "B L"]]:
-    """Cross-entropy of each target among the legal ids.
-
-    Args:
-        logits_BLV: float32.
-        targets_BL: int32 ids; must be legal wherever the loss has weight.
-        vocabulary: the ids.
-
-    Returns:
-        (nats per token, 1.0 where the target has the greatest logit), both float32.
-    """
-    logits_BLV = jnp.where(is_legal(vocabulary)[None, None], logits_BLV, _NEVER)
-    # A reduction rather than a gather: it stays local when the vocabulary is split over devices.
-    ids_11V = jnp.arange(vocabulary.padded_size)[None, None]
-    is_target_BLV = ids_11V == targets_BL[..., None]
-    target_logits_BL = jnp.sum(jnp.where(is_target_BLV, logits_BLV, 0.0), axis=-1)
-    losses_BL = jax.nn.logsumexp(logits_BLV, axis=-1) - target_logits_BL
-    hits_BL = target_logits_BL >= jnp.max(logits_BLV, axis=-1)
-    return losses_BL, hits_BL.astype(jnp.float32)
-
-
-def loss_sums(
-    config: TransformerConfig,
-    params: Any,
-    batch: Batch,
-    *,
-    mesh: Mesh | None = None,
-    rules: partition.Rules | None = None,
-    loss_chunks: int = 1,
-) -> tuple[Array, dict[str, Array]]:
-    """Weighted sums over a batch; divided by "tokens" they are means.
-
-    Args:
-        config: the model.
-        params: its parameters.
-        batch: see `Batch`.
-        mesh, rules: where activations live.
-        loss_chunks: rows are cut into so many pieces, whose logits exist one piece at a time and
-            are computed again in the backward pass; divides L.
-
-    Returns:
-        (weighted sum of losses in nats, {"hits": weighted sum of hits, "tokens": sum of weights}).
-    """
-    x_BLD = transformer.hidden(
-        config,
-        params,
-        batch["inputs"],
-        batch["segments"],
-        batch["positions"],
-        mesh=mesh,
-        rules=rules,
-    )
-
-    def sums(x_BLD, targets_BL, weights_BL):
-        logits_BLV = transformer.head(config, params, x_BLD, mesh=mesh, rules=rules)
-        losses_BL, hits_BL = token_losses(logits_BLV, targets_BL, config.vocabulary)
-        return jnp.sum(losses_BL * weights_BL), jnp.sum(hits_BL * weights_BL)
-
-    targets_BL, weights_BL = batch["targets"], batch["weights"]
-    if loss_chunks == 1:
-        loss, hits = sums(x_BLD, targets_BL, weights_BL)
-    else:
-        # Of each part of a row that a device has, so that no piece moves between devices.
-        parts = partition.num_parts("length", mesh, rules)
-
-        def cut(x: Array) -> Array:
-            B, L, *others = x.shape
-            pieces = x.reshape(B, parts, loss_chunks, L // (parts * loss_chunks), *others)
-            return jnp.moveaxis(pieces, 2, 0).reshape(loss_chunks, B, L // loss_chunks, *others)
-
-        add = lambda total, part: (
-            jax.tree.map(jnp.add, total, jax.checkpoint(sums)(*part)),
-            None,
-        )
-        zero = jnp.zeros((), jnp.float32)
-        pieces = (cut(x_BLD), cut(targets_BL), cut(weights_BL))
-        (loss, hits), _ = jax.lax.scan(add, (zero, zero), pieces)
-    return loss, {"hits": hits, "tokens": jnp.sum(weights_BL)}
-
-
-def make_init(
-    model: TransformerConfig,
-    optimizer_config: optimizer.OptimizerConfig,
-    mesh: Mesh,
-    rules: partition.Rules,
-    seed: int,
-) -> Callable[[], State]:
-    """A jitted function of no arguments that makes the first state, sharded from birth.
-
-    `jax.eval_shape` of it gives the abstract state with shardings.
-
-    Raises:
-        ValueError: a parameter does not divide over the mesh.
-    """
-    tx = optimizer.make(optimizer_config)
-
-    def init() -> State:
-        params = transformer.init_params(model, seed)
-        step = jnp.zeros((), jnp.int32)
-        return {"params": params, "opt_state": tx.init(params), "step": step}
-
-    return jax.jit(init, out_shardings=state_shardings(model, tx, mesh, rules))
-
-
-def state_shardings(
-    model: TransformerConfig,
-    tx: optax.GradientTransformation,
-    mesh: Mesh,
-    rules: partition.Rules,
-) -> State:
-    """Shardings of a state: the optimizer's moments lie where their parameters lie."""
-    abstract = transformer.abstract_params(model)
-    params = partition.shardings(mesh, rules, transformer.logical_axes(model), abstract)
-    whole = partition.replicated(mesh)
-    return {
-        "params": params,
-        "opt_state": optimizer.state_shardings(tx, abstract, params, whole),
-        "step": whole,
-    }
+from lvm_jax.training.transformer.batch import Batch
+from lvm_jax.training.transformer.loss import loss_sums
+from lvm_jax.training.transformer.state import State, state_shardings
 
 
 def make_step(
@@ -188,7 +41,7 @@ def make_step(
         model, optimizer_config, mesh, rules: what to train, how and where.
         accumulation: micro-batches per update; B must be a multiple of it times the devices that
             share the batch, see `partition.check_batch`.
-        loss_chunks: see `loss_sums`.
+        loss_chunks: see `loss.loss_sums`.
 
     Returns:
         (state, batch) -> (state, metrics); metrics are float32 scalars: loss (nats per token),
@@ -257,14 +110,3 @@ def make_eval(
         in_shardings=(params, partition.batch_sharding(mesh, rules)),
         out_shardings=partition.replicated(mesh),
     )
-
-
-def abstract_batch(
-    num_rows: int, context: int, mesh: Mesh, rules: partition.Rules
-) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes and shardings of a batch, to compile the step without data."""
-    rows = partition.batch_sharding(mesh, rules)
-    return {
-        key: jax.ShapeDtypeStruct((num_rows, context), dtype, sharding=rows)
-        for key, dtype in BATCH_DTYPES.items()
-    }

@@ -24,6 +24,8 @@ from lvm_jax.training import durations, loop, repeats, speed
 from lvm_jax.training.optimizer import OptimizerConfig
 from lvm_jax.training.training import Evaluator, Training
 from lvm_jax.training.transformer import device_rows, next_token
+from lvm_jax.training.transformer.batch import Batch, abstract_batch
+from lvm_jax.training.transformer.state import State, make_init
 from lvm_jax.training.workdir import RunIdentity
 
 
@@ -97,7 +99,7 @@ def _data_section(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return named_mixture(values, name)
 
 
-def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> next_token.State | None:
+def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> State | None:
     """Trains, or goes on training, in `workdir`.
 
     Args:
@@ -185,7 +187,7 @@ def make_training(experiment: TransformerExperiment, mesh: Mesh) -> Training:
     abstract_params = transformer.abstract_params(model)
     placed = partition.shardings(mesh, rules, transformer.logical_axes(model), abstract_params)
     return Training(
-        init_state=next_token.make_init(model, experiment.optimizer, mesh, rules, experiment.seed),
+        init_state=make_init(model, experiment.optimizer, mesh, rules, experiment.seed),
         step=next_token.make_step(
             model,
             experiment.optimizer,
@@ -194,7 +196,7 @@ def make_training(experiment: TransformerExperiment, mesh: Mesh) -> Training:
             accumulation=experiment.accumulation,
             loss_chunks=experiment.loss_chunks,
         ),
-        abstract_batch=next_token.abstract_batch(experiment.batch_size, context, mesh, rules),
+        abstract_batch=abstract_batch(experiment.batch_size, context, mesh, rules),
         work=speed.Work(
             unit="tokens",
             units_per_step=tokens,
@@ -286,7 +288,7 @@ def resolved_config(
 
 def device_batches(
     source: Pipeline, start_step: int, experiment: TransformerExperiment, mesh: Mesh
-) -> Iterator[next_token.Batch]:
+) -> Iterator[Batch]:
     """Batches from `start_step` on, each process reading only the rows of its own devices.
 
     Yields:
@@ -309,7 +311,7 @@ def _evaluators(
     shape = (experiment.batch_size, source.config.context)
     chosen = source.rows_once(experiment.eval_batches * experiment.batch_size)
 
-    def evaluate(state: next_token.State) -> Iterator[tuple[str, float]]:
+    def evaluate(state: State) -> Iterator[tuple[str, float]]:
         batches = device_rows.batches_once(source, chosen, shape, mesh, experiment.rules)
         totals = [jax.device_get(sums(state["params"], batch)) for batch in batches]
         loss, hits, tokens = (

@@ -12,7 +12,8 @@ from lvm_jax.data.feeding.data_config import DataConfig, MixtureSource
 from lvm_jax.data.feeding.pipeline import Pipeline
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import PRESETS
-from lvm_jax.training.transformer import device_rows, next_token, transformer_job
+from lvm_jax.training.transformer import device_rows, transformer_job
+from lvm_jax.training.transformer.loss import loss_sums
 
 CONTEXT = 16
 
@@ -117,5 +118,5 @@ def evaluated_row(source, row):
     model = PRESETS["debug"]
     params = transformer.init_params(model, 0)
     batch = source.read_rows(np.array([0]), np.array([row]))
-    loss, totals = jax.jit(next_token.loss_sums, static_argnums=0)(model, params, batch)
+    loss, totals = jax.jit(loss_sums, static_argnums=0)(model, params, batch)
     return float(loss), float(totals["hits"]), float(totals["tokens"])

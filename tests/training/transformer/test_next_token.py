@@ -12,6 +12,9 @@ from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.training import optimizer
 from lvm_jax.training.transformer import next_token
+from lvm_jax.training.transformer.batch import abstract_batch
+from lvm_jax.training.transformer.loss import loss_sums, token_losses
+from lvm_jax.training.transformer.state import make_init
 from lvm_jax.vocabulary import Vocabulary
 
 MODEL = dataclasses.replace(PRESETS["debug"], context=16)
@@ -39,7 +42,7 @@ def train(sizes=(1, 1, 1, 1), batches=None, **options):
     config = mesh_lib.MeshConfig(**dict(zip(mesh_lib.AXES, sizes)))
     mesh = mesh_lib.make_mesh(config, jax.devices()[: int(np.prod(sizes))])
     arguments = (MODEL, OPTIMIZER, mesh, partition.Rules())
-    state = next_token.make_init(*arguments, 0)()
+    state = make_init(*arguments, 0)()
     step = next_token.make_step(*arguments, **options)
     history = []
     for index in range(STEPS):
@@ -106,7 +109,7 @@ def test_losses_are_log_softmax_over_legal_ids():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 3, 16)).astype(np.float32) * 5
     targets = np.array([[0, 9, vocabulary.eos], [5, vocabulary.bos, 3]], np.int32)
-    losses, hits = next_token.token_losses(jnp.asarray(logits), jnp.asarray(targets), vocabulary)
+    losses, hits = token_losses(jnp.asarray(logits), jnp.asarray(targets), vocabulary)
     legal = logits[..., :12].astype(np.float64)
     expected = (
         np.log(np.exp(legal).sum(-1)) - np.take_along_axis(legal, targets[..., None], -1)[..., 0]
@@ -119,7 +122,7 @@ def test_ids_that_are_never_targets_neither_win_nor_learn():
     vocabulary = Vocabulary(num_codes=10, num_special=4, pad_multiple=16)
     logits = jnp.zeros((1, 1, 16)).at[..., vocabulary.pad :].set(100.0)
     targets = jnp.zeros((1, 1), jnp.int32)
-    loss = lambda x: next_token.token_losses(x, targets, vocabulary)[0].sum()
+    loss = lambda x: token_losses(x, targets, vocabulary)[0].sum()
     value, gradient = jax.value_and_grad(loss)(logits)
     assert value == pytest.approx(np.log(12), rel=1e-6)
     np.testing.assert_array_equal(gradient[..., vocabulary.pad :], 0.0)
@@ -127,7 +130,7 @@ def test_ids_that_are_never_targets_neither_win_nor_learn():
 
 def test_targets_without_weight_do_not_matter():
     params = transformer.init_params(MODEL, 0)
-    sums = jax.jit(functools.partial(next_token.loss_sums, MODEL))
+    sums = jax.jit(functools.partial(loss_sums, MODEL))
     batch = make_batch(0)
     other = dict(batch, targets=np.where(batch["weights"] > 0, batch["targets"], 7))
     assert sums(params, batch)[0] == sums(params, other)[0]
@@ -138,7 +141,7 @@ def test_a_repeated_batch_is_learned():
     batch = jax.tree.map(jnp.asarray, make_batch(0))
     mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(fsdp=1), jax.devices()[:1])
     arguments = (MODEL, OPTIMIZER, mesh, partition.Rules())
-    state, step = next_token.make_init(*arguments, 0)(), next_token.make_step(*arguments)
+    state, step = make_init(*arguments, 0)(), next_token.make_step(*arguments)
     losses = []
     for _ in range(8):
         state, metrics = step(state, batch)
@@ -149,8 +152,8 @@ def test_a_repeated_batch_is_learned():
 def test_the_step_compiles_from_shapes_alone():
     mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(fsdp=1), jax.devices()[:1])
     arguments = (MODEL, OPTIMIZER, mesh, partition.Rules())
-    state = jax.eval_shape(next_token.make_init(*arguments, 0))
-    batch = next_token.abstract_batch(ROWS, CONTEXT, mesh, partition.Rules())
+    state = jax.eval_shape(make_init(*arguments, 0))
+    batch = abstract_batch(ROWS, CONTEXT, mesh, partition.Rules())
     new_state, metrics = jax.eval_shape(next_token.make_step(*arguments), state, batch)
     shapes = lambda tree: jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), tree)
     assert shapes(new_state) == shapes(state)

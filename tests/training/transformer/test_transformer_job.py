@@ -10,7 +10,8 @@ import pytest
 from lvm_jax import configs
 from lvm_jax.model import transformer
 from lvm_jax.training import checkpoints, metrics
-from lvm_jax.training.transformer import next_token, transformer_job
+from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.transformer.batch import BATCH_DTYPES
 from tests.training.without_data import assert_compiled_step_is_the_loops
 
 
@@ -76,8 +77,8 @@ def test_batches_are_the_pipelines_and_are_split_over_the_mesh(shards):
     batches = transformer_job.device_batches(source, 3, experiment, mesh)
     for step in (3, 4):
         batch, expected = next(batches), source.batch(step)
-        assert batch.keys() == next_token.BATCH_DTYPES.keys()
-        for key, dtype in next_token.BATCH_DTYPES.items():
+        assert batch.keys() == BATCH_DTYPES.keys()
+        for key, dtype in BATCH_DTYPES.items():
             np.testing.assert_array_equal(batch[key], expected[key])
             assert batch[key].dtype == dtype
             assert batch[key].sharding.shard_shape(batch[key].shape) == (2, 8)
