@@ -1,0 +1,1 @@
+"""What a training needs and costs on hardware that is not here."""

@@ -1,0 +1,261 @@
+"""FLOPs that a train step executes, counted in its jaxpr.
+
+A multiply and an add count as two, and only matrix products and convolutions count, as in
+`model.flops`; but here as often as they run: scans multiply, recomputation under remat and the
+masked half of attention's scores are included. Nothing is compiled.
+
+    dot_general: 2 x elements of the result x elements contracted
+
+Kernels (Pallas, cuDNN) are opaque. Attention is the only use of them here, so theirs is worked out:
+
+    2 x elements of the queries x keys a query meets, on average, x products of the kernel
+
+Attention in plain JAX has its products in the jaxpr like all others; nothing is counted twice,
+since each equation is either one or the other.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import jax.numpy as jnp
+from jax.extend import core
+
+from lvm_jax.model import flops as model_flops
+from lvm_jax.model.transformer_config import TransformerConfig
+
+Kind = Literal["matrices", "head", "attention", "other"]
+# The scope that jax.checkpoint puts around what it runs again in the backward pass.
+_RECOMPUTED = "rematted_computation"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FlopsCount:
+    """FLOPs of one train step, all devices together.
+
+    Attributes:
+        matrices: products with the layers' kernels.
+        head: products with the output matrix.
+        attention: scores and what is made of them.
+        other: all other products.
+        recomputed: what of the above runs a second time, under remat; attention's own backward
+            pass also makes its scores again, which is not in here.
+        model: what the model needs, by `model.flops.train_flops_per_token`.
+        kernels: opaque calls whose FLOPs were worked out, executions on each device.
+        unknown_loops: loops whose length is not known before they run; counted as one round.
+    """
+
+    matrices: float
+    head: float
+    attention: float
+    other: float
+    recomputed: float
+    model: float
+    kernels: int
+    unknown_loops: int
+
+    @property
+    def total(self) -> float:
+        """Everything that is executed."""
+        return self.matrices + self.head + self.attention + self.other
+
+    @property
+    def ratio(self) -> float:
+        """Executed to needed: 1.33 when a forward pass runs twice."""
+        return self.total / self.model
+
+
+def count(
+    jaxpr: core.ClosedJaxpr, config: TransformerConfig, rows: int, context: int
+) -> FlopsCount:
+    """FLOPs of a train step.
+
+    Args:
+        jaxpr: of the step, `step.trace(state, batch).jaxpr`.
+        config: the model, whose sizes tell products apart.
+        rows: of the global batch.
+        context: ids per row.
+    """
+    totals: dict[str, float] = dict.fromkeys(("matrices", "head", "attention", "other"), 0.0)
+    recomputed, kernels, unknown_loops = 0.0, 0, 0
+    for work in _work(_open(jaxpr), 1, 1, False):
+        if work.kind == "loop":
+            unknown_loops += 1
+            continue
+        kernels += work.executions if work.kind == "kernel" else 0
+        kind = "attention" if work.kind == "kernel" else _kind(work.sizes, config)
+        totals[kind] += work.flops
+        recomputed += work.flops if work.recomputed else 0.0
+    tokens = rows * context
+    return FlopsCount(
+        **totals,
+        recomputed=recomputed,
+        model=tokens * model_flops.train_flops_per_token(config, context),
+        kernels=kernels,
+        unknown_loops=unknown_loops,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """An equation that computes: a product, a kernel, or (no FLOPs) a loop of unknown length."""
+
+    kind: Literal["product", "kernel", "loop"]
+    flops: float = 0.0
+    executions: int = 0
+    sizes: tuple[int, ...] = ()
+    recomputed: bool = False
+
+
+def _work(jaxpr: Any, times: int, shards: int, recomputed: bool) -> Iterator[_Work]:
+    """Everything that a jaxpr computes.
+
+    Args:
+        jaxpr: a `jax.extend.core.Jaxpr`.
+        times: it runs so often on each device.
+        shards: devices that each run it on a part of the arrays; 1 where arrays are whole.
+        recomputed: it is run again, for a backward pass.
+    """
+    for equation in jaxpr.eqns:
+        name, params = equation.primitive.name, equation.params
+        again = recomputed or _RECOMPUTED in str(equation.source_info.name_stack)
+        if name in ("dot_general", "conv_general_dilated"):
+            flops, sizes = (_dot if name == "dot_general" else _convolution)(equation)
+            yield _Work("product", times * shards * flops, times, sizes, again)
+        elif _is_kernel(name):
+            yield _Work("kernel", times * shards * _kernel(equation), times, (), again)
+        elif name == "scan":
+            yield from _work(_open(params["jaxpr"]), times * params["length"], shards, again)
+        elif name == "while":
+            rounds = _rounds(equation)
+            if rounds is None and _has_work(_open(params["body_jaxpr"])):
+                yield _Work("loop")
+            inside = times * (1 if rounds is None else rounds)
+            yield from _work(_open(params["body_jaxpr"]), inside, shards, again)
+        elif name == "cond":
+            branches = [list(_work(_open(b), times, shards, again)) for b in params["branches"]]
+            yield from max(branches, key=lambda works: sum(work.flops for work in works))
+        elif name == "shard_map":
+            sizes = dict(params["mesh"].shape)
+            ways = math.prod(sizes[axis] for axis in params["manual_axes"])
+            yield from _work(_open(params["jaxpr"]), times, shards * ways, again)
+        else:
+            for inner in _inner(params):
+                yield from _work(inner, times, shards, again)
+
+
+def _inner(params: Mapping[str, Any]) -> Iterator[Any]:
+    """Jaxprs among an equation's parameters."""
+    for value in params.values():
+        for part in value if isinstance(value, (tuple, list)) else (value,):
+            if hasattr(_open(part), "eqns"):
+                yield _open(part)
+
+
+def _open(jaxpr: Any) -> Any:
+    """A jaxpr without its constants; newer jax has one class for both."""
+    return getattr(jaxpr, "jaxpr", jaxpr)
+
+
+def _has_work(jaxpr: Any) -> bool:
+    return next(_work(jaxpr, 1, 1, False), None) is not None
+
+
+def _dot(equation: Any) -> tuple[float, tuple[int, ...]]:
+    """FLOPs of a product, and its sizes: () with batch dims, else (rows, columns, contracted)."""
+    (contracted, _), (batch, _) = equation.params["dimension_numbers"]
+    left, right = (operand.aval.shape for operand in equation.invars[:2])
+    inner = math.prod(left[dim] for dim in contracted)
+    flops = 2.0 * math.prod(equation.outvars[0].aval.shape) * inner
+    if batch:
+        return flops, ()
+    return flops, (math.prod(left) // inner, math.prod(right) // inner, inner)
+
+
+def _convolution(equation: Any) -> tuple[float, tuple[int, ...]]:
+    kernel = equation.invars[1].aval.shape
+    features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+    out = math.prod(equation.outvars[0].aval.shape)
+    return 2.0 * out * (math.prod(kernel) // features), ()
+
+
+def _rounds(equation: Any) -> int | None:
+    """How often a while loop runs, where its counter and its bound are constants; else None."""
+    condition = _open(equation.params["cond_jaxpr"])
+    skip = equation.params["cond_nconsts"]
+    carried = equation.invars[skip + equation.params["body_nconsts"] :]
+    if len(condition.eqns) != 1 or condition.eqns[0].primitive.name != "lt":
+        return None
+    values = []
+    for variable in condition.eqns[0].invars:
+        if variable in condition.invars[skip:]:
+            variable = carried[condition.invars.index(variable) - skip]
+        if not hasattr(variable, "val"):
+            return None
+        values.append(int(variable.val))
+    return max(values[1] - values[0], 0)
+
+
+def _is_kernel(primitive: str) -> bool:
+    opaque = ("pallas_call", "ffi_call", "custom_call")
+    return primitive in opaque or primitive.startswith("dot_product_attention")
+
+
+def _kernel(equation: Any) -> float:
+    """FLOPs of an attention kernel: see the top of this file.
+
+    Queries are the first array of at least three dims, keys the second; both end in
+    (..., length, head dim) or, for cuDNN, (..., length, heads, head dim).
+    """
+    arrays = [v.aval for v in equation.invars if len(getattr(v.aval, "shape", ())) >= 3]
+    arrays = [aval for aval in arrays if jnp.issubdtype(aval.dtype, jnp.floating)]
+    if len(arrays) < 2:
+        return 0.0
+    queries, keys = arrays[:2]
+    of_cudnn = equation.primitive.name.startswith("dot_product_attention")
+    num_keys = keys.shape[-3 if of_cudnn else -2]
+    return 2.0 * math.prod(queries.shape) * num_keys / 2 * _products(equation)
+
+
+def _products(equation: Any) -> int:
+    """Products over the scores: 2 forward (scores, output), 5 backward (scores again, the
+    gradients of weights, values, queries and keys)."""
+    if equation.primitive.name.startswith("dot_product_attention"):
+        return 5 if "bwd" in equation.primitive.name else 2
+    return sum(work.kind == "product" for inner in _inner(equation.params) for work in _once(inner))
+
+
+def _once(jaxpr: Any) -> Iterator[_Work]:
+    """Products of a kernel's body, each loop once."""
+    return _work(jaxpr, 1, 1, False)
+
+
+def _kind(sizes: tuple[int, ...], config: TransformerConfig) -> Kind:
+    """What a product belongs to, by its sizes.
+
+    A kernel [I, O] meets two of a product's sizes, forward and backward. Products of attention
+    have batch dims, or in a loop over heads no batch but the head's dim.
+    """
+    hidden, head = config.hidden_dim, config.head_dim
+    kernels = [
+        (hidden, config.num_heads * head),
+        (hidden, config.kv_heads * head),
+        (hidden, config.mlp_dim),
+    ]
+    if not sizes:
+        return "attention"
+    if _among(sizes, (hidden, config.vocabulary.padded_size)):
+        return "head"
+    if any(_among(sizes, kernel) for kernel in kernels):
+        return "matrices"
+    return "attention" if head in sizes else "other"
+
+
+def _among(sizes: tuple[int, ...], wanted: tuple[int, int]) -> bool:
+    left = list(sizes)
+    for size in wanted:
+        if size not in left:
+            return False
+        left.remove(size)
+    return True
