@@ -9,7 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TOOLS = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in (ROOT / "tools").glob("*.py")
+    for path in (ROOT / "tools").rglob("*.py")
     if '__name__ == "__main__"' in path.read_text()
 )
 IMPORT = """

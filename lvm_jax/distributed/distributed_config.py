@@ -109,8 +109,9 @@ def _ask_cluster(config: DistributedConfig) -> Place:
         address, count, index, devices, *_ = ClusterEnv.auto_detect_unset_distributed_params(
             None, None, None, None, None, int(config.timeout)
         )
-    # A half-set environment: KeyError of a variable, ValueError of its value, OSError of a lookup.
-    except (KeyError, ValueError, OSError, RuntimeError) as error:
+    # A half-set environment: KeyError of a variable, ValueError of its value, OSError of a lookup,
+    # ImportError of a package to look up with.
+    except (KeyError, ValueError, OSError, RuntimeError, ImportError) as error:
         reason = f"the cluster's environment cannot be read ({type(error).__name__}: {error})"
     else:
         if address is not None and count is not None and index is not None:
