@@ -180,43 +180,77 @@ def make_mesh(
             there is one.
     """
 
-    def divides(number: int, parts: int, logical: str) -> mesh_lib.Condition:
-        axes = [mesh_lib.AXES.index(axis) for axis in rules.mesh_axes(logical)]
-        return lambda sizes: number % (parts * math.prod(sizes[axis] for axis in axes)) == 0
+    def divides_rows(sizes: Sequence[int]) -> bool:
+        named = dict(zip(mesh_lib.AXES, sizes))
+        ways = math.prod(named[axis] for axis in rules.mesh_axes("batch"))
+        return num_rows % (accumulation * ways) == 0
 
-    of_batch = [divides(num_rows, accumulation, "batch")]
-    if row_length is not None:
-        of_batch += [
-            divides(row_length, loss_chunks, logical) for logical in ("length", "residual_length")
-        ]
+    def divides_length(sizes: Sequence[int]) -> bool:
+        named = dict(zip(mesh_lib.AXES, sizes))
+        return row_length is None or not _uneven_length(row_length, loss_chunks, rules, named)
+
+    of_batch = (divides_rows, divides_length)
     conditions = (_divides_params(rules, logical_axes, shapes), *of_batch)
     mesh = mesh_lib.make_mesh(config, devices, conditions)
     check_batch(mesh, num_rows, rules=rules, accumulation=accumulation)
     if row_length is not None:
-        _check_length(mesh, row_length, rules, loss_chunks, conditions)
+        check_length(mesh, row_length, loss_chunks=loss_chunks, rules=rules, conditions=conditions)
     _check_params(mesh, rules, logical_axes, shapes, of_batch)
     return mesh
 
 
-def _check_length(
+def check_length(
     mesh: Mesh,
     row_length: int,
-    rules: Rules,
-    loss_chunks: int,
-    conditions: Sequence[mesh_lib.Condition],
+    name: str = "row_length",
+    *,
+    loss_chunks: int = 1,
+    rules: Rules | None = None,
+    conditions: Sequence[mesh_lib.Condition] = (),
 ) -> None:
-    """Refuses rows that do not divide; names the nearest mesh on which they and the rest do."""
+    """Refuses rows that do not divide over the devices that share them.
+
+    Args:
+        mesh, rules: say how many devices share a row.
+        row_length: ids of a row.
+        name: of the field or argument that `row_length` is from, for the error.
+        loss_chunks: pieces of a row's loss; each is split like the row.
+        conditions: what else the mesh that is named instead should fulfil.
+
+    Raises:
+        ValueError: names the nearest mesh on which they divide.
+    """
+    rules = rules or Rules()
+    problem = _uneven_length(row_length, loss_chunks, rules, dict(mesh.shape))
+    if problem:
+        fits = lambda sizes: (
+            not _uneven_length(row_length, loss_chunks, rules, dict(zip(mesh_lib.AXES, sizes)))
+        )
+        near = mesh_lib.nearest(
+            [mesh.shape[axis] for axis in mesh_lib.AXES], mesh.size, (*conditions, fits)
+        )
+        raise ConfigError(
+            Field(name),
+            f"={row_length} must be a multiple of {problem}; "
+            f"nearest mesh that works: {mesh_lib.describe(near)}",
+        )
+
+
+def _uneven_length(
+    row_length: int, loss_chunks: int, rules: Rules, sizes: Mapping[str, int]
+) -> str:
+    """Of what rows would have to be a multiple, or "" when they are."""
     for logical in ("length", "residual_length"):
-        ways = loss_chunks * num_parts(logical, mesh, rules)
+        axes = [axis for axis in rules.mesh_axes(logical) if sizes[axis] > 1]
+        # A device has two chunks of a row that it shares, of equal lengths.
+        chunks = 2 if axes and logical == "length" else 1
+        each = math.lcm(loss_chunks, chunks)
+        ways = each * math.prod(sizes[axis] for axis in axes)
         if row_length % ways:
-            axes = rules.mesh_axes(logical)
-            factors = "*".join((("loss_chunks",) if loss_chunks > 1 else ()) + axes)
-            near = mesh_lib.nearest([mesh.shape[a] for a in mesh_lib.AXES], mesh.size, conditions)
-            raise ConfigError(
-                Field("row_length"),
-                f"={row_length} must be a multiple of {factors}={ways}; "
-                f"nearest mesh that works: {mesh_lib.describe(near)}",
-            )
+            factors = [str(each // loss_chunks)] if each > loss_chunks else []
+            factors += ["loss_chunks"] if loss_chunks > 1 else []
+            return f"{'*'.join(factors + [f'mesh.{axis}' for axis in axes])}={ways}"
+    return ""
 
 
 def _check_params(

@@ -21,11 +21,11 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 from lvm_jax.model import linear, rope
-from lvm_jax.model.attention import backends
+from lvm_jax.model.attention import backends, context, context_order
 from lvm_jax.model.attention.backends import ATTENTION, PROJECTION
 from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.modules import Definition, Params
-from lvm_jax.partition import Rules, constrain
+from lvm_jax.partition import Rules, constrain, num_parts
 
 Attend = Callable[[Array, Array, Array], Array]
 """(queries, keys, values) -> what is attended to."""
@@ -259,12 +259,42 @@ def hidden(
     Returns:
         [B, L, D] in `config.dtype`.
     """
-    place = functools.partial(constrain, mesh=mesh, rules=rules)
     if positions_BL is None:
         positions_BL = jnp.broadcast_to(jnp.arange(ids_BL.shape[1]), ids_BL.shape)
+    balance = functools.partial(context_order.balance, mesh=mesh, rules=rules)
+    x_BLD = hidden_balanced(
+        config,
+        params,
+        balance(ids_BL),
+        None if segments_BL is None else balance(segments_BL),
+        balance(positions_BL),
+        mesh=mesh,
+        rules=rules,
+    )
+    return context_order.restore(x_BLD, mesh, rules)
+
+
+def hidden_balanced(
+    config: TransformerConfig,
+    params: Params,
+    ids_BL: Int[Array, "B L"],
+    segments_BL: Int[Array, "B L"] | None,
+    positions_BL: Int[Array, "B L"],
+    *,
+    mesh: Mesh | None = None,
+    rules: Rules | None = None,
+) -> Float[Array, "B L D"]:
+    """`hidden` of ids in the balanced order of `context_order`, and in that order.
+
+    The natural order unless devices share rows. Saves moving activations where their order does
+    not matter, as in a loss.
+    """
+    place = functools.partial(constrain, mesh=mesh, rules=rules)
     rotary = rope.tables(positions_BL, config.head_dim, config.rope_theta)
     backend = backends.choose(config.attention, ids_BL.shape[1], mesh)
     attend = lambda q, k, v: backends.attend(q, k, v, segments_BL, backend)
+    if mesh is not None and num_parts("length", mesh, rules) > 1:
+        attend = lambda q, k, v: context.attend(q, k, v, segments_BL, mesh, rules)
 
     def layer(x_BLD: Array, params_of_layer: Params) -> tuple[Array, None]:
         return block(config, params_of_layer)(x_BLD, rotary, attend, place), None

@@ -1,10 +1,10 @@
 """Causal attention of rows that several devices share (context parallelism).
 
-Each device holds two chunks of a row's queries (`context_order`), gathers the keys and values of the
-whole row and lets its queries meet what they may see, as Llama 3 was trained (Grattafiori et al.
-2024, section 3.3.2): any kernel and any mask serve, and keys and values are the smaller part where
-heads are grouped. Everything else of a row stays in parts; the gradients of keys and values go back
-by a reduce-scatter.
+Each device holds two chunks of a row's queries (`context_order`), gathers the keys and values of
+the whole row and lets its queries meet what they may see, as Llama 3 was trained (Grattafiori et
+al. 2024, section 3.3.2): any kernel and any mask serve, and keys and values are the smaller part
+where heads are grouped. Everything else of a row stays in parts; the gradients of keys and values
+go back by a reduce-scatter.
 
 The part of one device is plain JAX here, with FlashAttention's algebra (Dao et al. 2022). Of the
 row's M blocks of positions, blocks b and M - 1 - b of queries together meet M + 1 blocks of keys,
@@ -23,7 +23,7 @@ from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 
-from lvm_jax.model.attention import context_order
+from lvm_jax import partition
 from lvm_jax.model.attention.blockwise import ATTENTION, MASKED
 from lvm_jax.partition import Rules
 
@@ -52,7 +52,7 @@ def attend(
         [B, L, H, K] in the queries' dtype, in the same order.
     """
     rules = rules or Rules()
-    axes, parts = context_order.mesh_axes(mesh, rules), context_order.num_parts(mesh, rules)
+    axes, parts = rules.mesh_axes("length"), partition.num_parts("length", mesh, rules)
     heads = rules.spec(("batch", "length", "act_heads", None))
     kv_heads = rules.spec(("batch", "length", "act_kv_heads", None))
 
@@ -73,9 +73,8 @@ def attend(
         return o_BNQGPK.reshape(B, L, H, K)
 
     rows = None if segments_BL is None else rules.spec(("batch", "length"))
-    shared = jax.shard_map(
-        part, mesh=mesh, in_specs=(heads, kv_heads, kv_heads, rows), out_specs=heads, check_vma=False
-    )
+    specs = (heads, kv_heads, kv_heads, rows)
+    shared = jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=heads, check_vma=False)
     return shared(q_BLHK, k_BLGK, v_BLGK, segments_BL)
 
 
@@ -103,8 +102,10 @@ def blocks(x_BL: Array, size: int) -> Array:
 
 
 def _paired(x_N: Array) -> Array:
-    """Blocks of a device, [2 * N, ...] -> [N, 2, ...]: each of the first chunk, from its start, with
-    one of the second, from its end."""
+    """Blocks of a device, [2 * N, ...], in pairs: [N, 2, ...].
+
+    Each block of the first chunk, from its start, beside one of the second, from its end.
+    """
     num_pairs = x_N.shape[0] // 2
     return jnp.stack([x_N[:num_pairs], x_N[num_pairs:][::-1]], axis=1)
 

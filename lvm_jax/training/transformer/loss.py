@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 
 from lvm_jax import partition
 from lvm_jax.model import transformer
+from lvm_jax.model.attention import context_order
 from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.training.transformer.batch import Batch
 from lvm_jax.vocabulary import Vocabulary
@@ -76,7 +77,9 @@ def loss_sums(
     Returns:
         (weighted sum of losses in nats, {"hits": weighted sum of hits, "tokens": sum of weights}).
     """
-    x_BLD = transformer.hidden(
+    # A sum does not mind the order, and moving ids costs next to nothing.
+    batch = {key: context_order.balance(x_BL, mesh, rules) for key, x_BL in batch.items()}
+    x_BLD = transformer.hidden_balanced(
         config,
         params,
         batch["inputs"],

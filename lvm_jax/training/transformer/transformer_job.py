@@ -158,7 +158,7 @@ def make_mesh(
         ValueError: something does not divide; names the nearest mesh or batch that works.
     """
     with configs.within("mesh", num_rows="batch_size", row_length="data.context"):
-        return partition.make_mesh(
+        mesh = partition.make_mesh(
             experiment.mesh,
             experiment.rules,
             transformer.logical_axes(experiment.model),
@@ -169,6 +169,15 @@ def make_mesh(
             loss_chunks=experiment.loss_chunks,
             devices=devices,
         )
+    if experiment.eval_data is not None:
+        partition.check_length(
+            mesh,
+            experiment.eval_data.context,
+            "eval_data.context",
+            loss_chunks=experiment.loss_chunks,
+            rules=experiment.rules,
+        )
+    return mesh
 
 
 def make_training(experiment: TransformerExperiment, mesh: Mesh) -> Training:

@@ -115,12 +115,13 @@ def test_durations_in_epochs_and_tokens(shards):
         ({"mesh": {"fsdp": 3}}, r"mesh\.fsdp=3 .*does not make up 8 devices; nearest"),
         (
             {"mesh": {"fsdp": 4, "context": 2}, "data": {"context": 15}},
-            r"^data\.context=15 must be a multiple of context=2; nearest mesh .* mesh\.context=1 ",
+            r"^data\.context=15 must be a multiple of 2\*mesh\.context=4; nearest mesh .*"
+            r" mesh\.context=1 ",
         ),
         (
             {"mesh": {"fsdp": 2, "context": 4}, "loss_chunks": 8},
-            r"^data\.context=16 must be a multiple of loss_chunks\*context=32; nearest mesh .*"
-            r"mesh\.data=2 mesh\.fsdp=2 mesh\.context=2 ",
+            r"^data\.context=16 must be a multiple of loss_chunks\*mesh\.context=32; nearest"
+            r" mesh .*mesh\.data=2 mesh\.fsdp=2 mesh\.context=2 ",
         ),
         ({"mesh": {"fsdp": 1, "tensor": 8}}, r"heads=\d\) does not divide over mesh\.tensor=8"),
         ({"model": {"preset": "debug", "vocabulary": {"num_codes": 99}}}, r"=99 but the shards"),
