@@ -186,7 +186,9 @@ def parse(name: str) -> Topology:
         known = ", ".join((*GENERATIONS, *GPUS))
         raise ValueError(f"topology {name!r}: no kind {match['kind']!r}; use one of {known}")
     if slices > 1 and kind not in GENERATIONS:
-        raise ValueError(f"topology {name!r}: only TPUs come in slices; write the number of devices")
+        raise ValueError(
+            f"topology {name!r}: only TPUs come in slices; write the number of devices"
+        )
     counted = match["shape"] is None
     sides = tuple(map(int, (match["count"] or match["shape"]).split("x")))
     if 0 in (slices, *sides):

@@ -1,0 +1,157 @@
+"""Memory and collectives of a train step from its sizes alone: an estimate in microseconds.
+
+For what cannot be compiled, and to decide what is worth compiling. Per device, with T tokens of a
+micro-batch on it, N layers, D hidden and F mlp width, V padded vocabulary:
+
+    arguments    float32 parameters and moments as the rules split them, the batch
+    gradients    float32, split as the parameters; twice where micro-batches are summed
+    saved        N x what the remat policy keeps of a layer's T tokens
+    layer        one layer's forward and backward at a time: all its activations, twice
+    gathered     one layer's kernels in the compute dtype, twice: the next is fetched meanwhile
+    logits       float32 and their gradient, of T / loss_chunks tokens
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lvm_jax import mesh as mesh_lib
+from lvm_jax import trees
+from lvm_jax.model import transformer
+from lvm_jax.model.transformer_config import TransformerConfig
+from lvm_jax.planning.collectives import Collective, Kind
+from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+
+_FLOAT32 = 4
+# inputs, targets, segments, positions and weights of a row.
+_BATCH_ARRAYS = 5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemoryEstimate:
+    """Bytes of one device; see the top of the file."""
+
+    arguments: float
+    gradients: float
+    saved: float
+    layer: float
+    gathered: float
+    logits: float
+
+    @property
+    def temporaries(self) -> float:
+        """All but the arguments."""
+        return self.total - self.arguments
+
+    @property
+    def total(self) -> float:
+        """All of them."""
+        return sum(dataclasses.asdict(self).values())
+
+
+def memory(experiment: TransformerExperiment, sizes: Sequence[int]) -> MemoryEstimate:
+    """The memory of a step.
+
+    Args:
+        experiment: what is trained.
+        sizes: of the mesh, in the order of `mesh.AXES`; its own may hold -1.
+    """
+    model, mesh = experiment.model, dict(zip(mesh_lib.AXES, sizes))
+    shards = _parameter_bytes(experiment, mesh)
+    tokens = _tokens(experiment, mesh)
+    size, tensor = _itemsize(model), mesh["tensor"]
+    micro_batches = 1 if experiment.accumulation == 1 else 2
+    layer = tokens * _width(model, "none", tensor) * size
+    vocabulary = model.vocabulary.padded_size
+    matrices = model.matrix_parameters_per_layer / tensor
+    return MemoryEstimate(
+        arguments=3 * shards + _BATCH_ARRAYS * _FLOAT32 * tokens * experiment.accumulation,
+        gradients=micro_batches * shards,
+        saved=tokens * size * model.num_layers * _width(model, model.remat, tensor),
+        layer=2 * layer,
+        gathered=0.0 if mesh["fsdp"] == 1 else 2 * size * matrices,
+        logits=2 * _FLOAT32 * tokens / experiment.loss_chunks * vocabulary / tensor,
+    )
+
+
+def collectives(experiment: TransformerExperiment, sizes: Sequence[int]) -> list[Collective]:
+    """What a step sends at least, as `collectives.find` would find it in a compiled one.
+
+    Parameters are gathered in the compute dtype in the forward and in the backward pass of each
+    micro-batch, gradients are scattered in float32 and then summed over data; with tensor
+    parallelism the residual stream is gathered and scattered around both halves of a layer.
+    """
+    model, mesh = experiment.model, dict(zip(mesh_lib.AXES, sizes))
+    split = _parameter_bytes(experiment, mesh)
+    gathered = split * mesh["fsdp"]
+    passes, size, layers = experiment.accumulation, _itemsize(model), model.num_layers
+    found = []
+
+    def add(kind: Kind, axis: str, count: int, bytes_: float) -> None:
+        if mesh[axis] > 1:
+            members = _group(sizes, axis)
+            found.append(
+                Collective(
+                    kind,
+                    count,
+                    int(bytes_),
+                    (axis,),
+                    mesh[axis],
+                    members=members,
+                )
+            )
+
+    add("all-gather", "fsdp", 2 * passes * layers, 2 * passes * gathered * size / _FLOAT32)
+    add("reduce-scatter", "fsdp", passes * layers, passes * gathered)
+    add("all-reduce", "data", layers, split)
+    stream = _tokens(experiment, mesh) * model.hidden_dim * size * passes
+    halves = 2 * layers * (3 if model.remat == "full" else 2)
+    add("all-gather", "tensor", halves * passes, halves * stream)
+    add("reduce-scatter", "tensor", halves * passes, halves * stream)
+    return found
+
+
+def _parameter_bytes(experiment: TransformerExperiment, mesh: Mapping[str, int]) -> float:
+    """float32 bytes of the parameters on one device."""
+    axes = trees.flatten(transformer.logical_axes(experiment.model))
+    shapes = trees.flatten(transformer.abstract_params(experiment.model))
+    ways = lambda name: math.prod(
+        mesh[axis] for logical in axes[name] for axis in experiment.rules.mesh_axes(logical)
+    )
+    return sum(_FLOAT32 * math.prod(leaf.shape) / ways(name) for name, leaf in shapes.items())
+
+
+def _tokens(experiment: TransformerExperiment, mesh: Mapping[str, int]) -> float:
+    """Of a micro-batch on one device."""
+    parts = experiment.accumulation * mesh["data"] * mesh["fsdp"] * mesh["context"]
+    return experiment.batch_size * experiment.data.context / parts
+
+
+def _itemsize(model: TransformerConfig) -> int:
+    return 2 if model.dtype == "bfloat16" else _FLOAT32
+
+
+def _width(model: TransformerConfig, remat: str, tensor: int) -> float:
+    """Elements per token that a layer keeps for its backward pass under a policy."""
+    hidden = model.hidden_dim
+    heads = (model.num_heads + 2 * model.kv_heads) * model.head_dim / tensor
+    output, mlp = model.num_heads * model.head_dim / tensor, model.mlp_dim / tensor
+    kept = hidden
+    if remat != "full":
+        # The products with kernels: q, k, v, what attention's and SwiGLU's last make, gate and up.
+        kept += heads + 2 * hidden + 2 * mlp
+    if remat in ("dots", "none"):
+        kept += output
+    if remat == "none":
+        # The norms' results, their float32 inputs and the product inside SwiGLU.
+        kept += 6 * hidden + mlp
+    return kept
+
+
+def _group(sizes: Sequence[int], axis: str) -> tuple[int, ...]:
+    """The first group along an axis, as flat positions in the mesh."""
+    number = mesh_lib.AXES.index(axis)
+    positions = np.moveaxis(np.arange(math.prod(sizes)).reshape(sizes), number, -1)
+    return tuple(positions.reshape(-1, sizes[number])[0].tolist())

@@ -1,0 +1,403 @@
+"""A plan: whether a training fits some hardware, what limits it there, and what it costs."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from absl import logging
+
+from lvm_jax import atomic, configs
+from lvm_jax.planning import (
+    chips,
+    collectives,
+    compiling,
+    estimate,
+    flops,
+    hardware,
+    network,
+    roofline,
+    traffic,
+)
+from lvm_jax.planning.collectives import Collective
+from lvm_jax.planning.compiling import Compiled, Step
+from lvm_jax.planning.roofline import Roofline
+from lvm_jax.planning.topologies import Topology
+from lvm_jax.training import durations
+from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+
+# An epoch of the paper's data (Bai et al. 2023, section 3.1), for runs whose length is in epochs.
+EPOCH_TOKENS = 420e9
+# A GPU's and an estimate's programs are kept so far below the memory: allocators need room, and an
+# estimate errs. A TPU's compiler says itself whether a program fits.
+_USABLE = 0.9
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MemoryUse:
+    """Bytes of one device.
+
+    Attributes:
+        arguments: the state and the batch.
+        temporaries: what the step needs beside them.
+        code: the program.
+        peak: the most that is in use at any time.
+        capacity: of the device.
+        fits: whether it can run.
+        problem: the compiler's words, where it refused the program for its memory.
+    """
+
+    arguments: int
+    temporaries: int
+    code: int
+    peak: int
+    capacity: int
+    fits: bool
+    problem: str = ""
+
+    @property
+    def needed(self) -> int:
+        """What is set aside for all of the run."""
+        return self.arguments + self.temporaries + self.code
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Moves:
+    """Collectives of one kind over the same axes, per device and step.
+
+    Attributes:
+        kind, axes, form: see `collectives.Collective`.
+        count: how often they run.
+        bytes: of their results; of a reduce-scatter's inputs.
+        seconds: one after another over links that nothing else uses.
+    """
+
+    kind: str
+    axes: tuple[str, ...]
+    form: str
+    count: int
+    bytes: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What no run can exceed; times in seconds per step.
+
+    Attributes:
+        compute_seconds, memory_seconds, network_seconds: each alone, see `roofline`.
+        best_seconds: all three at once.
+        serial_seconds: one after another.
+        limit: the longest of the three.
+        mfu: at best.
+        serial_mfu: without any overlap.
+        tokens_per_second: of all devices, at best.
+        days, chip_hours: of the whole run, at best.
+        serial_days, serial_chip_hours: the same without any overlap.
+        cost, serial_cost: in the currency of the price; None without one.
+    """
+
+    compute_seconds: float
+    memory_seconds: float
+    network_seconds: float
+    best_seconds: float
+    serial_seconds: float
+    limit: roofline.Limit
+    mfu: float
+    serial_mfu: float
+    tokens_per_second: float
+    days: float
+    serial_days: float
+    chip_hours: float
+    serial_chip_hours: float
+    cost: float | None
+    serial_cost: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that is known about a training on hardware that is not here.
+
+    Attributes:
+        name: of the experiment.
+        topology: of the hardware, as `topologies.parse` reads it.
+        description: the same in words.
+        chips, devices: how many.
+        method: "compiled", or "estimated" from sizes and the jaxpr alone.
+        compiler: name and version, or why there is none.
+        parameters: of the model.
+        mesh: axis -> size.
+        remat, attention, dtype: of the model.
+        batch_size, context, accumulation, loss_chunks: of the experiment.
+        tokens: of the whole run.
+        steps: of the whole run.
+        memory: of a device.
+        moves: collectives, those that take longest first.
+        flops: FLOPs of a step over all devices: executed, of the model, recomputed, of attention.
+        bounds: None for CPUs, whose speed is not listed.
+        seconds: what was done -> how long it took here.
+        advice: what to change, most urgent first.
+    """
+
+    name: str
+    topology: str
+    description: str
+    chips: int
+    devices: int
+    method: Literal["compiled", "estimated"]
+    compiler: str
+    parameters: int
+    mesh: Mapping[str, int]
+    remat: str
+    attention: str
+    dtype: str
+    batch_size: int
+    context: int
+    accumulation: int
+    loss_chunks: int
+    tokens: float
+    steps: int
+    memory: MemoryUse
+    moves: tuple[Moves, ...]
+    flops: Mapping[str, float]
+    bounds: Bounds | None
+    seconds: Mapping[str, float]
+    advice: tuple[str, ...] = ()
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Of the global batch."""
+        return self.batch_size * self.context
+
+
+def write(path: str | pathlib.Path, plan: Plan) -> None:
+    """Writes a plan as JSON.
+
+    Raises:
+        atomic.WriteError: the disk is full or read-only.
+    """
+    atomic.write_json(path, configs.to_dict(plan), indent=1)
+
+
+def make(
+    name: str,
+    experiment: TransformerExperiment,
+    topology: Topology,
+    *,
+    tokens: float | None = None,
+    price: float | None = None,
+    compiles: bool = True,
+) -> Plan:
+    """Plans a training.
+
+    Args:
+        name: what the plan calls the experiment.
+        experiment: what is trained; its data need not exist.
+        topology: on what.
+        tokens: of the whole run; None takes what the experiment says, see `EPOCH_TOKENS`.
+        price: of a chip for an hour.
+        compiles: False estimates, without a compiler; so does a compiler that is not installed.
+
+    Raises:
+        ValueError: the experiment does not divide over the devices, or its compiler does not know
+            the topology.
+    """
+    missing = hardware.missing_compiler(topology)
+    if missing and compiles:
+        logging.warning("%s: memory and collectives are estimated, only FLOPs are counted", missing)
+    compiles = compiles and not missing
+    devices = (hardware.compile_devices if compiles else hardware.fake_devices)(topology)
+    logging.info("%s: tracing the step", topology.describe())
+    step = compiling.trace(experiment, devices)
+    compiled = compiling.compile_step(step) if compiles else None
+    return _assemble(name, experiment, topology, step, compiled, missing, tokens, price)
+
+
+def _assemble(
+    name: str,
+    experiment: TransformerExperiment,
+    topology: Topology,
+    step: Step,
+    compiled: Compiled | None,
+    missing: str,
+    tokens: float | None,
+    price: float | None,
+) -> Plan:
+    model, shape = experiment.model, dict(step.mesh.shape)
+    counted = flops.count(step.traced.jaxpr, model, experiment.batch_size, experiment.data.context)
+    per_step = experiment.batch_size * experiment.data.context
+    tokens = run_tokens(experiment) if tokens is None else tokens
+    found = _collectives(experiment, step, compiled)
+    line = None
+    if topology.platform != "cpu":
+        line = bounds_of(experiment, topology, step.mesh, found, counted.total, counted.model)
+    return Plan(
+        name=name,
+        topology=topology.name,
+        description=topology.describe(),
+        chips=topology.num_chips,
+        devices=topology.num_devices,
+        method="estimated" if compiled is None else "compiled",
+        compiler=hardware.compiler(topology) if compiled else missing or "not asked for",
+        parameters=model.num_parameters,
+        mesh=shape,
+        remat=model.remat,
+        attention=model.attention,
+        dtype=model.dtype,
+        batch_size=experiment.batch_size,
+        context=experiment.data.context,
+        accumulation=experiment.accumulation,
+        loss_chunks=experiment.loss_chunks,
+        tokens=tokens,
+        steps=-(-int(tokens) // per_step),
+        memory=_memory(experiment, topology, tuple(shape.values()), compiled),
+        moves=_moves(found, line.network if line else None),
+        flops={
+            "executed": counted.total,
+            "model": counted.model,
+            "recomputed": counted.recomputed,
+            "attention": counted.attention,
+        },
+        bounds=None if line is None else summarize(line.roofline, tokens, price),
+        seconds={"trace": step.seconds, "compile": compiled.seconds if compiled else 0.0},
+    )
+
+
+def run_tokens(experiment: TransformerExperiment) -> float:
+    """Tokens of a whole run, an epoch being `EPOCH_TOKENS`."""
+    rows = int(EPOCH_TOKENS / experiment.data.context)
+    steps = durations.resolved(transformer_job.resolve(experiment, rows).loop.num_steps)
+    return float(steps * experiment.batch_size * experiment.data.context)
+
+
+def _collectives(
+    experiment: TransformerExperiment, step: Step, compiled: Compiled | None
+) -> Sequence[Collective]:
+    shape = dict(step.mesh.shape)
+    if compiled is None or compiled.memory is None:
+        return estimate.collectives(experiment, tuple(shape.values()))
+    return collectives.find(compiled.hlo, shape, step.mesh.size)
+
+
+def _memory(
+    experiment: TransformerExperiment,
+    topology: Topology,
+    sizes: Sequence[int],
+    compiled: Compiled | None,
+) -> MemoryUse:
+    capacity = 0
+    if topology.platform != "cpu":
+        capacity = int(chips.chip(topology.device_kind).peak.memory)
+    if compiled is not None and compiled.memory is not None:
+        exact = compiled.memory
+        needed = exact.arguments + exact.temporaries + exact.code
+        fits = topology.platform != "gpu" or needed <= _USABLE * capacity
+        return MemoryUse(**dataclasses.asdict(exact), capacity=capacity, fits=fits)
+    guess = estimate.memory(experiment, sizes)
+    wanted = compiled.wanted if compiled is not None else None
+    temporaries = int(guess.temporaries if wanted is None else max(wanted, guess.temporaries))
+    return MemoryUse(
+        arguments=int(guess.arguments),
+        temporaries=temporaries,
+        code=0,
+        peak=int(guess.arguments) + temporaries,
+        capacity=capacity,
+        fits=compiled is None and guess.total <= _USABLE * capacity,
+        problem="" if compiled is None else compiled.problem,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """The roofline of a step, and the network that it was drawn with."""
+
+    roofline: Roofline
+    network: network.Network
+
+
+def bounds_of(
+    experiment: TransformerExperiment,
+    topology: Topology,
+    mesh: Any,
+    found: Sequence[Collective],
+    executed: float,
+    of_model: float,
+) -> Line:
+    """The roofline of a step.
+
+    Args:
+        experiment, topology: what runs where.
+        mesh: of devices that say where they are.
+        found: the step's collectives.
+        executed, of_model: FLOPs of all devices.
+    """
+    chip = chips.chip(topology.device_kind)
+    shape, wrap = (
+        (topology.shape, ())
+        if topology.platform == "gpu"
+        else (topology.shape, topology.generation.wrap(topology.shape))
+    )
+    links = network.of_devices(chip, list(mesh.devices.flat), shape, wrap)
+    moved = traffic.least(
+        experiment.model,
+        dict(mesh.shape),
+        experiment.batch_size,
+        experiment.data.context,
+        accumulation=experiment.accumulation,
+        loss_chunks=experiment.loss_chunks,
+    )
+    tokens = experiment.batch_size * experiment.data.context
+    return Line(
+        roofline.bound(
+            chip,
+            executed,
+            moved.total,
+            found,
+            network=links,
+            model_flops=of_model,
+            tokens=tokens,
+        ),
+        links,
+    )
+
+
+def summarize(line: Roofline, tokens: float, price: float | None) -> Bounds:
+    """The numbers of a roofline for a run of so many tokens."""
+    serial = line.serial_seconds
+    cost = lambda seconds: None if price is None else line.cost(tokens, price, seconds)
+    return Bounds(
+        compute_seconds=line.compute_seconds,
+        memory_seconds=line.memory_seconds,
+        network_seconds=line.network_seconds,
+        best_seconds=line.overlapped_seconds,
+        serial_seconds=serial,
+        limit=line.limit,
+        mfu=line.mfu(),
+        serial_mfu=line.mfu(serial),
+        tokens_per_second=line.tokens_per_second(),
+        days=line.days(tokens),
+        serial_days=line.days(tokens, serial),
+        chip_hours=line.chip_hours(tokens),
+        serial_chip_hours=line.chip_hours(tokens, serial),
+        cost=cost(None),
+        serial_cost=cost(serial),
+    )
+
+
+def _moves(found: Sequence[Collective], links: network.Network | None) -> tuple[Moves, ...]:
+    groups: dict[tuple[str, tuple[str, ...], str], list[Collective]] = {}
+    for each in found:
+        groups.setdefault((each.kind, each.axes, each.form), []).append(each)
+    moves = [
+        Moves(
+            kind=kind,
+            axes=axes,
+            form=form,
+            count=sum(each.count for each in group),
+            bytes=sum(each.bytes for each in group),
+            seconds=sum(links.seconds(each) for each in group) if links else 0.0,
+        )
+        for (kind, axes, form), group in groups.items()
+    ]
+    return tuple(sorted(moves, key=lambda move: (-move.seconds, -move.bytes)))
