@@ -118,6 +118,8 @@ def load_model(directory: str | pathlib.Path) -> LanguageModel:
     if not isinstance(resolved.get("model"), dict):
         raise ValueError(f"{name} is missing, so {directory} holds no transformer")
     config = configs.build_stored(TransformerConfig, resolved["model"], name)
+    # How attention was computed suited the machine and the rows of the training.
+    config = dataclasses.replace(config, attention="auto")
     params, _ = checkpoints.load_params(directory)
     differences = trees.first_differences(transformer.abstract_params(config), params)
     if differences:

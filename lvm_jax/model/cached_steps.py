@@ -51,7 +51,7 @@ def prefill(
     rotary = rope.tables(
         jnp.broadcast_to(jnp.arange(L), (B, L)), config.head_dim, config.rope_theta
     )
-    backend = backends.choose(config.attention, L, None)
+    choice = transformer.choose_attention(config, L, None)
     keys, values = [], []
     ends = transformer.ends(config, params)
     x_BLD = ends.embedding(ids_BL)
@@ -60,7 +60,7 @@ def prefill(
         def attend(q_BLHK, k_BLGK, v_BLGK, index=index):
             keys.append(cache.write(empty.keys[index], k_BLGK, 0))
             values.append(cache.write(empty.values[index], v_BLGK, 0))
-            return backends.attend(q_BLHK, k_BLGK, v_BLGK, None, backend)
+            return backends.attend(q_BLHK, k_BLGK, v_BLGK, None, choice)
 
         block = transformer.block(config, transformer.layer_params(params, index))
         x_BLD = block(x_BLD, rotary, attend, lambda x, axes: x)

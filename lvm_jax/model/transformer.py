@@ -21,11 +21,12 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 from lvm_jax.model import linear, rope
-from lvm_jax.model.attention import backends, context, context_order
-from lvm_jax.model.attention.backends import ATTENTION, PROJECTION
+from lvm_jax.model.attention import backends, context_order
+from lvm_jax.model.attention.needs import Sizes
+from lvm_jax.model.attention.saved_names import ATTENTION, PROJECTION
 from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.modules import Definition, Params
-from lvm_jax.partition import Rules, constrain, num_parts
+from lvm_jax.partition import Rules, constrain
 
 Attend = Callable[[Array, Array, Array], Array]
 """(queries, keys, values) -> what is attended to."""
@@ -235,6 +236,25 @@ def layer_params(params: Params, index: int) -> Params:
     return jax.tree.map(lambda leaf: leaf[index], params["layers"])
 
 
+def choose_attention(
+    config: TransformerConfig, length: int, mesh: Mesh | None, rules: Rules | None = None
+) -> backends.Choice:
+    """The backend that attention runs on, for rows of `length` ids on these devices.
+
+    Raises:
+        ConfigError: `config.attention` cannot run there. Its fields are those of the config, and
+            length.
+    """
+    sizes = Sizes(
+        length=length,
+        num_heads=config.num_heads,
+        kv_heads=config.kv_heads,
+        head_dim=config.head_dim,
+        dtype=config.dtype,
+    )
+    return backends.choose(config.attention, sizes, mesh, rules)
+
+
 def hidden(
     config: TransformerConfig,
     params: Params,
@@ -291,10 +311,8 @@ def hidden_balanced(
     """
     place = functools.partial(constrain, mesh=mesh, rules=rules)
     rotary = rope.tables(positions_BL, config.head_dim, config.rope_theta)
-    backend = backends.choose(config.attention, ids_BL.shape[1], mesh)
-    attend = lambda q, k, v: backends.attend(q, k, v, segments_BL, backend)
-    if mesh is not None and num_parts("length", mesh, rules) > 1:
-        attend = lambda q, k, v: context.attend(q, k, v, segments_BL, mesh, rules)
+    choice = choose_attention(config, ids_BL.shape[1], mesh, rules)
+    attend = lambda q, k, v: backends.attend(q, k, v, segments_BL, choice, mesh, rules)
 
     def layer(x_BLD: Array, params_of_layer: Params) -> tuple[Array, None]:
         return block(config, params_of_layer)(x_BLD, rotary, attend, place), None

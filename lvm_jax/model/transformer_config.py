@@ -8,7 +8,7 @@ from lvm_jax.configs import ConfigError, Field
 from lvm_jax.vocabulary import Vocabulary
 
 RematPolicy = Literal["none", "projections", "dots", "full"]
-AttentionBackend = Literal["auto", "xla", "blockwise", "per_head"]
+AttentionBackend = Literal["auto", "xla", "blockwise", "per_head", "splash", "triton"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,11 @@ class TransformerConfig:
             matrix product and recomputes what lies between, the fastest on CPU; "projections"
             keeps products with weights and recomputes attention; "full" keeps the layer's input
             alone.
-        attention: backend of `backends.attend`; "auto" chooses by platform, length and mesh.
+        attention: how attention is computed, which changes results by rounding only. "auto" takes
+            the fastest that runs and says at start which and why; "xla" is the reference, all
+            scores at once; "blockwise" skips what the causal mask hides, and so does "per_head",
+            one head after another; "splash" is a kernel for TPU v4 and newer, "triton" one for
+            GPUs; both run on CPU as well, interpreted, for tests.
         scan: run the layers by `lax.scan` (one layer to compile) rather than unrolled.
     """
 

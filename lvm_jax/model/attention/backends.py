@@ -3,41 +3,146 @@
 A position sees itself and the earlier positions of its own segment. Segment 0 is padding: it
 sees padding only, so its rows stay finite and reach nothing that counts.
 
-Shapes: B batch, L query length, S key length, G key/value heads, P query heads per key/value head,
-H = G * P query heads, K head dim, T cached positions.
+Shapes: B batch, L length, G key/value heads, P query heads per key/value head, H = G * P query
+heads, K head dim, T cached positions.
 """
+
+import dataclasses
+import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 
-from lvm_jax.model.attention import blockwise
+from lvm_jax.configs import ConfigError, Field
+from lvm_jax.model.attention import blockwise, context, splash, triton, xla
 from lvm_jax.model.attention.blockwise import MASKED
+from lvm_jax.model.attention.needs import Machine, Needs, Sizes, machine_of
+from lvm_jax.model.attention.placement import Placement
+from lvm_jax.partition import Rules, num_parts
 
-# Names of what a remat policy may keep: products with weights, and what attention makes of them.
-PROJECTION, ATTENTION = "projection", blockwise.ATTENTION
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Backend:
+    """One way to compute attention.
 
-def choose(backend: str, length: int, mesh: Mesh | None) -> str:
-    """Resolves "auto" by platform, row length and mesh.
-
-    One CPU device runs heads one after another, so that scores stay in its cache; several devices
-    must not, since a loop over heads would gather what the mesh has split. Short rows have little
-    to skip.
+    Attributes:
+        needs: what it takes.
+        attend: queries, keys, values, segments, `Placement` -> output, as `attend` below.
+        opt_in: "auto" never takes it.
     """
-    if backend != "auto":
-        return backend
-    if length <= 2 * blockwise.BLOCK:
-        return "xla"
-    platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
-    alone = mesh is None or mesh.size == 1
-    return "per_head" if platform == "cpu" and alone else "blockwise"
+
+    needs: Needs
+    attend: Callable[[Array, Array, Array, Array | None, Placement], Array]
+    opt_in: bool = False
+
+
+# The fastest first, where they run. "xla" is the reference that all others are held to.
+BACKENDS: dict[str, Backend] = {
+    "splash": Backend(needs=splash.NEEDS, attend=splash.attend),
+    "triton": Backend(needs=triton.NEEDS, attend=triton.attend),
+    "per_head": Backend(
+        needs=blockwise.NEEDS, attend=functools.partial(blockwise.attend, per_head=True)
+    ),
+    "blockwise": Backend(
+        needs=blockwise.NEEDS, attend=functools.partial(blockwise.attend, per_head=False)
+    ),
+    "xla": Backend(needs=xla.NEEDS, attend=xla.attend),
+}
+# Of rows that several devices share; no choice of the user's, since no other does it.
+SHARED_ROWS = "context"
+# Compiled for one platform each.
+KERNELS = tuple(name for name, backend in BACKENDS.items() if backend.needs.platform)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The backend that runs.
+
+    Attributes:
+        name: key of `BACKENDS`, or `SHARED_ROWS`.
+        reason: why it and no faster one, for the log.
+        interpret: its kernel is interpreted.
+    """
+
+    name: str
+    reason: str = ""
+    interpret: bool = False
+
+    def __str__(self) -> str:
+        return f"attention: {self.name} ({self.reason})"
+
+
+def choose(wanted: str, sizes: Sizes, mesh: Mesh | None, rules: Rules | None = None) -> Choice:
+    """The backend for some sizes on some devices, which need not be here.
+
+    "auto" takes the fastest kernel of the platform that takes the sizes. Else one CPU device runs
+    heads one after another, so that scores stay in its cache; several devices must not, since a
+    loop over heads would gather what the mesh has split. Short rows have little to skip.
+
+    Args:
+        wanted: `TransformerConfig.attention`.
+        sizes: what is asked for.
+        mesh: of the arrays; None leaves how they are split to the compiler, which cannot split a
+            kernel: "auto" then takes none.
+        rules: logical axis -> mesh axis; None means the default `Rules`.
+
+    Raises:
+        ConfigError: the wanted backend does not run; says what it needs, what there is and what
+            to do. Fields: attention, length, dtype, num_kv_heads.
+    """
+    machine = machine_of(mesh)
+    parts = num_parts("length", mesh, rules)
+    if parts > 1 and wanted == "auto":
+        return Choice(SHARED_ROWS, f"the one for rows in {parts} parts")
+    if parts > 1:
+        whole = f"={wanted} needs whole rows, which the mesh cuts in {parts} parts; use "
+        raise ConfigError(Field("attention"), whole, Field("attention"), "=auto")
+    if wanted == "auto":
+        return _choose(sizes, machine, mesh)
+    needs = BACKENDS[wanted].needs
+    unmet = needs.unmet(sizes, machine)
+    if unmet:
+        raise ConfigError(Field("attention"), f"={wanted} needs ", *unmet)
+    interpret = bool(needs.platform) and machine.platform != needs.platform
+    reason = f"interpreted on {machine}, for tests: auto is faster" if interpret else "as wanted"
+    return Choice(wanted, reason, interpret)
+
+
+def _choose(sizes: Sizes, machine: Machine, mesh: Mesh | None) -> Choice:
+    if sizes.length <= 2 * blockwise.BLOCK:
+        return Choice("xla", f"rows of {sizes.length} ids have no blocks to skip")
+    reasons = []
+    for name in KERNELS:
+        reason = "no mesh says where arrays lie" if mesh is None else _why_not(name, sizes, machine)
+        if not reason:
+            return Choice(name, "; ".join(reasons) or f"the fastest for {machine}")
+        reasons.append(f"{name}: {reason}")
+    is_one_cpu = machine.platform == "cpu" and machine.num_devices == 1
+    return Choice("per_head" if is_one_cpu else "blockwise", "; ".join(reasons))
+
+
+def _why_not(name: str, sizes: Sizes, machine: Machine) -> str:
+    """Why "auto" passes a kernel by; "" when it does not."""
+    needs = BACKENDS[name].needs
+    compiled = dataclasses.replace(needs, interpreted=False)
+    unmet = compiled.unmet(dataclasses.replace(sizes, dtype="bfloat16"), machine)
+    unmet = unmet or compiled.unmet(sizes, machine)
+    if unmet:
+        return f"needs {''.join(unmet).partition(';')[0]}"
+    return f"only for attention={name}" if BACKENDS[name].opt_in else ""
 
 
 def attend(
-    q_BLHK: Array, k_BLGK: Array, v_BLGK: Array, segments_BL: Array | None, backend: str
+    q_BLHK: Array,
+    k_BLGK: Array,
+    v_BLGK: Array,
+    segments_BL: Array | None,
+    choice: Choice,
+    mesh: Mesh | None = None,
+    rules: Rules | None = None,
 ) -> Array:
     """Softmax attention over the same row.
 
@@ -46,42 +151,19 @@ def attend(
         k_BLGK: keys after RoPE; G divides H.
         v_BLGK: values.
         segments_BL: int32 segment of each position, or None when each row is one sentence.
-        backend: "xla" (the reference: all scores at once), "blockwise" (see there, heads
-            together) or "per_head" (heads in a loop); they agree up to rounding.
+        choice: from `choose`; all backends agree up to rounding.
+        mesh: of the arrays; None when they are on one device, or split by the compiler, which can
+            split all backends but the kernels.
+        rules: logical axis -> mesh axis; None means the default `Rules`.
 
     Returns:
         [B, L, H, K] in the queries' dtype; scores and softmax are float32.
     """
-    B, L, H, K = q_BLHK.shape
-    G = k_BLGK.shape[2]
-    q_BLGPK = q_BLHK.reshape(B, L, G, H // G, K)
-    keep = lambda x: checkpoint_name(x, PROJECTION)
-    if backend == "xla":
-        o_BLGPK = _whole(keep(q_BLGPK), keep(k_BLGK), keep(v_BLGK), segments_BL)
-    else:
-        o_BGPLK = blockwise.attend(
-            keep(jnp.moveaxis(q_BLGPK, 1, 3)),
-            keep(jnp.moveaxis(k_BLGK, 1, 2)),
-            keep(jnp.moveaxis(v_BLGK, 1, 2)),
-            segments_BL,
-            backend == "per_head",
-        )
-        o_BLGPK = jnp.moveaxis(o_BGPLK, 3, 1)
-    return o_BLGPK.reshape(B, L, H, K)
-
-
-def _whole(q_BLGPK: Array, k_BSGK: Array, v_BSGK: Array, segments_BL: Array | None) -> Array:
-    L, K = q_BLGPK.shape[1], q_BLGPK.shape[-1]
-    scores_BGPLS = jnp.einsum(
-        "BLGPK,BSGK->BGPLS", q_BLGPK, k_BSGK, preferred_element_type=jnp.float32
-    )
-    mask_BLS = jnp.tril(jnp.ones((L, L), bool))[None]
-    if segments_BL is not None:
-        mask_BLS = mask_BLS & (segments_BL[:, :, None] == segments_BL[:, None, :])
-    scores_BGPLS = jnp.where(mask_BLS[:, None, None], scores_BGPLS * K**-0.5, MASKED)
-    weights_BGPLS = jax.nn.softmax(scores_BGPLS, axis=-1).astype(v_BSGK.dtype)
-    weights_BGPLS = checkpoint_name(weights_BGPLS, ATTENTION)
-    return checkpoint_name(jnp.einsum("BGPLS,BSGK->BLGPK", weights_BGPLS, v_BSGK), ATTENTION)
+    if choice.name == SHARED_ROWS:
+        assert mesh is not None
+        return context.attend(q_BLHK, k_BLGK, v_BLGK, segments_BL, mesh, rules)
+    placement = Placement(mesh, rules or Rules(), choice.interpret)
+    return BACKENDS[choice.name].attend(q_BLHK, k_BLGK, v_BLGK, segments_BL, placement)
 
 
 def attend_cached(q_BHK: Array, k_BGKT: Array, v_BGKT: Array, length: Array) -> Array:

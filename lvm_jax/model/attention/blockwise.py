@@ -5,8 +5,9 @@ log-sum-exp instead of its weights, the backward pass recomputes them. Blocks of
 their earlier keys at once, so no running maximum is needed, and a row of L positions takes
 L * (L + BLOCK) / 2 scores rather than L * L.
 
-Shapes: B rows, G key/value heads, P query heads per key/value head, L length, K head dim, C queries
-in a block, S keys in a block, R = P * C queries of a block that share keys.
+Shapes: B rows, G key/value heads, P query heads per key/value head, H = G * P query heads,
+L length, K head dim, C queries in a block, S keys in a block, R = P * C queries of a block that
+share keys.
 """
 
 import functools
@@ -17,6 +18,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.ad_checkpoint import checkpoint_name
 
+from lvm_jax.model.attention.needs import Needs
+from lvm_jax.model.attention.placement import Placement
+from lvm_jax.model.attention.saved_names import ATTENTION, PROJECTION
+
 # Positions per block at least: the scores of one head and block, BLOCK x L float32, then fit a CPU
 # core's L2 cache up to L = 1024.
 BLOCK = 128
@@ -24,12 +29,31 @@ BLOCK = 128
 MAX_BLOCKS = 8
 # Finite, so that a fully masked row (which nothing reads) gives no NaN.
 MASKED = -1e30
-# Marks the results for remat policies.
-ATTENTION = "attention"
+NEEDS = Needs()
+
+
+def attend(
+    q_BLHK: Array,
+    k_BLGK: Array,
+    v_BLGK: Array,
+    segments_BL: Array | None,
+    placement: Placement,
+    *,
+    per_head: bool,
+) -> Array:
+    """See `backends.attend`; for `per_head` see `attend_heads`."""
+    del placement  # the compiler splits it
+    B, L, H, K = q_BLHK.shape
+    G = k_BLGK.shape[2]
+    keep = lambda x, source, target: checkpoint_name(jnp.moveaxis(x, source, target), PROJECTION)
+    q_BGPLK = keep(q_BLHK.reshape(B, L, G, H // G, K), 1, 3)
+    k_BGLK, v_BGLK = keep(k_BLGK, 1, 2), keep(v_BLGK, 1, 2)
+    o_BGPLK = attend_heads(q_BGPLK, k_BGLK, v_BGLK, segments_BL, per_head)
+    return jnp.moveaxis(o_BGPLK, 3, 1).reshape(B, L, H, K)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4,))
-def attend(
+def attend_heads(
     q_BGPLK: Array, k_BGLK: Array, v_BGLK: Array, segments_BL: Array | None, per_head: bool
 ) -> Array:
     """Softmax attention of positions to earlier ones of the same segment.
@@ -74,7 +98,7 @@ def _backward(per_head, residuals, do_BGPLK):
     return *gradients, None
 
 
-attend.defvjp(_forward, _backward)
+attend_heads.defvjp(_forward, _backward)
 
 
 def _each(one_by_one: bool, function: Callable) -> Callable:

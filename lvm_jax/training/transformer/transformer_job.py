@@ -19,6 +19,7 @@ from lvm_jax.data.feeding.data_config import DataConfig, named_mixture
 from lvm_jax.data.feeding.pipeline import Pipeline
 from lvm_jax.distributed.distributed_config import DistributedConfig
 from lvm_jax.model import flops, transformer
+from lvm_jax.model.attention import backends
 from lvm_jax.model.transformer_config import PRESETS, TransformerConfig
 from lvm_jax.training import durations, loop, repeats, speed
 from lvm_jax.training.optimizer import OptimizerConfig
@@ -115,6 +116,7 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> State | N
     """
     workdir = pathlib.Path(workdir)
     mesh = make_mesh(experiment)
+    choose_attention(experiment, mesh)
     source = _open_data(experiment.data, experiment, "data")
     held_out = _open_held_out(experiment)
     if held_out is not None:
@@ -180,6 +182,18 @@ def make_mesh(
     return mesh
 
 
+def choose_attention(experiment: TransformerExperiment, mesh: Mesh) -> backends.Choice:
+    """The attention that a training runs on a mesh.
+
+    Raises:
+        ConfigError: `model.attention` names one that cannot run there.
+    """
+    with configs.within("model", length="data.context"):
+        return transformer.choose_attention(
+            experiment.model, experiment.data.context, mesh, experiment.rules
+        )
+
+
 def make_training(experiment: TransformerExperiment, mesh: Mesh) -> Training:
     """The training of an experiment, without data.
 
@@ -188,7 +202,7 @@ def make_training(experiment: TransformerExperiment, mesh: Mesh) -> Training:
         mesh: where it runs; its devices need not be here if it is only compiled.
 
     Raises:
-        ValueError: a parameter does not divide over the mesh.
+        ValueError: a parameter does not divide over the mesh, or attention cannot run there.
     """
     model, rules, context = experiment.model, experiment.rules, experiment.data.context
     tokens = experiment.batch_size * context
@@ -215,6 +229,7 @@ def make_training(experiment: TransformerExperiment, mesh: Mesh) -> Training:
         ),
         summary=[
             mesh_lib.summary(mesh),
+            str(choose_attention(experiment, mesh)),
             "parameters:\n" + partition.table(abstract_params, placed),
         ],
     )

@@ -12,6 +12,7 @@ import pytest
 
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.model.attention import backends, blockwise
+from lvm_jax.model.attention.needs import Sizes
 
 B, L, H, K = 2, 2 * blockwise.BLOCK + 37, 4, 8
 
@@ -32,9 +33,13 @@ def segments_of(kind):
     return jnp.asarray(np.stack([np.pad(s, (0, L - len(s))) for s in segments]), jnp.int32)
 
 
+def sizes(length, **others):
+    return Sizes(**{"length": length, "num_heads": H, "kv_heads": H, "head_dim": K} | others)
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def run(backend, q, k, v, do, segments):
-    attend = lambda q, k, v: backends.attend(q, k, v, segments, backend)
+    attend = lambda q, k, v: backends.attend(q, k, v, segments, backends.Choice(backend))
     o, pull = jax.vjp(attend, q, k, v)
     return (o, *pull(do))
 
@@ -82,17 +87,17 @@ def test_bfloat16_rounds_but_does_not_drift():
 
 
 def test_auto_depends_on_length_and_mesh():
-    assert backends.choose("auto", 2 * blockwise.BLOCK, None) == "xla"
-    assert backends.choose("auto", 1024, None) == "per_head"  # tests run on CPU
-    assert backends.choose("auto", 1024, make_mesh(MeshConfig())) == "blockwise"
-    one = make_mesh(MeshConfig(), jax.devices()[:1])
-    assert backends.choose("auto", 1024, one) == "per_head"
-    assert backends.choose("xla", 1024, None) == "xla"
+    choose = lambda length, mesh: backends.choose("auto", sizes(length), mesh).name
+    assert choose(2 * blockwise.BLOCK, None) == "xla"
+    assert choose(1024, None) == "per_head"  # tests run on CPU
+    assert choose(1024, make_mesh(MeshConfig())) == "blockwise"
+    assert choose(1024, make_mesh(MeshConfig(), jax.devices()[:1])) == "per_head"
+    assert backends.choose("xla", sizes(1024), None).name == "xla"
 
 
 def test_one_query_against_a_cache_equals_the_last_row():
     q, k, v, _ = random_inputs(2)
-    expected = backends.attend(q, k, v, None, "xla")[:, 99]
+    expected = backends.attend(q, k, v, None, backends.Choice("xla"))[:, 99]
     room = lambda x: jnp.moveaxis(x, 1, 3)[..., :128]
     actual = backends.attend_cached(q[:, 99], room(k), room(v), jnp.int32(100))
     np.testing.assert_allclose(actual, expected, atol=2e-6 * np.abs(expected).max())
