@@ -22,13 +22,14 @@ from lvm_jax.planning import hlo, replica_groups
 Kind = Literal["all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute"]
 Form = Literal["plain", "fusion", "windowed all-gather", "windowed reduce-scatter"]
 
+_PERMUTE: Kind = "collective-permute"
 _KINDS: dict[str, Kind] = {
     "all-gather": "all-gather",
     "reduce-scatter": "reduce-scatter",
     "all-reduce": "all-reduce",
     "all-to-all": "all-to-all",
     "ragged-all-to-all": "all-to-all",
-    "collective-permute": "collective-permute",
+    "collective-permute": _PERMUTE,
     "collective-broadcast": "all-gather",
 }
 
@@ -90,11 +91,8 @@ def find(
     module = hlo.parse(hlo_text)
     ids = np.arange(num_devices) if device_ids is None else np.asarray(device_ids).ravel()
     groups = replica_groups.Groups(dict(mesh_shape), ids)
-    return [
-        dataclasses.replace(found, count=found.count, bytes=found.bytes)
-        for found in _Search(module, groups).run(module.entry, 1, "plain")
-        if found.group_size > 1
-    ]
+    found = _Search(module, groups).run(module.entry, 1, "plain", frozenset())
+    return [collective for collective in found if collective.group_size > 1]
 
 
 class _Search:
@@ -103,27 +101,37 @@ class _Search:
     def __init__(self, module: hlo.Module, groups: replica_groups.Groups):
         self._module, self._groups = module, groups
 
-    def run(self, name: str, times: int, form: Form) -> list[Collective]:
-        """What one computation does, `times` times."""
+    def run(self, name: str, times: int, form: Form, outside: frozenset[str]) -> list[Collective]:
+        """What one computation does, `times` times.
+
+        Args:
+            name: of the computation.
+            times: executions.
+            form: of the permutes in it.
+            outside: channels that a computation around it has used: an asynchronous collective
+                may run beside a whole loop, whose fusions then repeat it.
+        """
         lines = self._module.computations.get(name, {})
         found: list[Collective] = []
-        channels: set[str] = set()
+        channels = set(outside)
         for line in lines.values():
             kind = _kind(line.opcode)
             if kind:
-                channels.add(line.attribute("channel_id") or line.name)
+                channels.add(_channel(line))
                 found.append(self._collective(line, lines, kind, times, form))
-            elif line.opcode == "while":
+            elif line.opcode == "while" and line.callees:
                 rounds = hlo.trip_count(self._module, name, line)
-                body = line.callees[0] if line.callees else ""
-                times_inside = times * (1 if rounds is None else rounds)
-                found += self.run(body, times_inside, _loop_form(body) or form)
+                inside = times * (1 if rounds is None else rounds)
+                body = line.callees[0]
+                found += self.run(body, inside, _loop_form(body) or form, frozenset(channels))
             elif line.opcode == "conditional":
-                branches = [self.run(branch, times, form) for branch in line.callees]
+                branches = [
+                    self.run(branch, times, form, frozenset(channels)) for branch in line.callees
+                ]
                 found += max(branches, key=total_bytes, default=[])
             elif line.opcode == "call" or line.opcode.endswith("-start"):
                 for callee in line.callees:
-                    found += self.run(callee, times, form)
+                    found += self.run(callee, times, form, frozenset(channels))
             elif line.opcode == "fusion":
                 found += self._fused(line, times, form, channels)
         return found
@@ -139,14 +147,12 @@ class _Search:
                 kind = _kind(line.opcode)
                 if line.opcode == "fusion":
                     yield from self._fused(line, times, form, channels)
-                channel = line.attribute("channel_id") or line.name
-                if kind is None or channel in channels:
-                    continue
-                channels.add(channel)
-                if scatters and kind == "all-reduce":
-                    yield self._collective(line, lines, "reduce-scatter", times, "fusion")
-                else:
-                    yield self._collective(line, lines, kind, times, form)
+                elif kind and _channel(line) not in channels:
+                    channels.add(_channel(line))
+                    if scatters and kind == "all-reduce":
+                        yield self._collective(line, lines, "reduce-scatter", times, "fusion")
+                    else:
+                        yield self._collective(line, lines, kind, times, form)
 
     def _collective(
         self,
@@ -164,11 +170,15 @@ class _Search:
             bytes=times * _bytes(line, lines, kind),
             axes=axes,
             group_size=len(group),
-            form=form,
+            form="plain" if form.startswith("windowed") and kind != _PERMUTE else form,
             name=line.name,
             source=source[1] if source else "",
             members=group,
         )
+
+
+def _channel(line: hlo.Instruction) -> str:
+    return line.attribute("channel_id") or line.name
 
 
 def _kind(opcode: str) -> Kind | None:

@@ -6,10 +6,7 @@ masked half of attention's scores are included. Nothing is compiled.
 
     dot_general: 2 x elements of the result x elements contracted
 
-Kernels (Pallas, cuDNN) are opaque. Attention is the only use of them here, so theirs is worked out:
-
-    2 x elements of the queries x keys a query meets, on average, x products of the kernel
-
+Kernels (Pallas, cuDNN) are opaque, and only attention has them: `kernels` works theirs out.
 Attention in plain JAX has its products in the jaxpr like all others; nothing is counted twice,
 since each equation is either one or the other.
 """
@@ -19,11 +16,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-import jax.numpy as jnp
 from jax.extend import core
 
 from lvm_jax.model import flops as model_flops
 from lvm_jax.model.transformer_config import TransformerConfig
+from lvm_jax.planning import kernels
 
 Kind = Literal["matrices", "head", "attention", "other"]
 # The scope that jax.checkpoint puts around what it runs again in the backward pass.
@@ -78,12 +75,12 @@ def count(
         context: ids per row.
     """
     totals: dict[str, float] = dict.fromkeys(("matrices", "head", "attention", "other"), 0.0)
-    recomputed, kernels, unknown_loops = 0.0, 0, 0
+    recomputed, num_kernels, unknown_loops = 0.0, 0, 0
     for work in _work(_open(jaxpr), 1, 1, False):
         if work.kind == "loop":
             unknown_loops += 1
             continue
-        kernels += work.executions if work.kind == "kernel" else 0
+        num_kernels += work.executions if work.kind == "kernel" else 0
         kind = "attention" if work.kind == "kernel" else _kind(work.sizes, config)
         totals[kind] += work.flops
         recomputed += work.flops if work.recomputed else 0.0
@@ -92,7 +89,7 @@ def count(
         **totals,
         recomputed=recomputed,
         model=tokens * model_flops.train_flops_per_token(config, context),
-        kernels=kernels,
+        kernels=num_kernels,
         unknown_loops=unknown_loops,
     )
 
@@ -123,8 +120,14 @@ def _work(jaxpr: Any, times: int, shards: int, recomputed: bool) -> Iterator[_Wo
         if name in ("dot_general", "conv_general_dilated"):
             flops, sizes = (_dot if name == "dot_general" else _convolution)(equation)
             yield _Work("product", times * shards * flops, times, sizes, again)
-        elif _is_kernel(name):
-            yield _Work("kernel", times * shards * _kernel(equation), times, (), again)
+        elif kernels.is_kernel(name):
+            yield _Work(
+                "kernel",
+                times * shards * kernels.flops(equation, _products(equation)),
+                times,
+                (),
+                again,
+            )
         elif name == "scan":
             yield from _work(_open(params["jaxpr"]), times * params["length"], shards, again)
         elif name == "while":
@@ -197,38 +200,10 @@ def _rounds(equation: Any) -> int | None:
     return max(values[1] - values[0], 0)
 
 
-def _is_kernel(primitive: str) -> bool:
-    opaque = ("pallas_call", "ffi_call", "custom_call")
-    return primitive in opaque or primitive.startswith("dot_product_attention")
-
-
-def _kernel(equation: Any) -> float:
-    """FLOPs of an attention kernel: see the top of this file.
-
-    Queries are the first array of at least three dims, keys the second; both end in
-    (..., length, head dim) or, for cuDNN, (..., length, heads, head dim).
-    """
-    arrays = [v.aval for v in equation.invars if len(getattr(v.aval, "shape", ())) >= 3]
-    arrays = [aval for aval in arrays if jnp.issubdtype(aval.dtype, jnp.floating)]
-    if len(arrays) < 2:
-        return 0.0
-    queries, keys = arrays[:2]
-    of_cudnn = equation.primitive.name.startswith("dot_product_attention")
-    num_keys = keys.shape[-3 if of_cudnn else -2]
-    return 2.0 * math.prod(queries.shape) * num_keys / 2 * _products(equation)
-
-
 def _products(equation: Any) -> int:
-    """Products over the scores: 2 forward (scores, output), 5 backward (scores again, the
-    gradients of weights, values, queries and keys)."""
-    if equation.primitive.name.startswith("dot_product_attention"):
-        return 5 if "bwd" in equation.primitive.name else 2
-    return sum(work.kind == "product" for inner in _inner(equation.params) for work in _once(inner))
-
-
-def _once(jaxpr: Any) -> Iterator[_Work]:
-    """Products of a kernel's body, each loop once."""
-    return _work(jaxpr, 1, 1, False)
+    """Products in the body of a kernel, each loop once."""
+    bodies = _inner(equation.params)
+    return sum(work.kind == "product" for body in bodies for work in _work(body, 1, 1, False))
 
 
 def _kind(sizes: tuple[int, ...], config: TransformerConfig) -> Kind:

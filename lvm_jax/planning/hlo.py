@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 # A computation ends where the next one begins: the text of a kernel may have lines of "}" as well.
 _HEADER = re.compile(r"^(ENTRY\s+)?%?([\w.\-]+)\s+\(.*\)\s*->.*\{\s*$")
-_NAME = re.compile(r"^\s+(?:ROOT\s+)?%?([\w.\-]+) = ")
+_NAME = re.compile(r"^\s+(ROOT\s+)?%?([\w.\-]+) = ")
 _OPCODE = re.compile(r"\s*([a-z][\w\-]*)\(")
 _ARRAY = re.compile(r"\b(pred|token|[a-z]+\d+(?:e\d+m\d+\w*)?)\[([\d,<=]*)\]")
 _REFERENCE = re.compile(r"%?([\w.\-]+)$")
@@ -39,6 +39,7 @@ class Instruction:
         opcode: "all-gather-start", "fusion", "while", ...
         operands: what is between its parentheses, cut at the commas.
         attributes: the rest of the line.
+        is_root: it is the computation's result.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Instruction:
     opcode: str
     operands: tuple[str, ...]
     attributes: str
+    is_root: bool
 
     @functools.cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -108,7 +110,9 @@ def _instruction(line: str) -> Instruction | None:
         return None
     close = _close(line, opcode.end() - 1)
     operands = tuple(_split(line[opcode.end() : close - 1]))
-    return Instruction(name[1], line[start:end], opcode[1], operands, line[close:])
+    return Instruction(
+        name[2], line[start:end], opcode[1], operands, line[close:], name[1] is not None
+    )
 
 
 def _close(text: str, start: int) -> int:
@@ -166,27 +170,31 @@ def _bits(dtype: str) -> int:
 def trip_count(module: Module, computation: str, loop: Instruction) -> int | None:
     """How often a while loop's body runs; None when its condition does not say.
 
-    The compiler's own `known_trip_count` where it is written. Else the constant that the counter
-    is compared with, less the constant that the counter starts from: jax's scans count up by one.
+    The compiler's own `known_trip_count` where it is written. Else from the counter: its bound is
+    the constant of the condition, its start the constant in the loop's operand, its step what the
+    body adds to it, 1 where that is not found.
+
+    Args:
+        module: with the loop.
+        computation: that the loop stands in.
+        loop: its instruction.
     """
     known = _KNOWN_TRIPS.search(loop.attributes)
     if known:
         return int(known[1])
     condition = re.search(r"\bcondition=%?([\w.\-]+)", loop.attributes)
-    if not condition or condition[1] not in module.computations:
-        return None
-    lines = list(_inner(module, condition[1]))
+    lines = list(_inner(module, condition[1])) if condition else []
     bounds = [number for line in lines if (number := _constant(line)) is not None]
     if not bounds:
         return None
     inclusive = any(line.attribute("direction") == "LE" for line in lines)
-    counters = {
-        line.attribute("index")
-        for line in module.computations[condition[1]].values()
-        if line.opcode == "get-tuple-element"
-    }
-    start = _start(module.computations[computation], loop, counters)
-    return max(max(bounds) + inclusive - start, 0)
+    indices = {line.attribute("index") for line in lines if line.opcode == "get-tuple-element"}
+    index = indices.pop() if len(indices) == 1 else None
+    start, step = 0, 1
+    if index is not None:
+        start = _start(module.computations[computation], loop, int(index))
+        step = _step(module, module.computations.get(loop.callees[0], {}), int(index))
+    return max(-(-(max(bounds) + inclusive - start) // step), 0)
 
 
 def _inner(module: Module, computation: str) -> Iterator[Instruction]:
@@ -196,20 +204,37 @@ def _inner(module: Module, computation: str) -> Iterator[Instruction]:
             yield from _inner(module, callee)
 
 
-def _constant(line: Instruction) -> int | None:
-    if line.opcode != "constant" or not line.operands or not _INTEGER.match(line.operands[0]):
+def _constant(line: Instruction | None) -> int | None:
+    if line is None or line.opcode != "constant" or not line.operands:
         return None
-    return int(line.operands[0])
+    return int(line.operands[0]) if _INTEGER.match(line.operands[0]) else None
 
 
-def _start(lines: dict[str, Instruction], loop: Instruction, counters: set[str | None]) -> int:
-    """What the only counter of a loop's condition starts from; 0 where that is no constant."""
-    (index,) = counters if len(counters) == 1 else (None,)
+def _start(lines: dict[str, Instruction], loop: Instruction, index: int) -> int:
+    """What a loop's counter starts from; 0 where that is no constant."""
     first = _source(lines, loop.inputs[0]) if loop.inputs else None
-    if index is None or first is None or first.opcode != "tuple":
+    if first is None or first.opcode != "tuple":
         return 0
-    counter = _source(lines, first.inputs[int(index)])
-    return 0 if counter is None else (_constant(counter) or 0)
+    return _constant(_source(lines, first.inputs[index])) or 0
+
+
+def _step(module: Module, body: dict[str, Instruction], index: int) -> int:
+    """What a loop's body adds to its counter; 1 where that is no constant."""
+    root = next((line for line in body.values() if line.is_root), None)
+    if root is None or root.opcode != "tuple":
+        return 1
+    last = _source(body, root.inputs[index])
+    # The sum may stand in a fusion, its constant in there or among the operands.
+    found = [] if last is None else [last, *_inner_of(module, last)]
+    if not any(line.opcode == "add" for line in found):
+        return 1
+    sources = [_source(body, name) for line in found for name in line.inputs]
+    steps = {number for line in (*sources, *found) if (number := _constant(line)) is not None}
+    return steps.pop() if len(steps) == 1 and min(steps) > 0 else 1
+
+
+def _inner_of(module: Module, line: Instruction) -> list[Instruction]:
+    return [inner for callee in line.callees for inner in _inner(module, callee)]
 
 
 def _source(lines: dict[str, Instruction], name: str) -> Instruction | None:
