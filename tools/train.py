@@ -25,10 +25,13 @@ class Options:
     Attributes:
         config: the experiment.
         workdir: where config.json, metrics.jsonl and checkpoints go.
+        profile_steps: FIRST:LAST, such as 10:13, traces the steps after FIRST until LAST into
+            WORKDIR/profile.
     """
 
     config: ExperimentFile
     workdir: str
+    profile_steps: str = ""
 
 
 def main(options: Options) -> None:
@@ -37,6 +40,7 @@ def main(options: Options) -> None:
     from lvm_jax.training.transformer import transformer_job
 
     experiment = options.config.build(transformer_job.build_experiment, values)
+    experiment = training.with_profile(experiment, options.profile_steps)
     workdir = pathlib.Path(options.workdir)
     with training.one_run(experiment.distributed, workdir):
         transformer_job.train(experiment, workdir)

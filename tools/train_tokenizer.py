@@ -22,10 +22,13 @@ class Options:
     Attributes:
         config: the experiment.
         workdir: where config.json, metrics.jsonl, checkpoints and tokenizer go.
+        profile_steps: FIRST:LAST, such as 10:13, traces the steps after FIRST until LAST into
+            WORKDIR/profile.
     """
 
     config: ExperimentFile
     workdir: str
+    profile_steps: str = ""
 
 
 def main(options: Options) -> None:
@@ -34,6 +37,7 @@ def main(options: Options) -> None:
     from lvm_jax.training.vqgan import tokenizer_job
 
     experiment = options.config.build(tokenizer_job.build_experiment, values)
+    experiment = training.with_profile(experiment, options.profile_steps)
     workdir = pathlib.Path(options.workdir)
     with training.one_run(experiment.distributed, workdir):
         tokenizer_job.train(experiment, workdir)

@@ -1,15 +1,26 @@
 """What the training tools share: a run of several processes starts, stops and fails as one."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cli
 
 if TYPE_CHECKING:
     from lvm_jax.distributed.distributed_config import DistributedConfig
+
+T = TypeVar("T", bound=Any)
+
+
+def with_profile(experiment: T, steps: str) -> T:
+    """An experiment that profiles some steps, if `steps` names any."""
+    if not steps:
+        return experiment
+    loop = dataclasses.replace(experiment.loop, profile_steps=steps)
+    return dataclasses.replace(experiment, loop=loop)
 
 
 @contextlib.contextmanager

@@ -12,4 +12,5 @@ killed is noticed by the end of its line.
     hub         what is decided in one place
     supervisor  what watches a trainer
     member      what a trainer asks of the others
+    notice      what tells a run to stop
 """

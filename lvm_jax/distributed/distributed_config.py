@@ -21,6 +21,9 @@ class DistributedConfig:
         process_id: this process, 0..num_processes-1.
         timeout: seconds that processes wait for each other, at the start and wherever they meet
             later, before the run ends; every half minute they say for whom.
+        preemption_notice: whom to ask whether this machine is about to be taken away, so that the
+            run is saved in time: "auto" asks Google's metadata server on its machines, "none"
+            nobody, and a URL another server of that form. SIGTERM, SIGUSR1 and SIGINT always count.
     """
 
     mode: Literal["single", "auto", "explicit"] = "single"
@@ -28,8 +31,15 @@ class DistributedConfig:
     num_processes: int = 1
     process_id: int = 0
     timeout: float = 300.0
+    preemption_notice: str = "auto"
 
     def __post_init__(self):
+        known = self.preemption_notice in ("auto", "none")
+        if not known and not self.preemption_notice.startswith(("http://", "https://")):
+            raise ConfigError(
+                Field("preemption_notice"),
+                f"={self.preemption_notice!r} must be 'auto', 'none' or a URL",
+            )
         if not self.timeout > 0:
             raise ConfigError(Field("timeout"), f"={self.timeout:g} must be positive, in seconds")
         if self.mode != "explicit":

@@ -2,7 +2,7 @@
 
     it hears                        and tells everyone, once
     share: name, value              shared: process 0's value, when all have come to that name
-    stop: signal                    halt, then stop: the step that none has passed
+    stop: signal                    halt, then stop: the moment that none has passed
     failed: reason, code            failed: the first reason, and whose
     done                            all_done
 
@@ -112,8 +112,8 @@ class Hub(threading.Thread):
                 self._signal = message["signal"]
                 self._tell_all({"say": "halt"})
             case "boundary":
-                self._boundaries[index] = message["step"]
-                self._choose_stop(index, message["step"])
+                self._boundaries[index] = message["moment"]
+                self._choose_stop(index, message["moment"])
             case "failed":
                 what = {**message, "process": index}
                 if message["whole"] and message["code"] == 1:
@@ -135,16 +135,16 @@ class Hub(threading.Thread):
             del self._meetings[name]
             self._tell_all({"say": "shared", "name": name, "value": meeting.value})
 
-    def _choose_stop(self, index: int, step: int | None) -> None:
+    def _choose_stop(self, index: int, moment: int | None) -> None:
         signal_number = self._signal
         assert signal_number is not None, "boundaries answer a signal"
-        if step is None:
+        if moment is None:
             # One that is not in its loop yet: there is nothing to save.
             name = signal.Signals(signal_number).name
             self._fail(None, f"stopped by {name} before the first step", 128 + signal_number)
         elif len(self._boundaries) == self._place.count:
-            stop = {"say": "stop", "step": max(self._boundaries.values()), "signal": signal_number}
-            self._tell_all(stop)
+            moment = max(self._boundaries.values())
+            self._tell_all({"say": "stop", "moment": moment, "signal": signal_number})
 
     def _look_at_the_clock(self) -> None:
         if self._suspected and time.monotonic() - self._suspected[0] > _GRACE_SECONDS:

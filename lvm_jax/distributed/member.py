@@ -95,7 +95,10 @@ def _attached() -> "_Member":
 
 
 class Boundaries:
-    """Steps between which a trainer can stop; a context manager around its loop."""
+    """Moments at which a trainer can stop; a context manager around its loop.
+
+    All trainers of a run come through the same moments in the same order, and number them alike.
+    """
 
     def __enter__(self) -> "Boundaries":
         _attached().enter_boundary(0)
@@ -104,9 +107,9 @@ class Boundaries:
     def __exit__(self, *_) -> None:
         _attached().enter_boundary(BEYOND)
 
-    def stop_at(self, step: int) -> signal.Signals | None:
-        """The signal to stop for before `step`: for all processes at the same one."""
-        return _attached().stop_at(step)
+    def stop_at(self, moment: int) -> signal.Signals | None:
+        """The signal to stop for at `moment`: for all processes at the same one."""
+        return _attached().stop_at(moment)
 
 
 def finish(line: str = "", code: int = 0) -> None:
@@ -157,18 +160,18 @@ class _Member:
             self._changed.wait_for(lambda: name in self._shared)
             return self._shared.pop(name)
 
-    def enter_boundary(self, step: int) -> None:
+    def enter_boundary(self, moment: int) -> None:
         with self._changed:
-            self._boundary = step
+            self._boundary = moment
 
-    def stop_at(self, step: int) -> signal.Signals | None:
+    def stop_at(self, moment: int) -> signal.Signals | None:
         with self._changed:
             # No further than what was answered, until it is decided where all stop.
             while self._halting and self._stop is None:
                 self._changed.wait()
-            if self._stop is not None and step >= self._stop[0]:
+            if self._stop is not None and moment >= self._stop[0]:
                 return self._stop[1]
-            self._boundary = step + 1
+            self._boundary = moment + 1
         return None
 
     def _listen(self) -> None:
@@ -186,7 +189,7 @@ class _Member:
                     self._shared[message["name"]] = message["value"]
                 case "halt":
                     self._halting = True
-                    self.send({"say": "boundary", "step": self._boundary})
+                    self.send({"say": "boundary", "moment": self._boundary})
                 case "stop":
-                    self._stop = message["step"], signal.Signals(message["signal"])
+                    self._stop = message["moment"], signal.Signals(message["signal"])
             self._changed.notify_all()

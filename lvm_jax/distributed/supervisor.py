@@ -16,10 +16,9 @@ from typing import NoReturn
 from absl import logging
 
 from lvm_jax.distributed import distributed_config as config_lib
-from lvm_jax.distributed import lines, member, rendezvous
+from lvm_jax.distributed import lines, member, notice, rendezvous
 from lvm_jax.distributed.hub import LOST, Hub, failure
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # From its last words a trainer has this long to end by itself.
 _END_SECONDS = 20.0
 _LOOK_EVERY = 0.1
@@ -62,12 +61,15 @@ def start(
         trainer = os.fork()
         if trainer:
             theirs.close()
+            notice.watch(config.preemption_notice)
             _Supervisor(place, trainer, ours, hub_line, say, hint).watch(line_of, clean_up)
         # The lines end with the supervisor, whatever its children still hold.
         for line in (ours, hub_line, *line_of.values()):
             line.close()
         _become_trainer()
         member.attach(theirs, place)
+    else:
+        notice.watch(config.preemption_notice)
     return place
 
 
@@ -84,7 +86,7 @@ def start_unsupervised(config: config_lib.DistributedConfig) -> None:
 def _become_trainer() -> None:
     # Signals are the supervisor's to judge: a terminal or a cluster sends them to both. Not
     # SIG_IGN, which programs that are started from here would inherit.
-    for number in _SIGNALS:
+    for number in notice.SIGNALS:
         signal.signal(number, lambda *_: None)
     # A supervisor that is killed takes its trainer along at once, where the system can do that;
     # elsewhere the trainer notices the end of its line.
@@ -116,7 +118,7 @@ class _Supervisor:
 
     def watch(self, line_of: dict[int, lines.Line], clean_up: Callable[[], None]) -> NoReturn:
         """Until the run has ended; then ends the program."""
-        for number in _SIGNALS:
+        for number in notice.SIGNALS:
             signal.signal(number, lambda received, _: self._signals.append(received))
         hub = Hub(self._place, line_of)
         if line_of:
@@ -185,7 +187,9 @@ class _Supervisor:
     def _judge_signals(self) -> None:
         while self._signals:
             name = signal.Signals(number := self._signals.pop(0)).name
-            if self._stopping:
+            if self._stopping and number != signal.SIGINT:
+                logging.info("%s: is stopping already", name)  # clusters say it more than once
+            elif self._stopping:
                 reason = f"was interrupted by a second signal, {name}"
                 self._report(failure(reason, 128 + number))
             else:

@@ -20,12 +20,20 @@ def forward_flops_per_token(config: TransformerConfig, keys: float) -> float:
     return 2.0 * (matrices + head + attention)
 
 
-def train_flops_per_token(config: TransformerConfig, context: int) -> float:
+def train_flops_per_token(
+    config: TransformerConfig, context: int, *, full_attention: bool = False
+) -> float:
     """FLOPs of a training step per token, averaged over a row that is one sentence.
 
     A packed row attends less; this counts it as if it were whole, the usual convention.
+
+    Args:
+        config: of the model.
+        context: ids of a row.
+        full_attention: count every pair of positions, as MosaicML and others do, to compare with.
     """
-    return TRAIN_TO_FORWARD * forward_flops_per_token(config, (context + 1) / 2)
+    keys = context if full_attention else (context + 1) / 2
+    return TRAIN_TO_FORWARD * forward_flops_per_token(config, keys)
 
 
 def decode_flops_per_token(config: TransformerConfig, length: int) -> float:

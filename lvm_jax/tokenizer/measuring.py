@@ -135,23 +135,40 @@ def measure(
         num_codes: K.
         num_shown: images whose pixels are kept.
     """
-    measured: list[dict[str, np.ndarray]] = []
-    originals: list[np.ndarray] = []
-    decoded: list[np.ndarray] = []
-    counts_K: Any = 0
+    measuring = Measuring(num_codes, num_shown=num_shown)
     for originals_BSS3 in batches:
-        batch = measure_batch(originals_BSS3)
-        counts_K = counts_K + codes.histogram(batch.ids, num_codes)
-        measured.append({name: np.asarray(values) for name, values in batch.numbers.items()})
-        missing = max(0, num_shown - sum(map(len, originals)))
-        originals.append(originals_BSS3[:missing])
-        decoded.append(np.asarray(batch.decoded[:missing]))
-    return Measurement(
-        numbers={name: np.concatenate([m[name] for m in measured]) for name in measured[0]},
-        code_counts=counts_K,
-        originals=np.concatenate(originals),
-        decoded=np.concatenate(decoded),
-    )
+        measuring.add(originals_BSS3, measure_batch(originals_BSS3))
+    return measuring.measurement()
+
+
+class Measuring:
+    """`measure`, for whoever goes through the batches."""
+
+    def __init__(self, num_codes: int, *, num_shown: int = 0):
+        """Arguments as for `measure`."""
+        self._num_codes, self._num_shown = num_codes, num_shown
+        self._numbers: list[dict[str, np.ndarray]] = []
+        self._originals: list[np.ndarray] = []
+        self._decoded: list[np.ndarray] = []
+        self._counts_K: Any = 0
+
+    def add(self, originals_BSS3: np.ndarray, batch: MeasuredBatch) -> None:
+        """Takes one batch of images and what the tokenizer made of them."""
+        self._counts_K = self._counts_K + codes.histogram(batch.ids, self._num_codes)
+        self._numbers.append({name: np.asarray(values) for name, values in batch.numbers.items()})
+        missing = max(0, self._num_shown - sum(map(len, self._originals)))
+        self._originals.append(originals_BSS3[:missing])
+        self._decoded.append(np.asarray(batch.decoded[:missing]))
+
+    def measurement(self) -> Measurement:
+        """Of all batches so far, of which there must be one."""
+        names = self._numbers[0]
+        return Measurement(
+            numbers={name: np.concatenate([m[name] for m in self._numbers]) for name in names},
+            code_counts=self._counts_K,
+            originals=np.concatenate(self._originals),
+            decoded=np.concatenate(self._decoded),
+        )
 
 
 def in_batches(images_NSS3: np.ndarray, size: int) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ on a module library, an optimizer's classes or a mesh.
 
 workdir/checkpoints/<step>/state/          parameters, moments and counters
 workdir/checkpoints/<step>/config/         the resolved config
-workdir/checkpoints/<step>/totals/         sums over all steps, such as tokens with a loss
+workdir/checkpoints/<step>/totals/         sums over all steps: tokens with a loss, goodput
 workdir/checkpoints/<step>/checksums.json  see `checksums`
 workdir/checkpoints/<step>.damaged/        see `recovery`
 """
@@ -25,6 +25,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from orbax.checkpoint import checkpoint_managers
 
 from lvm_jax.training import checksums, recovery
 from lvm_jax.training.background_writes import Watch
@@ -44,16 +45,33 @@ def _remove_unfinished(folder: pathlib.Path) -> None:
             shutil.rmtree(path)
 
 
+def _preserved(keep: int, keep_every: int) -> checkpoint_managers.PreservationPolicy:
+    newest = checkpoint_managers.LatestN(keep)
+    if not keep_every:
+        return newest
+    return checkpoint_managers.AnyPreservationPolicy(
+        [newest, checkpoint_managers.EveryNSteps(keep_every)]
+    )
+
+
 class Checkpoints:
     """The checkpoints of one run. Every process of a run makes one and calls it alike."""
 
-    def __init__(self, workdir: pathlib.Path, config: Mapping[str, Any], *, keep: int = 2):
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        config: Mapping[str, Any],
+        *,
+        keep: int = 2,
+        keep_every: int = 0,
+    ):
         """Opens the directory and removes what a killed run left unfinished.
 
         Args:
             workdir: a directory that `workdir.prepare_workdir` accepted.
             config: the resolved config, stored in every checkpoint.
             keep: how many of the newest checkpoints stay.
+            keep_every: checkpoints of every so many steps stay for good; 0: none.
         """
         self.folder = pathlib.Path(workdir).absolute() / FOLDER
         self._config = json.loads(json.dumps(config))
@@ -64,7 +82,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                max_to_keep=keep,
+                preservation_policy=_preserved(keep, keep_every),
                 create=True,
                 # A folder that cannot be made fails at once; in the background, the threads that
                 # wait for it would hang until their timeout.
@@ -79,13 +97,13 @@ class Checkpoints:
         """The newest whole checkpoint."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: Any, totals: Mapping[str, int] | None = None) -> None:
+    def save(self, step: int, state: Any, totals: Mapping[str, Any] | None = None) -> None:
         """Starts writing a checkpoint; the caller may donate `state` as soon as this returns.
 
         Args:
             step: updates made so far.
             state: the arrays.
-            totals: sums over all these updates, by name.
+            totals: sums over all these updates, by name; JSON-serialisable.
 
         Raises:
             OSError: this or the previous checkpoint could not be written; names what to do.
@@ -175,7 +193,7 @@ class Checkpoints:
             ) from error
         return from_plain(restored["state"], abstract_state)
 
-    def totals(self, step: int) -> dict[str, int]:
+    def totals(self, step: int) -> dict[str, Any]:
         """The `totals` of a checkpoint; empty where it was written without any."""
         if not (self.folder / str(step) / "totals").is_dir():
             return {}

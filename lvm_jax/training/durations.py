@@ -10,9 +10,15 @@ from lvm_jax.configs import ConfigError, Field, within
 
 T = TypeVar("T", bound=Any)
 Duration = int | str
-"""300 (steps), "300 steps", "1m examples", "50b tokens", "2.5 epochs" or "5%" of the run."""
+"""300 (steps), "300 steps", "1m examples", "50b tokens", "2.5 epochs" or "5%" of the run.
+
+Where it is said, also a time: "90 s", "20 min" or "2 hours"."""
 
 _FORM = re.compile(r"(?P<number>[0-9][0-9_]*(\.[0-9]+)?)(?P<scale>[kmbKMB]?)\s*(?P<unit>[a-z]+|%)?")
+_TIME = re.compile(
+    r"(?P<number>[0-9][0-9_]*(\.[0-9]+)?)\s*(?P<unit>s|sec|seconds?|min|minutes?|h|hours?)"
+)
+_SECONDS = {"s": 1, "m": 60, "h": 3600}
 _SCALES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 _EXAMPLES = "300, '300 steps', '1m examples', '50b tokens', '2.5 epochs' or '5%'"
 
@@ -49,6 +55,12 @@ def to_steps(duration: Duration, rates: Rates, name: str) -> int:
         if duration < 0:
             raise ConfigError(Field(name), f"={duration} must not be negative")
         return duration
+    if seconds(duration) is not None:
+        raise ConfigError(
+            Field(name),
+            f"={duration!r} is a time, which only checkpoints can follow: what happens at a step "
+            f"does not depend on a machine's speed; write {_EXAMPLES}",
+        )
     match = _FORM.fullmatch(duration.strip())
     if match is None:
         raise ConfigError(Field(name), f"={duration!r} is no duration; write {_EXAMPLES}")
@@ -59,6 +71,14 @@ def to_steps(duration: Duration, rates: Rates, name: str) -> int:
         raise ConfigError(Field(name), f"={duration!r}: no unit {unit!r} here; write {_EXAMPLES}")
     # The tolerance keeps 0.1 + 0.2 style noise from adding a step.
     return math.ceil(amount * steps_per_unit - 1e-9)
+
+
+def seconds(duration: Duration) -> float | None:
+    """A duration that is a time, in seconds; None for any other."""
+    match = None if isinstance(duration, int) else _TIME.fullmatch(duration.strip())
+    if match is None:
+        return None
+    return float(match["number"].replace("_", "")) * _SECONDS[match["unit"][0]]
 
 
 def resolved(duration: Duration) -> int:

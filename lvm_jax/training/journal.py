@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 import jax
 from absl import logging
 
+from lvm_jax.training import memory
+from lvm_jax.training.goodput import Goodput
 from lvm_jax.training.metrics import MetricsWriter, Progress
 from lvm_jax.training.speed import Speed, Work
 
@@ -14,7 +16,7 @@ class Journal:
     """Checks the metrics of every step, sums them up, and writes those of some.
 
     Attributes:
-        speed: of the run.
+        speed, goodput: of the run.
         totals: the sums of `Work.totals` over all steps that were read, by name.
     """
 
@@ -27,6 +29,7 @@ class Journal:
         progress: Progress,
         is_logged: Callable[[int], bool],
         data_metrics: Callable[[int], Mapping[str, float]],
+        goodput: Goodput,
     ):
         """Begins where the run does.
 
@@ -36,8 +39,9 @@ class Journal:
             writer, progress: where steps are shown.
             is_logged: whether a step, counted from one, gets a line.
             data_metrics: step -> more values of its line.
+            goodput: of the run.
         """
-        self.speed, self.totals = Speed(work), dict(totals)
+        self.speed, self.totals, self.goodput = Speed(work, goodput), dict(totals), goodput
         self._work, self._writer, self._progress = work, writer, progress
         self._is_logged, self._data_metrics = is_logged, data_metrics
         self._unread: tuple[int, Mapping[str, jax.Array]] | None = None
@@ -75,6 +79,10 @@ class Journal:
             self._write(step, values)
 
     def _write(self, step: int, values: Mapping[str, float]) -> None:
-        seen = {f"{self._work.unit}_seen": step * self._work.units_per_step, **self.totals}
+        work = self._work
+        seen = {f"{work.unit}_seen": step * work.units_per_step, **self.totals}
+        if work.flops_per_step is not None:
+            seen["flops_seen"] = step * work.flops_per_step
         line = {f"train/{name}": value for name, value in {**values, **seen}.items()}
-        self._writer.write(step, {**line, **self.speed.take_window(), **self._data_metrics(step)})
+        line |= self.speed.take_window() | dict(self._data_metrics(step))
+        self._writer.write(step, line | self.goodput.metrics() | memory.metrics())

@@ -9,22 +9,37 @@ import dataclasses
 import math
 import pathlib
 import platform
-from collections.abc import Iterator
-from typing import Any
+import signal as signals
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn
 
 import jax
 from absl import logging
 
 from lvm_jax import configs, trees
 from lvm_jax.distributed import member
-from lvm_jax.training import durations, finite, in_use, processes, recovery, stopping
+from lvm_jax.training import (
+    boards,
+    durations,
+    finite,
+    in_use,
+    processes,
+    profiling,
+    recovery,
+    stopping,
+)
 from lvm_jax.training import metrics as metrics_lib
 from lvm_jax.training import workdir as workdir_lib
 from lvm_jax.training.checkpoints import Checkpoints
+from lvm_jax.training.goodput import Goodput
 from lvm_jax.training.journal import Journal
+from lvm_jax.training.schedule import Schedule
 from lvm_jax.training.training import State, Training
 from lvm_jax.training.workdir import RunIdentity
 from lvm_jax.version import __version__
+
+_GOODPUT = "goodput"  # among the sums that a checkpoint carries
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,15 +47,22 @@ class LoopConfig:
     """How long to train, and what to do on the way.
 
     Durations are steps (1000) or text with a unit: "20k examples", "1b tokens", "2 epochs"; all but
-    num_steps also "5%".
+    num_steps also "5%", and checkpoint_every also a time, "20 min".
 
     Attributes:
         num_steps: length of the run in updates.
         log_every: steps between lines in metrics.jsonl.
-        checkpoint_every: steps between checkpoints; the end of the run is always saved. 0: only it.
+        checkpoint_every: steps between checkpoints, or a time, which is looked at every log_every
+            steps; the end of the run is always saved. 0: only it.
         eval_every: steps between evaluations; 0: only at the end.
         keep_checkpoints: how many of the newest checkpoints stay on disk.
+        keep_every: steps between checkpoints that are made and stay for good; 0: none.
         tensorboard: write TensorBoard event files too.
+        wandb: Weights & Biases too, see its class.
+        profile_steps: FIRST:LAST, such as 10:13, traces the steps after FIRST until LAST into
+            WORKDIR/profile.
+        compilation_cache: folder that keeps compiled programs, so that a restart is quick; "" for
+            JAX_COMPILATION_CACHE_DIR, if that is set.
         accept_changed_data: resume although the data set is not the one the run began with.
     """
 
@@ -49,11 +71,16 @@ class LoopConfig:
     checkpoint_every: durations.Duration = 1000
     eval_every: durations.Duration = 0
     keep_checkpoints: int = 2
+    keep_every: durations.Duration = 0
     tensorboard: bool = False
+    wandb: boards.WandbConfig = dataclasses.field(default_factory=boards.WandbConfig)
+    profile_steps: str = ""
+    compilation_cache: str = ""
     accept_changed_data: bool = False
 
     def __post_init__(self) -> None:
         configs.require_at_least(self, 1, "keep_checkpoints")
+        profiling.parse(self.profile_steps)
 
     def resolve(self, rates: durations.Rates) -> "LoopConfig":
         """The same with every duration in steps.
@@ -63,13 +90,12 @@ class LoopConfig:
         """
         num_steps = durations.to_steps(self.num_steps, rates, "num_steps")
         rates = dataclasses.replace(rates, run_steps=num_steps)
-        return dataclasses.replace(
-            self,
-            num_steps=num_steps,
-            log_every=max(durations.to_steps(self.log_every, rates, "log_every"), 1),
-            checkpoint_every=durations.to_steps(self.checkpoint_every, rates, "checkpoint_every"),
-            eval_every=durations.to_steps(self.eval_every, rates, "eval_every"),
-        )
+        names = ["log_every", "eval_every", "keep_every"]
+        if durations.seconds(self.checkpoint_every) is None:
+            names.append("checkpoint_every")
+        steps = {name: durations.to_steps(getattr(self, name), rates, name) for name in names}
+        steps["log_every"] = max(steps["log_every"], 1)
+        return dataclasses.replace(self, num_steps=num_steps, **steps)
 
 
 def run(
@@ -78,7 +104,7 @@ def run(
     """Trains from the newest whole checkpoint in `workdir`, or from the start, to the last step.
 
     Args:
-        config: with all durations in steps (`LoopConfig.resolve`).
+        config: with durations in steps (`LoopConfig.resolve`).
         workdir: the run's directory; made when missing.
         identity: which run it is; a workdir of another one is refused.
         training: with its data.
@@ -90,13 +116,12 @@ def run(
         ValueError: the workdir is another run's, cannot be written, or has checkpoints of which
             none is whole; nothing was touched.
         RunError: training failed; the message names the step and the last checkpoint.
-        RunStoppedError: SIGTERM or SIGINT arrived; the state was saved.
+        RunStoppedError: a signal to stop arrived; the state was saved.
     """
     num_steps = durations.resolved(config.num_steps)
-    workdir = pathlib.Path(workdir)
-    if config.tensorboard:
-        with configs.within("loop"):
-            metrics_lib.require_tensorboard()
+    workdir, started = pathlib.Path(workdir), time.time()
+    with configs.within("loop"):
+        boards.require(config.tensorboard, config.wandb)
     processes.require_one_config(identity.resolved)
     with in_use.claim(workdir) as owner:
         accepted = config.accept_changed_data
@@ -104,13 +129,21 @@ def run(
         processes.require_one_list(workdir)
         newest = recovery.newest_whole(workdir, together=True)
         recovery.warn(workdir, newest, "going on from")
-        if newest.step is not None and newest.step >= num_steps:
+        ended = newest.step is not None and newest.step >= num_steps
+        if ended and not _owes_evaluation(workdir, newest.step, training):
             again = "raise loop.num_steps to go on"
             _log("finished before: %s is at step %d; %s", workdir, newest.step, again)
             return None
         recovery.set_aside(workdir, newest)
         with stopping.explained(workdir), stopping.StopSignal() as stop:
-            return _train(config, workdir, identity, training, owner, stop)
+            return _train(config, workdir, identity, training, owner, stop, started)
+
+
+def _owes_evaluation(workdir: pathlib.Path, step: int | None, training: Training) -> bool:
+    """Whether a run was told to stop in its last evaluation."""
+    lines = metrics_lib.read_metrics(workdir)
+    made = {line["step"] for line in lines if metrics_lib.is_evaluation(line)}
+    return bool(training.evaluators) and processes.first_says(step not in made)
 
 
 def _train(
@@ -120,49 +153,73 @@ def _train(
     training: Training,
     owner: in_use.Owner,
     stop: stopping.StopSignal,
+    started: float,
 ) -> State:
     """Opens what a run needs, goes through its steps and closes everything again."""
     assert training.batches is not None, "a training without data"
-    num_steps, log_every = map(durations.resolved, (config.num_steps, config.log_every))
+    num_steps = durations.resolved(config.num_steps)
     with stopping.Closing() as closing:
-        checkpoints = Checkpoints(workdir, identity.resolved, keep=config.keep_checkpoints)
+        checkpoints = Checkpoints(
+            workdir,
+            identity.resolved,
+            keep=config.keep_checkpoints,
+            keep_every=durations.resolved(config.keep_every),
+        )
         closing.add(checkpoints.close)
-        start, state, totals = _restore_or_init(checkpoints, training)
+        start, state, saved = _restore_or_init(checkpoints, training)
         _log_start(config, workdir, training, start, state)
-        main, board = jax.process_index() == 0, config.tensorboard
+        main = jax.process_index() == 0
         writer = metrics_lib.MetricsWriter(
-            workdir, start_step=start, tensorboard=board, active=main
+            workdir,
+            start_step=start,
+            boards=lambda: boards.opened(
+                workdir, config.tensorboard, config.wandb, identity.resolved
+            ),
+            active=main,
         )
         closing.add(writer.close)
+        profile = profiling.Profile(config.profile_steps, workdir, active=main)
+        closing.add(profile.close)
         progress = metrics_lib.Progress(
             start_step=start, num_steps=num_steps, unit=training.work.unit, active=main
         )
         closing.add(progress.close)
+        schedule = Schedule(config)
         journal = Journal(
             training.work,
-            totals=totals,
+            totals=_totals(training, start, saved),
             writer=writer,
             progress=progress,
-            is_logged=lambda step: step % log_every == 0 or step == num_steps,
+            is_logged=lambda step: schedule.is_logged(step) or step == num_steps,
             data_metrics=training.data_metrics,
+            goodput=Goodput(started, saved.get(_GOODPUT), writer.last_line),
         )
         batches = training.batches(start)
         closing.add(getattr(batches, "close", lambda: None))
-        opened = _Run(config, workdir, training, owner, stop, checkpoints, writer, journal)
+        opened = _Run(
+            config, workdir, training, owner, stop, schedule, checkpoints, writer, journal, profile
+        )
         return opened.train(start, state, batches)
 
 
 def _restore_or_init(
     checkpoints: Checkpoints, training: Training
-) -> tuple[int, State, dict[str, int]]:
-    """(updates made, the state after them, sums over them by name)."""
-    step, names = checkpoints.latest_step(), training.work.totals.keys()
+) -> tuple[int, State, dict[str, Any]]:
+    """(updates made, the state after them, what else was saved of them)."""
+    step = checkpoints.latest_step()
     if step is None:
-        return 0, training.init_state(), dict.fromkeys(names, 0)
-    state, saved = checkpoints.restore(training.abstract_state(), step), checkpoints.totals(step)
+        return 0, training.init_state(), {}
+    return step, checkpoints.restore(training.abstract_state(), step), checkpoints.totals(step)
+
+
+def _totals(training: Training, step: int, saved: Mapping[str, Any]) -> dict[str, int]:
+    """Sums over the updates so far, by name, without those that were not counted."""
+    names = training.work.totals.keys()
+    if step == 0:
+        return dict.fromkeys(names, 0)
     for name in names - saved.keys():
         _log("train/%s is not counted: the checkpoint of step %d has no such sum", name, step)
-    return step, state, {name: saved[name] for name in names & saved.keys()}
+    return {name: saved[name] for name in names & saved.keys()}
 
 
 def _log_start(
@@ -174,7 +231,7 @@ def _log_start(
         *(__version__, jax.__version__, platform.python_version()),
         *(len(devices), devices[0].device_kind, jax.process_count()),
     )
-    for line in training.summary:
+    for line in (*training.summary, *training.work.summary()):
         _log("%s", line)
     count = trees.count_parameters(state["params"])
     _log("%s parameters; config in %s", f"{count:,}", workdir / workdir_lib.CONFIG)
@@ -193,9 +250,11 @@ class _Run:
     training: Training
     owner: in_use.Owner
     stop: stopping.StopSignal
+    schedule: Schedule
     checkpoints: Checkpoints
     writer: metrics_lib.MetricsWriter
     journal: Journal
+    profile: profiling.Profile
 
     def train(self, start: int, state: State, batches: Iterator[Any]) -> State:
         """The loop. Its order matters and is the same for every training."""
@@ -204,11 +263,14 @@ class _Run:
         for step in range(start, num_steps):
             # 1. Evaluate what `step` updates have made; 2. save it, if its loss was finite.
             self._evaluate_and_save(step, state, resumed=step == start)
+            with journal.speed.paused():
+                self.profile.between(step, journal.read)
             # 3. Take the batch: a function of the step, so a resumed run takes the same one.
             with journal.speed.waiting():
                 batch = next(batches)
             # 4. Step. The old state is donated; nothing may read it from here on.
-            state, metrics = training.step(state, batch, *training.constants)
+            with jax.profiler.StepTraceAnnotation("step", step_num=step + 1):
+                state, metrics = training.step(state, batch, *training.constants)
             # 5. Log the step before, so that the device never waits for the host.
             journal.add(step + 1, metrics)
             if step == start:
@@ -219,14 +281,9 @@ class _Run:
 
     def _evaluate_and_save(self, step: int, state: State, resumed: bool) -> None:
         self.checkpoints.check(step, state)
-        signal = self.stop.requested(step)
-        evaluate, save = (
-            every > 0 and step % every == 0 and step > 0
-            for every in map(
-                durations.resolved, (self.config.eval_every, self.config.checkpoint_every)
-            )
-        )
-        save &= not resumed
+        signal = self.stop.requested()
+        evaluate = self.schedule.evaluates(step)
+        save = self.schedule.saves(step) and not resumed
         if evaluate and resumed:
             # Due when the run was stopped: made now, unless its line is there already.
             evaluate = not processes.first_says(self.writer.last_evaluation == step)
@@ -234,24 +291,31 @@ class _Run:
             return
         # The newest metrics decide whether this state is good; a bad one never replaces a good one.
         self.journal.read()
-        with self.journal.speed.paused():
-            if evaluate and not signal:
-                self._evaluate(step, state)
-            if (save or signal) and step > 0:
-                self._save(step, state)
+        if evaluate and not signal:
+            signal = self._evaluate(step, state)
+        if (save or signal) and step > 0:
+            self._save(step, state)
         if signal:
-            self.checkpoints.wait(step, state)
-            hint = stopping.resume_hint(self.workdir, just_saved=step or None)
-            raise stopping.RunStoppedError(
-                f"stopped by {signal.name} at step {step}; {hint}", signal.value
-            )
+            self._stop(step, state, signal)
 
-    def _evaluate(self, step: int, state: State) -> None:
-        values = {
-            f"eval/{name}/{key}": float(value)
-            for name, evaluator in self.training.evaluators.items()
-            for key, value in evaluator(state)
-        }
+    def _stop(self, step: int, state: State, signal: signals.Signals) -> NoReturn:
+        """Ends the run, whose state has been given to be saved."""
+        self.checkpoints.wait(step, state)
+        hint = stopping.resume_hint(self.workdir, just_saved=step or None)
+        raise stopping.RunStoppedError(
+            f"stopped by {signal.name} at step {step}; {hint}", signal.value
+        )
+
+    def _evaluate(self, step: int, state: State) -> signals.Signals | None:
+        """Evaluates, or returns the signal for which it was given up: the next start makes it."""
+        values: dict[str, float] = {}
+        with self.journal.speed.paused("evaluation"):
+            for name, evaluator in self.training.evaluators.items():
+                for pair in evaluator(state):
+                    if pair is not None:
+                        values[f"eval/{name}/{pair[0]}"] = float(pair[1])
+                    elif signal := self.stop.requested():
+                        return signal
         bad = [f"{key} is {value}" for key, value in values.items() if not math.isfinite(value)]
         if bad:
             raise FloatingPointError(
@@ -261,8 +325,14 @@ class _Run:
         if values:
             self.writer.write(step, values)
             _log("step %d: %s", step, ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
+        return None
 
     def _save(self, step: int, state: State) -> None:
+        with self.journal.speed.paused("checkpoint"):
+            self._start_save(step, state)
+        self.schedule.saved()
+
+    def _start_save(self, step: int, state: State) -> None:
         bad = finite.first_not_finite(state)
         if bad is not None:
             raise FloatingPointError(
@@ -273,12 +343,15 @@ class _Run:
         member.share(f"the save of step {step}")
         # Lines before a checkpoint are never written again.
         self.writer.sync()
-        self.checkpoints.save(step, state, self.journal.totals)
+        goodput = {_GOODPUT: self.journal.goodput.record()}
+        self.checkpoints.save(step, state, self.journal.totals | goodput)
         self.training.after_save(step, state)
 
     def _finish(self, step: int, state: State) -> None:
-        self._evaluate(step, state)
+        signal = self._evaluate(step, state)
         self._save(step, state)
+        if signal:
+            self._stop(step, state, signal)
         self.checkpoints.wait(step, state)
         _log("finished at step %d; checkpoint in %s", step, self.checkpoints.folder / str(step))
 

@@ -1,10 +1,27 @@
-"""Numbers of a run: JSON lines, TensorBoard, a progress bar.
+"""Numbers of a run: JSON lines, a progress bar, and boards that are asked for.
 
-train/loss, train/...            of the step itself, as the train step gives them
-train/<unit>_seen                in all steps so far: tokens with padding, or images
-train/tokens_with_loss_seen      in all steps so far: targets that carry loss, no padding
-eval/<evaluator>/...             of the state after the step
-perf/..., data/...               since the line before; tokens with padding
+The names are a promise. Counts are over all devices, unless they say otherwise; "since the line
+before" is since the last line with train/... values.
+
+train/loss                    nats per target with a loss (transformer); see the step for another's
+train/accuracy, grad_norm, learning_rate, ...     of the step itself, as the train step gives them
+train/tokens                  targets with a loss, in the step
+train/<unit>_seen             tokens with padding, or images, in all steps so far
+train/tokens_with_loss_seen   targets with a loss, in all steps so far
+train/flops_seen              model FLOPs of all steps so far, attention counted causally
+eval/<evaluator>/...          of the state after the step
+perf/sec_per_step             wall-clock of a step, mean since the line before, without compilation,
+                              evaluation and saving
+perf/<unit>_per_sec_per_device   from that, padding included
+perf/mfu                      share of the devices' peak (`speed.Work`), attention counted causally
+perf/mfu_full_attention       the same with every pair of positions counted, as some others do
+perf/compile_sec              the first step of a start, tracing and compilation included; once
+perf/checkpoint_wait_sec      that the loop stood for saving, sum since the line before
+perf/evaluation_sec           that evaluations took, sum since the line before
+data/wait_sec                 that a step waited for its batch, mean since the line before
+data/epochs/<source>          passes over a source so far
+goodput/fraction, ...         of the run since it was first started, see `goodput`
+memory/in_use_bytes, peak_bytes, limit_bytes      of the fullest device of process 0, see `memory`
 """
 
 import io
@@ -12,26 +29,26 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import logging
 
 from lvm_jax import atomic, progress_bar
-from lvm_jax.configs import ConfigError, Field
+from lvm_jax.training.boards import Board, Line
 
 FILE = "metrics.jsonl"
 
 
 class MetricsWriter:
-    """Appends {"step": 10, "time": ..., "train/loss": ...} lines to workdir/metrics.jsonl.
+    """Gives lines to workdir/metrics.jsonl and to boards.
 
     A line is whole or not there. A resumed run drops the lines after the step it resumes from, so
-    that every step appears once; so do the points in TensorBoard, which is written anew from the
-    lines. Only process 0 should have a writer that is `active`.
+    that every step appears once. Only process 0 should have a writer that is `active`.
 
     Attributes:
-        last_evaluation: the last step before this run that has values of an evaluation.
+        last_evaluation: the last step before this start that has values of an evaluation.
+        last_line: the last line before this start, though it may be dropped.
     """
 
     def __init__(
@@ -39,7 +56,7 @@ class MetricsWriter:
         workdir: pathlib.Path,
         *,
         start_step: int = 0,
-        tensorboard: bool = False,
+        boards: Callable[[], Sequence[Board]] = tuple,
         active: bool = True,
     ):
         """Opens the file.
@@ -47,32 +64,28 @@ class MetricsWriter:
         Args:
             workdir: an existing directory.
             start_step: lines of later steps are dropped.
-            tensorboard: also write event files to workdir/tensorboard.
+            boards: opens what else takes the lines.
             active: False makes every method do nothing.
 
         Raises:
-            ValueError: `tensorboard` without the tensorboardX package.
             atomic.WriteError: the file cannot be written.
         """
-        self._path = pathlib.Path(workdir) / FILE
-        self._file: io.FileIO | None = None
-        self._board: Any = None
         self.last_evaluation: int | None = None
+        self.last_line: Line | None = None
+        self._file: JsonLines | None = None
+        self._boards: list[Board] = []
         if not active:
             return
-        kept = _keep_until(self._path, start_step)
-        for line in kept:
-            if any(key.startswith("eval/") for key in line):
-                self.last_evaluation = line["step"]
-        try:
-            # Unbuffered: a line is on disk or its write fails, and closing has nothing to write.
-            self._file = self._path.open("ab", buffering=0)
-        except OSError as error:
-            raise atomic.write_error(self._path, error) from error
-        if tensorboard:
-            self._board = _new_board(self._path.parent / "tensorboard")
-            for line in kept:
-                self._draw(line)
+        path = pathlib.Path(workdir) / FILE
+        lines = read_metrics(workdir)
+        kept = [line for line in lines if line["step"] <= start_step]
+        self.last_line = lines[-1] if lines else None
+        self.last_evaluation = max(map(_step, filter(is_evaluation, kept)), default=None)
+        _replace(path, kept)
+        self._file = JsonLines(path)
+        for board in boards():
+            self._boards.append(board)
+            board.begin(kept)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Writes one line.
@@ -83,34 +96,56 @@ class MetricsWriter:
         """
         if self._file is None:
             return
+        line = {"step": step, "time": round(time.time(), 3), **values}
+        self._file.write(line)
+        for board in self._boards:
+            board.write(line)
+
+    def sync(self) -> None:
+        """Returns when all lines are on disk, where they outlive the machine; raises as `write`."""
+        if self._file is not None:
+            self._file.sync()
+
+    def close(self) -> None:
+        for output in (self._file, *self._boards):
+            if output is not None:
+                output.close()
+
+
+class JsonLines:
+    """A file of lines, each whole or not there."""
+
+    def __init__(self, path: pathlib.Path):
+        """Opens it to append.
+
+        Raises:
+            atomic.WriteError: it cannot be.
+        """
+        self._path = path
+        try:
+            # Unbuffered: a line is on disk or its write fails, and closing has nothing to write.
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise atomic.write_error(path, error) from error
+
+    def write(self, line: Line) -> None:
+        """Appends a line; raises as `MetricsWriter.write`."""
         if not self._path.exists():
             raise FileNotFoundError(f"{self._path} was removed while the run was on")
-        line = {"step": step, "time": round(time.time(), 3), **values}
         try:
             _append(self._file, (json.dumps(line) + "\n").encode())
         except OSError as error:
             raise atomic.write_error(self._path, error) from error
-        if self._board is not None:
-            self._draw(line)
-
-    def _draw(self, line: Mapping[str, Any]) -> None:
-        for name, value in line.items():
-            if name not in ("step", "time"):
-                self._board.add_scalar(name, value, line["step"], walltime=line["time"])
 
     def sync(self) -> None:
-        """Returns when all lines are on disk, where they outlive the machine; raises as `write`."""
-        if self._file is None:
-            return
+        """Returns when all lines are on disk."""
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise atomic.write_error(self._path, error) from error
 
     def close(self) -> None:
-        for output in (self._file, self._board):
-            if output is not None:
-                output.close()
+        self._file.close()
 
 
 def _append(file: io.FileIO, data: bytes) -> None:
@@ -124,6 +159,15 @@ def _append(file: io.FileIO, data: bytes) -> None:
         if written:
             file.truncate(length)
         raise
+
+
+def is_evaluation(line: Line) -> bool:
+    """Whether a line has values of an evaluation."""
+    return any(key.startswith("eval/") for key in line)
+
+
+def _step(line: Line) -> int:
+    return line["step"]
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
@@ -166,37 +210,12 @@ def training_seconds(lines: Sequence[Mapping[str, Any]]) -> float:
     return total
 
 
-def _keep_until(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
-    """Makes a file's lines those that are whole and of no later step, and returns them."""
-    kept = [line for line in read_metrics(path.parent) if line["step"] <= step]
-    text = "".join(json.dumps(line) + "\n" for line in kept)
+def _replace(path: pathlib.Path, lines: Sequence[Line]) -> None:
+    """Makes these the lines of a file."""
+    text = "".join(json.dumps(line) + "\n" for line in lines)
     # Left alone where nothing is to be dropped: a full disk need not stop a run so early.
     if path.exists() and path.read_bytes() != text.encode():
         atomic.write_text(path, text)
-    return kept
-
-
-def require_tensorboard() -> None:
-    """Raises ConfigError when tensorboardX is missing."""
-    _summary_writer()
-
-
-def _summary_writer() -> Any:
-    try:
-        import tensorboardX
-    except ImportError as error:
-        raise ConfigError(
-            Field("tensorboard"), "=True needs tensorboardX; install lvm_jax[tensorboard]"
-        ) from error
-    return tensorboardX.SummaryWriter
-
-
-def _new_board(folder: pathlib.Path) -> Any:
-    """A writer of event files in place of those that are there."""
-    # tensorboardX writes late and cannot take back: a killed run leaves gaps and later steps.
-    for old in folder.glob("events.out.tfevents.*"):
-        old.unlink()
-    return _summary_writer()(str(folder))
 
 
 class Progress:

@@ -39,6 +39,16 @@ def first_says(yes: bool) -> bool:
     return gather("yes" if yes else "")[0] == "yes"
 
 
+def first_decides(name: str, yes: bool) -> bool:
+    """As `first_says`, for what is asked between steps: no device waits where it can be avoided.
+
+    Args:
+        name: where, as for `member.share`.
+        yes: what this process would say.
+    """
+    return member.share(name, yes) if member.attached() else first_says(yes)
+
+
 def require_one_config(resolved: Mapping[str, Any]) -> None:
     """Makes sure that all processes run the same code on the same config and data.
 

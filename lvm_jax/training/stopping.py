@@ -11,7 +11,7 @@ from typing import Any
 import jax
 from absl import logging
 
-from lvm_jax.distributed import member
+from lvm_jax.distributed import member, notice
 from lvm_jax.training import recovery, workdir
 
 
@@ -30,15 +30,15 @@ class RunStoppedError(RunError):
 
 
 class StopSignal:
-    """Turns the first SIGTERM or SIGINT into a request; a second one acts as usual.
+    """Turns the first of `notice.SIGNALS` into a request.
 
-    Of several processes, whichever gets the signal, all stop before the same step.
+    After it SIGINT acts as usual; the others, which clusters repeat, change nothing more. Of
+    several processes, whichever gets the signal, all stop at the same moment.
     """
-
-    _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
     def __init__(self):
         self._received: signal.Signals | None = None
+        self._moments = 0
         self._previous: dict[signal.Signals, Any] = {}
         self._boundaries = member.Boundaries() if member.attached() else None
 
@@ -48,7 +48,7 @@ class StopSignal:
         # Processes without supervisors would stop at different steps.
         elif jax.process_count() == 1:
             with contextlib.suppress(ValueError):  # not in the main thread: no handlers
-                self._previous = {s: signal.signal(s, self._receive) for s in self._SIGNALS}
+                self._previous = {s: signal.signal(s, self._receive) for s in notice.SIGNALS}
         return self
 
     def __exit__(self, *error) -> None:
@@ -58,14 +58,23 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _receive(self, number: int, _frame: Any) -> None:
+        if self._received is not None:
+            return
         self._received = signal.Signals(number)
         # Not through logging: a handler may interrupt a write to the same stream.
         os.write(2, f"\n{self._received.name}: saving after this step, then stopping\n".encode())
-        self.__exit__()
+        signal.signal(signal.SIGINT, self._previous[signal.SIGINT])
 
-    def requested(self, step: int) -> signal.Signals | None:
-        """The signal to stop for before `step`, the same for all processes."""
-        return self._received if self._boundaries is None else self._boundaries.stop_at(step)
+    def requested(self) -> signal.Signals | None:
+        """The signal to stop for now, if any.
+
+        Every process asks at the same moments: between steps and between batches of evaluations.
+        All get the same answer, and from the first signal on it is always that one.
+        """
+        self._moments += 1
+        if self._boundaries is None:
+            return self._received
+        return self._boundaries.stop_at(self._moments)
 
 
 class Closing:

@@ -14,8 +14,11 @@ from lvm_jax.training import speed
 
 State = Any
 """A pytree of arrays with a "params" key on top."""
-Evaluator = Callable[[State], Iterable[tuple[str, float]]]
-"""Yields (name, value) pairs for a state; it must not change it."""
+Evaluator = Callable[[State], Iterable[tuple[str, float] | None]]
+"""Yields (name, value) pairs for a state; it must not change it.
+
+After each batch it yields None: a moment at which the run may stop, and the evaluation is then made
+by the next start. Every process of a run comes through the same ones."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -54,24 +54,24 @@ def test_all_hear_the_first_ones_value_when_the_last_has_come(hub_of_three):
 
 
 @pytest.mark.parametrize(
-    "boundaries, step", [((4, 6, 5), 6), ((0, 0, 0), 0), ((0, 9, 0), 9), ((7, BEYOND, 8), BEYOND)]
+    "boundaries, moment", [((4, 6, 5), 6), ((0, 0, 0), 0), ((0, 9, 0), 9), ((7, BEYOND, 8), BEYOND)]
 )
-def test_a_stop_is_where_no_process_has_been(hub_of_three, boundaries, step):
+def test_a_stop_is_where_no_process_has_been(hub_of_three, boundaries, moment):
     hub, heard = hub_of_three
     hub._hear(1, {"say": "stop", "signal": 15})
     hub._hear(2, {"say": "stop", "signal": 2})  # the first one counts
     assert len(said(heard, "halt")) == 1
     for index, boundary in enumerate(boundaries):
         assert said(heard, "stop") == []
-        hub._hear(index, {"say": "boundary", "step": boundary})
-    assert said(heard, "stop") == [{"say": "stop", "step": step, "signal": 15}]
+        hub._hear(index, {"say": "boundary", "moment": boundary})
+    assert said(heard, "stop") == [{"say": "stop", "moment": moment, "signal": 15}]
 
 
 def test_a_stop_before_one_is_in_its_loop_ends_all(hub_of_three):
     hub, heard = hub_of_three
     hub._hear(1, {"say": "stop", "signal": 15})
-    hub._hear(0, {"say": "boundary", "step": 1})
-    hub._hear(2, {"say": "boundary", "step": None})
+    hub._hear(0, {"say": "boundary", "moment": 1})
+    hub._hear(2, {"say": "boundary", "moment": None})
     (failed,) = said(heard, "failed")
     assert failed["code"] == 143 and "SIGTERM before the first step" in failed["reason"]
 

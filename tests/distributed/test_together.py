@@ -6,8 +6,9 @@ import signal
 
 import pytest
 
-from lvm_jax.training import in_use
+from lvm_jax.training import in_use, metrics
 from lvm_jax.training import workdir as workdir_lib
+from tests.distributed import metadata_server
 from tests.distributed.toy_runs import losses
 
 
@@ -101,6 +102,44 @@ def test_a_signal_to_one_saves_and_stops_all(toy_run, straight, kind, process, w
     assert losses(run.workdir) == straight
 
 
+def test_an_evaluation_is_given_up_at_once_by_all(toy_run, straight):
+    """It would take a hundred seconds, of which the signal comes in the first."""
+    run = faulty(toy_run, "SIGUSR1", 1, "evaluate", 10, eval_batches=1000)
+    for one in run.end():
+        assert one.code == 128 + signal.SIGUSR1, one.stderr
+        assert "stopped by SIGUSR1 at step 10;" in one.last
+    assert workdir_lib.latest_step(run.workdir) == 10
+    evaluated = lambda: [x["step"] for x in metrics.read_metrics(run.workdir) if "eval/toy/w" in x]
+    assert evaluated() == []
+    assert [one.code for one in toy_run(2, num_steps=40).end()] == [0, 0]
+    assert losses(run.workdir) == straight and evaluated() == [10, 20, 30, 40]
+
+
+def test_a_machine_that_goes_stops_all_and_its_signals_may_be_repeated(toy_run):
+    """One process is told by its platform, which goes on to send what it sends."""
+    with metadata_server.serving() as metadata:
+        run = toy_run(2, each={1: {"preemption_notice": metadata.address}})
+        run.wait_for_step(5)
+        metadata.said["preempted"] = "TRUE"
+        run.wait_for_words(1, b"is about to be taken away (preempted=TRUE)")
+        for _ in range(3):
+            run.processes[1].send_signal(signal.SIGTERM)
+        ended = run.end()
+    for one in ended:
+        assert one.code == 128 + signal.SIGTERM, one.stderr
+        assert "stopped by SIGTERM at step" in one.last
+    assert losses(run.workdir)[-1][0] == workdir_lib.latest_step(run.workdir)
+
+
+def test_process_0_has_the_clock_of_all(toy_run):
+    each = {0: {"checkpoint_every": "0.2 s"}, 1: {"checkpoint_every": "10 hours"}}
+    run = toy_run(2, each=each)
+    run.wait_for_step(60)  # a step takes 20 ms or more
+    assert workdir_lib.steps(run.workdir)
+    run.processes[1].send_signal(signal.SIGTERM)
+    assert [one.code for one in run.end()] == [143, 143]
+
+
 def test_a_terminal_sends_ctrl_c_to_all(toy_run):
     run = toy_run(3)
     run.wait_for_step(5)
@@ -117,8 +156,7 @@ def test_a_second_signal_ends_all_at_once(toy_run):
     run = toy_run(2, fault=fault)
     run.wait_for_step(12)
     run.processes[0].send_signal(signal.SIGINT)
-    while b"SIGINT: saving" not in os.read(run.processes[0].stderr.fileno(), 4096):
-        pass
+    run.wait_for_words(0, b"SIGINT: saving")
     run.processes[0].send_signal(signal.SIGINT)
     ended = run.end()
     assert [one.code for one in ended] == [130, 130]

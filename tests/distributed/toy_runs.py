@@ -63,6 +63,14 @@ class Run:
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
+    def wait_for_words(self, index: int, words: bytes) -> None:
+        """Reads what a process says until it says these."""
+        said = b""
+        while words not in said:
+            more = os.read(self.processes[index].stderr.fileno(), 4096)
+            assert more, said.decode()
+            said += more
+
     def end(self) -> list[Ended]:
         """Waits for all processes, which must end by themselves."""
         try:

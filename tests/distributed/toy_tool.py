@@ -63,6 +63,7 @@ def main(options: Options) -> None:
         num_processes=TOY["count"],
         process_id=TOY["index"],
         timeout=TOY.get("timeout", 300.0),
+        preemption_notice=TOY.get("preemption_notice", "none"),
     )
     workdir = pathlib.Path(TOY["workdir"])
     with training.one_run(config, workdir):
@@ -102,11 +103,20 @@ def train(workdir: pathlib.Path) -> None:
             step += 1
 
     def evaluate(state):
-        fault("evaluate", int(state["step"]))
-        yield "w", float(state["params"]["w"].sum())
+        for part in range(TOY.get("eval_batches", 1)):
+            total = float(jnp.sum(state["params"]["w"]))  # all processes compute it together
+            if part == 0:
+                fault("evaluate", int(state["step"]))
+            else:
+                time.sleep(0.1)
+            yield None
+        yield "w", total
 
     config = loop.LoopConfig(
-        num_steps=TOY["num_steps"], log_every=1, checkpoint_every=10, eval_every=10
+        num_steps=TOY["num_steps"],
+        log_every=1,
+        checkpoint_every=TOY.get("checkpoint_every", 10),
+        eval_every=10,
     )
     resolved = {"model": {"dim": 4}, "seed": TOY.get("seed", 0), "data_fingerprint": "a"}
     training = Training(

@@ -36,6 +36,21 @@ def test_other_forms_are_refused_by_name(duration):
         durations.to_steps(duration, RATES, "num_steps")
 
 
+@pytest.mark.parametrize(
+    ("duration", "seconds"),
+    [("90 s", 90), ("20 min", 1200), ("20min", 1200), ("1.5 hours", 5400), ("1 h", 3600)],
+)
+def test_times_are_for_those_who_ask(duration, seconds):
+    assert durations.seconds(duration) == seconds
+    with pytest.raises(ValueError, match=r"eval_every=.* is a time, which only checkpoints"):
+        durations.to_steps(duration, RATES, "eval_every")
+
+
+@pytest.mark.parametrize("duration", [20, "20", "20 steps", "5%", "20 m", "1m examples", "-1 s"])
+def test_what_is_no_time_has_no_seconds(duration):
+    assert durations.seconds(duration) is None
+
+
 def test_a_unit_that_the_training_lacks_is_refused():
     images = durations.Rates(examples_per_step=4)
     for duration in ("5 tokens", "1 epoch", "5%"):

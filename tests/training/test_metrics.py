@@ -5,7 +5,7 @@ import struct
 import pytest
 from tensorboardX.proto import event_pb2
 
-from lvm_jax.training import metrics
+from lvm_jax.training import boards, metrics
 
 
 def steps(workdir):
@@ -52,12 +52,10 @@ def test_an_inactive_writer_writes_nothing(tmp_path):
 
 def test_a_full_disk_is_named(tmp_path):
     (tmp_path / metrics.FILE).symlink_to("/dev/full")
-    writer = metrics.MetricsWriter.__new__(metrics.MetricsWriter)
-    writer._path, writer._board = tmp_path / metrics.FILE, None
-    writer._file = writer._path.open("ab", buffering=0)
+    file = metrics.JsonLines(tmp_path / metrics.FILE)
     with pytest.raises(OSError, match=r"cannot write .*metrics\.jsonl: No space left"):
-        writer.write(1, {"train/loss": 1.0})
-    writer.close()
+        file.write({"step": 1, "train/loss": 1.0})
+    file.close()
 
 
 def test_training_seconds_leave_out_what_was_not_measured():
@@ -123,8 +121,8 @@ class Nearly(io.FileIO):
 def test_lines_are_whole_or_not_there(tmp_path, room):
     writer = write_steps(tmp_path, 1, 3)
     before = (tmp_path / metrics.FILE).read_bytes()
-    writer._file = Nearly(tmp_path / metrics.FILE, "ab")
-    writer._file.room = room
+    writer._file._file = Nearly(tmp_path / metrics.FILE, "ab")
+    writer._file._file.room = room
     if room == 10**6:
         writer.write(4, {"train/loss": 0.5})
         assert steps(tmp_path) == [1, 2, 3, 4]
@@ -151,8 +149,9 @@ def points(workdir):
 
 
 def test_tensorboard_has_every_step_once_after_a_kill(tmp_path):
-    killed = write_steps(tmp_path, 1, 140, tensorboard=True)  # its last points are not yet written
-    write_steps(tmp_path, 101, 160, tensorboard=True).close()
+    opened = lambda: [boards.TensorBoard(tmp_path / boards.TENSORBOARD_FOLDER)]
+    killed = write_steps(tmp_path, 1, 140, boards=opened)  # its last points are not yet written
+    write_steps(tmp_path, 101, 160, boards=opened).close()
     assert points(tmp_path) == {step: step / 8 for step in range(1, 161)}
     assert steps(tmp_path) == list(range(1, 161))
     del killed

@@ -21,7 +21,7 @@ from lvm_jax.distributed.distributed_config import DistributedConfig
 from lvm_jax.model import flops, transformer
 from lvm_jax.model.attention import backends
 from lvm_jax.model.transformer_config import PRESETS, TransformerConfig
-from lvm_jax.training import durations, loop, repeats, speed
+from lvm_jax.training import compilation_cache, durations, loop, repeats, speed
 from lvm_jax.training.optimizer import OptimizerConfig
 from lvm_jax.training.training import Evaluator, Training
 from lvm_jax.training.transformer import device_rows, next_token
@@ -115,6 +115,7 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> State | N
         stopping.RunError: training failed or was told to stop.
     """
     workdir = pathlib.Path(workdir)
+    compilation_cache.use(experiment.loop.compilation_cache)
     mesh = make_mesh(experiment)
     choose_attention(experiment, mesh)
     source = _open_data(experiment.data, experiment, "data")
@@ -224,6 +225,8 @@ def make_training(experiment: TransformerExperiment, mesh: Mesh) -> Training:
             unit="tokens",
             units_per_step=tokens,
             flops_per_step=tokens * flops.train_flops_per_token(model, context),
+            full_attention_flops_per_step=tokens
+            * flops.train_flops_per_token(model, context, full_attention=True),
             peak_flops_per_device=None if peak is None else peak.flops,
             totals={"tokens_with_loss_seen": "tokens"},
         ),
@@ -335,9 +338,11 @@ def _evaluators(
     shape = (experiment.batch_size, source.config.context)
     chosen = source.rows_once(experiment.eval_batches * experiment.batch_size)
 
-    def evaluate(state: State) -> Iterator[tuple[str, float]]:
-        batches = device_rows.batches_once(source, chosen, shape, mesh, experiment.rules)
-        totals = [jax.device_get(sums(state["params"], batch)) for batch in batches]
+    def evaluate(state: State) -> Iterator[tuple[str, float] | None]:
+        totals = []
+        for batch in device_rows.batches_once(source, chosen, shape, mesh, experiment.rules):
+            totals.append(jax.device_get(sums(state["params"], batch)))
+            yield None
         loss, hits, tokens = (
             sum(float(total[key]) for total in totals) for key in ("loss", "hits", "tokens")
         )

@@ -58,7 +58,7 @@ def make_evaluator(
             np.stack([source.load(int(index)) for index in chosen]), batch_size
         )
 
-    def evaluate(state: State) -> Iterator[tuple[str, float]]:
+    def evaluate(state: State) -> Iterator[tuple[str, float] | None]:
         def measure_batch(originals_BHWC: np.ndarray) -> MeasuredBatch:
             size = len(originals_BHWC)
             # The last batch is filled with repeats, whose numbers are dropped again.
@@ -68,9 +68,12 @@ def make_evaluator(
             batch = evaluate_batch(state["ema"], placed)
             return jax.tree.map(lambda leaf: leaf.addressable_data(0)[:size], batch)
 
-        measurement = measuring.measure(
-            measure_batch, batches(), recipe.model.num_codes, num_shown=_COLUMNS * _PAIRS_OF_ROWS
-        )
+        shown = _COLUMNS * _PAIRS_OF_ROWS
+        measured = measuring.Measuring(recipe.model.num_codes, num_shown=shown)
+        for originals_BHWC in batches():
+            measured.add(originals_BHWC, measure_batch(originals_BHWC))
+            yield None
+        measurement = measured.measurement()
         if jax.process_index() == 0:
             path = pathlib.Path(workdir) / FOLDER / f"step_{int(state['step']):08d}.png"
             decoded = images.to_uint8(measurement.decoded)

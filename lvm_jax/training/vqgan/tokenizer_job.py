@@ -19,7 +19,15 @@ from lvm_jax.measures import perceptual, perceptual_weights
 from lvm_jax.sentences import corpora
 from lvm_jax.tokenizer import codec
 from lvm_jax.tokenizer.vqgan_config import PRESETS, VQGANConfig
-from lvm_jax.training import checkpoints, durations, in_use, loop, repeats, speed
+from lvm_jax.training import (
+    checkpoints,
+    compilation_cache,
+    durations,
+    in_use,
+    loop,
+    repeats,
+    speed,
+)
 from lvm_jax.training.optimizer import OptimizerConfig
 from lvm_jax.training.training import Evaluator, Training
 from lvm_jax.training.vqgan import adversarial_state, adversarial_step, held_out
@@ -125,6 +133,7 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
         stopping.RunError: training failed or was told to stop.
     """
     workdir = pathlib.Path(workdir)
+    compilation_cache.use(experiment.loop.compilation_cache)
     source = open_images(experiment, experiment.corpus, experiment.memory_megabytes)
     mesh = make_mesh(experiment)
     perceptual_params = _perceptual_params(experiment)
