@@ -122,7 +122,7 @@ def _first_size(line: str) -> int | None:
 @contextlib.contextmanager
 def _uncached() -> Iterator[None]:
     """JAX's cache of programs can write those of absent devices and not read them again."""
-    before = jax.config.read("jax_enable_compilation_cache")
+    before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         yield
