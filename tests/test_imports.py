@@ -15,7 +15,7 @@ FLOORS = (
     "trees draws mesh devices distributed",
     "image_formats",
     "images",
-    "file_kinds image_record sheets",
+    "file_kinds image_record sheets pages",
     "image_folders",
     "weight_files",
     "modules",

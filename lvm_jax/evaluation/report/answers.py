@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lvm_jax.evaluation.analogies.scores import TaskResult
 from lvm_jax.evaluation.report import wording
-from lvm_jax.evaluation.report.elements import row, text
+from lvm_jax.pages.elements import row, text
 
 
 def of_results(results: Sequence[TaskResult]) -> str:

@@ -1,37 +1,16 @@
-"""Charts as inline SVG that takes its colours from the page, so that it suits light and dark."""
+"""The report's charts, as inline SVG."""
 
 import dataclasses
-import io
-import re
 from collections.abc import Mapping
-from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Stand-ins that become CSS variables of the page once matplotlib has drawn them.
-_INK, _FAINT = "#010203", "#040506"
-_SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04")
-_VARIABLES = {_INK: "--muted", _FAINT: "--line"} | {
-    color: f"--series-{number}" for number, color in enumerate(_SERIES, 1)
-}
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",  # text stays text: the page's font, and it can be selected
-    "font.family": "sans-serif",
-    "font.size": 10,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _FAINT,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "grid.color": _FAINT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
+from lvm_jax.pages.drawing import INK, SERIES, styled, svg
+
 _MOST_POINTS, _FEW_POINTS = 400, 20
-MOST_CURVES = len(_SERIES)
+MOST_CURVES = len(SERIES)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,10 +47,10 @@ class Chart:
 
 def line_chart(chart: Chart) -> str:
     """Draws a chart; an SVG element as text."""
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": chart.title}):
+    with styled(chart.title):
         figure = Figure(figsize=(5.2, 2.9), layout="constrained")
         axes = figure.subplots()
-        for curve, color in zip(chart.curves, _SERIES):
+        for curve, color in zip(chart.curves, SERIES):
             steps, values = _thin(curve.steps), _thin(curve.values)
             # A few points are shown as points: one alone would be no line.
             marker = "o" if len(steps) <= _FEW_POINTS else None
@@ -79,7 +58,7 @@ def line_chart(chart: Chart) -> str:
                 steps, values, color=color, linewidth=1.6, marker=marker, ms=4, label=curve.label
             )
         for label, height in chart.levels.items():
-            axes.axhline(height, color=_INK, linewidth=1, linestyle=(0, (4, 3)), label=label)
+            axes.axhline(height, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=label)
         axes.set(xlabel="step", ylabel=chart.unit)
         locator = axes.xaxis.get_major_locator()
         assert isinstance(locator, MaxNLocator)
@@ -87,26 +66,26 @@ def line_chart(chart: Chart) -> str:
         axes.grid(axis="y", linewidth=0.6)
         if len(chart.curves) + len(chart.levels) > 1:
             axes.legend(frameon=False, fontsize=9)
-        return _svg(figure, chart.title)
+        return svg(figure, chart.title)
 
 
 def frequency_chart(counts: np.ndarray) -> str:
     """How often codes are used, most frequent first, against uniform use; an SVG as text."""
     shares = np.sort(counts)[::-1] / max(1, counts.sum()) * 100
-    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": "codebook"}):
+    with styled("codebook"):
         figure = Figure(figsize=(5.2, 2.9), layout="constrained")
         axes = figure.subplots()
         # Steps rather than bars: thousands of bars would be thousands of SVG elements.
         edges = np.arange(len(shares) + 1)
-        axes.stairs(shares, edges, fill=True, color=_SERIES[0], alpha=0.75)
+        axes.stairs(shares, edges, fill=True, color=SERIES[0], alpha=0.75)
         axes.axhline(
-            100 / len(shares), color=_INK, linewidth=1, linestyle=(0, (4, 3)), label="uniform use"
+            100 / len(shares), color=INK, linewidth=1, linestyle=(0, (4, 3)), label="uniform use"
         )
         axes.set(xlabel="code, most frequent first", ylabel="% of ids")
         axes.set_xlim(0, len(shares))
         axes.set_ylim(0)
         axes.legend(frameon=False, fontsize=9)
-        return _svg(figure, "Codebook usage")
+        return svg(figure, "Codebook usage")
 
 
 def _thin(values: np.ndarray) -> np.ndarray:
@@ -117,16 +96,3 @@ def _thin(values: np.ndarray) -> np.ndarray:
     whole = values[: len(values) // group * group].reshape(-1, group)
     with np.errstate(invalid="ignore"):
         return whole.mean(axis=1)
-
-
-def _svg(figure: Figure, title: str) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    for color, variable in _VARIABLES.items():
-        text = text.replace(color, f"var({variable})")
-    # Its size comes from the page; what it shows is said to those who cannot see it.
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return text.replace("<svg", f'<svg role="img" aria-label="{title}"', 1)

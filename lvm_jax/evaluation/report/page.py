@@ -11,10 +11,9 @@ from lvm_jax import atomic
 from lvm_jax.evaluation.analogies.scores import TaskResult
 from lvm_jax.evaluation.report import answers, charts, tables, wording
 from lvm_jax.evaluation.report.charts import Chart
-from lvm_jax.evaluation.report.elements import figure, picture, text
 from lvm_jax.evaluation.report.losses import Losses
-from lvm_jax.evaluation.report.style import CSS
 from lvm_jax.measures import codes
+from lvm_jax.pages.elements import document, facts, figure, header, picture, text
 from lvm_jax.tokenizer.measuring import Measurement
 
 
@@ -70,29 +69,19 @@ def render(report: Report) -> str:
             _facts(report),
         ]
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(report.title)}</title><style>{CSS}</style></head>\n"
-        f"<body><main>{body}</main></body></html>\n"
-    )
+    return document(report.title, body)
 
 
 def _header(report: Report) -> str:
-    cells = "".join(
-        f'<div class="tile"><b>{text(number)}</b><span>{text(what)}</span></div>'
-        for number, what in _tiles(report)
-    )
     headline = wording.headline(report.results) if report.results else "Nothing was asked."
     if report.losses is not None and report.losses.memorised:
         headline += " It has memorised its training data."
-    return (
-        f'<header><p class="eyebrow">{text(report.title)}</p><h1>{text(headline)}</h1>'
-        "<p>A picture is a row of codes; a task is posed by example pairs of pictures and a query, "
+    lead = (
+        "A picture is a row of codes; a task is posed by example pairs of pictures and a query, "
         "and one transformer writes the codes of the answer. All pictures below were held out: "
-        "training saw no part of them.</p>"
-        f'<div class="tiles">{cells}</div></header>'
+        "training saw no part of them."
     )
+    return header(report.title, headline, lead, _tiles(report))
 
 
 def _tiles(report: Report) -> list[tuple[str, str]]:
@@ -170,16 +159,7 @@ def _next(report: Report) -> str:
 
 
 def _facts(report: Report) -> str:
-    cards = []
-    for section, values in report.facts.items():
-        rows = "".join(
-            f"<tr><td>{text(name)}</td><td>{text(value)}</td></tr>"
-            for name, value in values.items()
-        )
-        cards.append(
-            f'<section class="card"><h3>{text(section)}</h3>'
-            f'<table class="facts">{rows}</table></section>'
-        )
+    cards = [facts(section, values) for section, values in report.facts.items()]
     if not cards:
         return ""
     return f'<h2>Configuration and timings</h2><div class="columns">{"".join(cards)}</div>'

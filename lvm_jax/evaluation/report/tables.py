@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from lvm_jax.evaluation.analogies import scores
 from lvm_jax.evaluation.analogies.scores import TaskResult
 from lvm_jax.evaluation.report import wording
-from lvm_jax.evaluation.report.elements import number_table, text
 from lvm_jax.measures import fidelity
+from lvm_jax.pages.elements import number_table, text
 
 
 def of_results(results: Sequence[TaskResult], num_codes: int) -> str:

@@ -14,8 +14,8 @@ from lvm_jax.evaluation.report import charts, page, training_charts
 from lvm_jax.evaluation.report.charts import Chart, Curve
 from lvm_jax.evaluation.report.losses import Losses
 from lvm_jax.evaluation.report.page import Report
-from lvm_jax.evaluation.report.style import CSS
 from lvm_jax.measures import fidelity
+from lvm_jax.pages.style import CSS
 from lvm_jax.tokenizer.measuring import Measurement
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""The report's style sheet, inline so that the report is one file."""
+"""The style sheet of pages, inline so that each is one file."""
 
 CSS = """
 :root {

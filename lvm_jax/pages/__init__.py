@@ -1,0 +1,1 @@
+"""Pages of HTML that are one file each: style, elements, drawings."""
