@@ -80,7 +80,7 @@ def of_readme(original: bool) -> dict[str, Any]:
     return {
         "batch_size": 128,
         "accumulation": 4,
-        "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
+        "mesh": {"data": -1, "fsdp": -1, "tensor": 1},
         "distributed": {"mode": "auto"},
         "data": {"shards": "shards/train", "context": 4096, "packing": "stream"},
         "optimizer": {

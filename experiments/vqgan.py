@@ -49,7 +49,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "num_threads": 16,
             "perceptual_weights": [values["vgg"], values["lpips"]] if values["vgg"] else [],
             "tokenizer": {"preset": values["preset"]},
-            "mesh": {"data": 1, "fsdp": -1, "tensor": 1},
+            "mesh": {"data": -1, "fsdp": -1, "tensor": 1},
             "training": {
                 "reconstruction": "l2",
                 "perceptual": perceptual,

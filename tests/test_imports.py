@@ -11,14 +11,14 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "lvm_jax"
 # the files beside its sub-packages. The last words of a line may name rooms that are still empty.
 FLOORS = (
     "version configs file_names progress_bar",
-    "vocabulary atomic worker_processes",
+    "vocabulary atomic worker_processes device_grid",
     "trees draws mesh devices distributed",
     "image_formats",
     "images",
     "file_kinds image_record sheets pages",
     "image_folders",
     "weight_files",
-    "modules",
+    "modules rules",
     "partition",
     "frames",
     "pictures",

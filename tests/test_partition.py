@@ -1,6 +1,7 @@
 """Rules place everything or raise; nothing is placed by default."""
 
 import itertools
+import math
 import re
 
 import jax
@@ -14,6 +15,7 @@ from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.partition import Rules
+from tests import fake_devices
 
 DEBUG = PRESETS["debug"]
 
@@ -95,17 +97,42 @@ def test_a_mesh_that_is_named_is_not_refused_next(model, num_rows, axis):
     assert refused > 100
 
 
-def test_ties_go_to_data():
-    # 3,200 does not divide by 256: (1, 128, 2) is as near as (2, 128, 1), and costs more.
-    config = PRESETS["3b"]
-    fits = partition._divides_params(
-        Rules(), transformer.logical_axes(config), transformer.abstract_params(config)
+@pytest.mark.parametrize("size", ["100m", "3b"])
+@pytest.mark.parametrize(
+    "asked, near",
+    [
+        # Widths of 640 and 3,200 divide by 128 and no further: data takes the rest.
+        ((1, 256, 1, 1), (2, 128, 1, 1)),
+        ((1, 512, 1, 1), (4, 128, 1, 1)),
+        ((2, 256, 1, 1), (4, 128, 1, 1)),
+        # What was asked of context and tensor may stay.
+        ((1, 256, 1, 2), (2, 128, 1, 2)),
+        ((1, 32, 16, 1), (1, 32, 16, 1)),
+    ],
+)
+def test_advice_prefers_data(size, asked, near):
+    model = PRESETS[size]
+    needs = (Rules(), transformer.logical_axes(model), transformer.abstract_params(model))
+    devices = fake_devices.gpus(math.prod(asked) // 8)
+    config = MeshConfig(**dict(zip(mesh_lib.AXES, asked)))
+    make = lambda config: partition.make_mesh(
+        config, *needs, num_rows=512, row_length=4096, devices=devices
     )
-    asked, near = (1, 256, 1, 1), (2, 128, 1, 1)
-    assert not fits(asked)
-    assert mesh_lib.nearest(asked, 256, [fits]) == near
-    # What cannot be fulfilled gives way to what was asked for before it.
-    assert mesh_lib.nearest(asked, 256, [fits, lambda sizes: False]) == near
+    if asked != near:
+        with pytest.raises(ValueError, match=f"nearest .*{mesh_lib.describe(near)}$"):
+            make(config)
+    assert make(MeshConfig(**dict(zip(mesh_lib.AXES, near)))).devices.shape == near
+
+
+def test_what_cannot_be_fulfilled_gives_way_to_what_was_asked_before_it():
+    even = lambda sizes: sizes[1] % 2 == 0
+    never = lambda sizes: False
+    assert mesh_lib.nearest((8, 1, 1, 1), 8, [even, never]) == (4, 2, 1, 1)
+
+
+def test_advice_lets_devices_share_a_row_where_there_are_too_few_rows():
+    enough_rows = lambda sizes: 128 % (sizes[0] * sizes[1]) == 0
+    assert mesh_lib.nearest((1, 256, 1, 1), 256, [enough_rows]) == (1, 128, 2, 1)
 
 
 def test_parameters_land_where_the_rules_say():

@@ -3,7 +3,7 @@ r"""Trains the transformer on shards; started again with the same workdir it res
   python tools/train.py --config=experiments/debug.py --workdir=runs/debug \
       --config.data.shards=DIR
   python tools/train.py --config=experiments/lvm.py:size=3b --workdir=/data/runs/3b \
-      --config.data.shards=/data/shards --config.mesh.fsdp=256
+      --config.data.shards=/data/shards --config.mesh.fsdp=128
 
 Ctrl-C or SIGTERM saves and stops; the same command goes on from there. Of several processes
 (config.distributed), whichever gets the signal, all stop at the same step, and when one fails all

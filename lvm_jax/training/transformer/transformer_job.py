@@ -231,7 +231,7 @@ def make_training(experiment: TransformerExperiment, mesh: Mesh) -> Training:
             totals={"tokens_with_loss_seen": "tokens"},
         ),
         summary=[
-            mesh_lib.summary(mesh),
+            mesh_lib.summary(mesh, experiment.mesh),
             str(choose_attention(experiment, mesh)),
             "parameters:\n" + partition.table(abstract_params, placed),
         ],

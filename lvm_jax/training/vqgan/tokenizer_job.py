@@ -205,7 +205,7 @@ def make_training(experiment: TokenizerExperiment, mesh: Mesh) -> Training:
     """
     recipe = _recipe(experiment, mesh)
     init_state = adversarial_state.make_init(recipe)
-    summary = [mesh_lib.summary(mesh)]
+    summary = [mesh_lib.summary(mesh, experiment.mesh)]
     if mesh.shape["fsdp"] > 1:
         abstract = jax.eval_shape(init_state)["params"]
         placed = adversarial_state.state_shardings(recipe)["params"]
