@@ -23,6 +23,8 @@ from lvm_jax.model.attention.needs import Machine, Needs, Sizes, machine_of
 from lvm_jax.model.attention.placement import Placement
 from lvm_jax.partition import Rules, num_parts
 
+Attend = Callable[[Array, Array, Array, Array | None, Placement], Array]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Backend:
@@ -31,28 +33,30 @@ class Backend:
     Attributes:
         needs: what it takes.
         attend: queries, keys, values, segments, `Placement` -> output, as `attend` below.
+        attend_shared: the same for rows that several devices share; None: it needs whole rows.
         opt_in: "auto" never takes it.
     """
 
     needs: Needs
-    attend: Callable[[Array, Array, Array, Array | None, Placement], Array]
+    attend: Attend
+    attend_shared: Attend | None = None
     opt_in: bool = False
 
 
 # The fastest first, where they run. "xla" is the reference that all others are held to.
 BACKENDS: dict[str, Backend] = {
-    "splash": Backend(needs=splash.NEEDS, attend=splash.attend),
+    "splash": Backend(needs=splash.NEEDS, attend=splash.attend, attend_shared=splash.attend),
     "triton": Backend(needs=triton.NEEDS, attend=triton.attend),
     "per_head": Backend(
         needs=blockwise.NEEDS, attend=functools.partial(blockwise.attend, per_head=True)
     ),
     "blockwise": Backend(
-        needs=blockwise.NEEDS, attend=functools.partial(blockwise.attend, per_head=False)
+        needs=blockwise.NEEDS,
+        attend=functools.partial(blockwise.attend, per_head=False),
+        attend_shared=context.attend,
     ),
     "xla": Backend(needs=xla.NEEDS, attend=xla.attend),
 }
-# Of rows that several devices share; no choice of the user's, since no other does it.
-SHARED_ROWS = "context"
 # Compiled for one platform each.
 KERNELS = tuple(name for name, backend in BACKENDS.items() if backend.needs.platform)
 
@@ -62,7 +66,7 @@ class Choice:
     """The backend that runs.
 
     Attributes:
-        name: key of `BACKENDS`, or `SHARED_ROWS`.
+        name: key of `BACKENDS`.
         reason: why it and no faster one, for the log.
         interpret: its kernel is interpreted.
     """
@@ -94,11 +98,9 @@ def choose(wanted: str, sizes: Sizes, mesh: Mesh | None, rules: Rules | None = N
             to do. Fields: attention, length, dtype, num_kv_heads.
     """
     machine = machine_of(mesh)
-    parts = num_parts("length", mesh, rules)
-    if parts > 1 and wanted == "auto":
-        return Choice(SHARED_ROWS, f"the one for rows in {parts} parts")
-    if parts > 1:
-        whole = f"={wanted} needs whole rows, which the mesh cuts in {parts} parts; use "
+    sizes = dataclasses.replace(sizes, parts=num_parts("length", mesh, rules))
+    if wanted != "auto" and sizes.parts > 1 and BACKENDS[wanted].attend_shared is None:
+        whole = f"={wanted} needs whole rows, which the mesh cuts in {sizes.parts} parts; use "
         raise ConfigError(Field("attention"), whole, Field("attention"), "=auto")
     if wanted == "auto":
         return _choose(sizes, machine, mesh)
@@ -112,7 +114,7 @@ def choose(wanted: str, sizes: Sizes, mesh: Mesh | None, rules: Rules | None = N
 
 
 def _choose(sizes: Sizes, machine: Machine, mesh: Mesh | None) -> Choice:
-    if sizes.length <= 2 * blockwise.BLOCK:
+    if sizes.length <= 2 * blockwise.BLOCK and sizes.parts == 1:
         return Choice("xla", f"rows of {sizes.length} ids have no blocks to skip")
     reasons = []
     for name in KERNELS:
@@ -130,6 +132,8 @@ def _why_not(name: str, sizes: Sizes, machine: Machine) -> str:
     compiled = dataclasses.replace(needs, interpreted=False)
     unmet = compiled.unmet(dataclasses.replace(sizes, dtype="bfloat16"), machine)
     unmet = unmet or compiled.unmet(sizes, machine)
+    if not unmet and sizes.parts > 1 and BACKENDS[name].attend_shared is None:
+        unmet = (f"whole rows, not {sizes.parts} parts of each",)
     if unmet:
         return f"needs {''.join(unmet).partition(';')[0]}"
     return f"only for attention={name}" if BACKENDS[name].opt_in else ""
@@ -146,6 +150,8 @@ def attend(
 ) -> Array:
     """Softmax attention over the same row.
 
+    Where the mesh splits rows, all arrays are in the balanced order of `context_order`.
+
     Args:
         q_BLHK: queries after RoPE.
         k_BLGK: keys after RoPE; G divides H.
@@ -159,11 +165,12 @@ def attend(
     Returns:
         [B, L, H, K] in the queries' dtype; scores and softmax are float32.
     """
-    if choice.name == SHARED_ROWS:
-        assert mesh is not None
-        return context.attend(q_BLHK, k_BLGK, v_BLGK, segments_BL, mesh, rules)
-    placement = Placement(mesh, rules or Rules(), choice.interpret)
-    return BACKENDS[choice.name].attend(q_BLHK, k_BLGK, v_BLGK, segments_BL, placement)
+    placement, backend = Placement(mesh, rules or Rules(), choice.interpret), BACKENDS[choice.name]
+    attend = backend.attend
+    if placement.parts("length") > 1:
+        assert backend.attend_shared is not None, choice
+        attend = backend.attend_shared
+    return attend(q_BLHK, k_BLGK, v_BLGK, segments_BL, placement)
 
 
 def attend_cached(q_BHK: Array, k_BGKT: Array, v_BGKT: Array, length: Array) -> Array:

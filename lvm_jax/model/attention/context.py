@@ -21,65 +21,54 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.ad_checkpoint import checkpoint_name
-from jax.sharding import Mesh
 
-from lvm_jax import partition
-from lvm_jax.model.attention.blockwise import ATTENTION, MASKED
-from lvm_jax.partition import Rules
+from lvm_jax.model.attention.blockwise import MASKED
+from lvm_jax.model.attention.placement import Placement
+from lvm_jax.model.attention.saved_names import ATTENTION, PROJECTION
 
 # Positions of a block: at most so many, where the chunks of a row divide into them.
 MAX_BLOCK = 512
 
 
 def attend(
-    q_BLHK: Array,
-    k_BLGK: Array,
-    v_BLGK: Array,
-    segments_BL: Array | None,
-    mesh: Mesh,
-    rules: Rules | None,
+    q_BLHK: Array, k_BLGK: Array, v_BLGK: Array, segments_BL: Array | None, placement: Placement
 ) -> Array:
-    """Softmax attention of positions to earlier ones of the same segment of their row.
+    """See `backends.attend`; arrays and result are in the balanced order of `context_order`."""
+    keep = lambda x: checkpoint_name(x, PROJECTION)
+    k_BLGK, kv_heads = placement.beside_queries(keep(k_BLGK), q_BLHK.shape[2])
+    v_BLGK, _ = placement.beside_queries(keep(v_BLGK), q_BLHK.shape[2])
+    index_axes = placement.rules.mesh_axes("length")
 
-    Args:
-        q_BLHK: queries, positions in the balanced order of `context_order`.
-        k_BLGK: keys, in the same order; G divides H.
-        v_BLGK: values, in the same order.
-        segments_BL: int32, in the same order, or None when each row is one sentence.
-        mesh, rules: which devices share a row; L is a multiple of twice their number.
-
-    Returns:
-        [B, L, H, K] in the queries' dtype, in the same order.
-    """
-    rules = rules or Rules()
-    axes, parts = rules.mesh_axes("length"), partition.num_parts("length", mesh, rules)
-    heads = rules.spec(("batch", "length", "act_heads", None))
-    kv_heads = rules.spec(("batch", "length", "act_kv_heads", None))
-
-    def part(q_BLHK: Array, k_BLGK: Array, v_BLGK: Array, segments_BL: Array | None) -> Array:
+    def share(q_BLHK: Array, k_BLGK: Array, v_BLGK: Array, segments_BL: Array | None) -> Array:
         """What one device computes; arrays are its own."""
-        size = block_size(q_BLHK.shape[1] // 2)
-        gather = lambda x_BL: blocks(whole_row(x_BL, axes, parts), size)
         B, L, H, K = q_BLHK.shape
+        size = block_size(L // 2)
+        gather = lambda x_BL: blocks(whole_row(x_BL, placement), size)
         q_BLGPK = q_BLHK.reshape(B, L, k_BLGK.shape[2], -1, K)
         q_NTBGPQK = _paired(jnp.moveaxis(blocks(q_BLGPK, size), 2, 4))
         k_MBGSK, v_MBGSK = (jnp.moveaxis(gather(x), 2, 3) for x in (k_BLGK, v_BLGK))
         segments = None
         if segments_BL is not None:
             segments = _paired(blocks(segments_BL, size)), gather(segments_BL)
-        index = jax.lax.axis_index(axes)
-        o_NTBGPQK = _meet(q_NTBGPQK, k_MBGSK, v_MBGSK, segments, index)
+        o_NTBGPQK = _meet(q_NTBGPQK, k_MBGSK, v_MBGSK, segments, jax.lax.axis_index(index_axes))
         o_BNQGPK = jnp.moveaxis(_unpaired(o_NTBGPQK), (0, 4), (1, 2))
         return o_BNQGPK.reshape(B, L, H, K)
 
-    rows = None if segments_BL is None else rules.spec(("batch", "length"))
-    specs = (heads, kv_heads, kv_heads, rows)
-    shared = jax.shard_map(part, mesh=mesh, in_specs=specs, out_specs=heads, check_vma=False)
-    return shared(q_BLHK, k_BLGK, v_BLGK, segments_BL)
+    heads = placement.spec("batch length act_heads -")
+    kv_spec, rows = placement.spec(f"batch length {kv_heads} -"), placement.spec("batch length")
+    run = placement.per_device(share, (heads, kv_spec, kv_spec, rows), heads)
+    return run(keep(q_BLHK), k_BLGK, v_BLGK, segments_BL)
 
 
-def whole_row(x_BL: Array, axes: tuple[str, ...], parts: int) -> Array:
-    """Inside `shard_map`: a device's part [B, L / C, ...] -> the row [B, L, ...], natural order."""
+def whole_row(x_BL: Array, placement: Placement) -> Array:
+    """A device's part of rows, [B, L / C, ...] in balanced order -> rows, [B, L, ...] in natural.
+
+    Runs on each device, see `Placement.per_device`; nothing to do where rows are whole.
+    """
+    parts = placement.parts("length")
+    if parts == 1:
+        return x_BL
+    axes = placement.rules.mesh_axes("length")
     x_BL = jax.lax.all_gather(x_BL, axes, axis=1, tiled=True)
     B, L = x_BL.shape[:2]
     x_BCTS = x_BL.reshape(B, parts, 2, L // (2 * parts), *x_BL.shape[2:])

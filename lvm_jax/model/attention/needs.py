@@ -34,6 +34,7 @@ class Sizes:
         kv_heads: key and value heads; fewer than `num_heads` are grouped heads.
         head_dim: width of one head.
         dtype: of queries, keys and values: "float32" or "bfloat16".
+        parts: devices that share a row.
     """
 
     length: int
@@ -41,6 +42,7 @@ class Sizes:
     kv_heads: int
     head_dim: int
     dtype: str = "float32"
+    parts: int = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,7 @@ class Needs:
         capability: least compute capability of a GPU.
         old_kinds: devices that it takes float32 on at most, and that "auto" leaves alone.
         dtypes: of queries, keys and values.
-        length_multiple: of a row's ids.
+        length_multiple: of a row's ids; of devices that share rows, of each of their two chunks.
         max_head_dim: widest head; 0 is any.
         grouped_from: first version of JAX on which grouped heads are right; () is any.
     """
@@ -145,7 +147,8 @@ class Needs:
         return ()
 
     def _unmet_sizes(self, sizes: Sizes) -> Pieces:
-        length, multiple = sizes.length, self.length_multiple
+        length, chunks = sizes.length, 1 if sizes.parts == 1 else 2 * sizes.parts
+        multiple = self.length_multiple * chunks
         if length % multiple:
             above = -(-length // multiple) * multiple
             given = Field("length"), f"={length}; "

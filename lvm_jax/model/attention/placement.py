@@ -32,10 +32,7 @@ class Placement:
     interpret: bool = False
 
     def spec(self, logical_axes: str) -> P:
-        """The share of an array whose dims are e.g. "batch act_heads - -"; "-" is whole.
-
-        Rows are whole: a kernel sees all positions.
-        """
+        """The share of an array whose dims are e.g. "batch act_heads - -"; "-" is whole."""
         names = [None if name == "-" else name for name in logical_axes.split()]
         return self.rules.spec(names)
 

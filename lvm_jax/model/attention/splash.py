@@ -1,6 +1,7 @@
 """JAX's splash attention for TPU v4 and newer: one kernel forward and one backward.
 
-Blocks that the causal mask hides are skipped; scores never leave the chip's vector memory.
+Blocks that the causal mask hides are skipped; scores never leave the chip's vector memory. Devices
+that share rows gather their keys and values, as in `context`.
 
 Shapes: B rows, L length, H query heads, G key/value heads, K head dim.
 """
@@ -12,8 +13,9 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as kernels
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask as masks
 from jax.sharding import NamedSharding
-from jax.sharding import PartitionSpec as P
 
+from lvm_jax.model.attention.context import whole_row
+from lvm_jax.model.attention.context_order import natural_positions
 from lvm_jax.model.attention.needs import Needs
 from lvm_jax.model.attention.placement import Placement
 from lvm_jax.model.attention.saved_names import ATTENTION, PROJECTION
@@ -21,6 +23,9 @@ from lvm_jax.model.attention.saved_names import ATTENTION, PROJECTION
 # Positions of a block, the greatest first that divides a row. 512 is JAX's and MaxText's choice for
 # training at some thousand positions; the least is the width of a TPU's vector registers.
 BLOCKS = (512, 256, 128)
+# The fused backward kernel writes the queries' gradients once for every block of keys: in rows of
+# more blocks than this, that would be more than the rest of a layer.
+FUSED_BLOCKS = 8
 
 NEEDS = Needs(
     platform="tpu",
@@ -41,20 +46,23 @@ def attend(
     q_BLHK = keep(q_BLHK * q_BLHK.shape[-1] ** -0.5)
     k_BLGK, kv_heads = placement.beside_queries(keep(k_BLGK), H)
     v_BLGK, _ = placement.beside_queries(keep(v_BLGK), H)
-    q_BHLK, k_BGLK, v_BGLK = (jnp.moveaxis(x, 1, 2) for x in (q_BLHK, k_BLGK, v_BLGK))
     kernel = _kernel(H, q_BLHK.shape[1], placement)
 
-    def share(kernel, q_BHLK, k_BGLK, v_BGLK, segments_BL):
-        def row(q_HLK, k_GLK, v_GLK, segments_L):
-            of_both = None if segments_L is None else kernels.SegmentIds(segments_L, segments_L)
+    def share(kernel, q_BHLK, k_BLGK, v_BLGK, segments_BL):
+        def row(q_HLK, k_GLK, v_GLK, segments_L, key_segments_L):
+            of_both = None if segments_L is None else kernels.SegmentIds(segments_L, key_segments_L)
             return kernel(q_HLK, k_GLK, v_GLK, of_both)
 
-        return jax.vmap(row)(q_BHLK, k_BGLK, v_BGLK, segments_BL)
+        k_BGLK, v_BGLK = (jnp.moveaxis(whole_row(x, placement), 1, 2) for x in (k_BLGK, v_BLGK))
+        key_segments_BL = None if segments_BL is None else whole_row(segments_BL, placement)
+        return jax.vmap(row)(q_BHLK, k_BGLK, v_BGLK, segments_BL, key_segments_BL)
 
-    q_spec, kv_spec = (placement.spec(f"batch {n} - -") for n in ("act_heads", kv_heads))
-    in_specs = (_spec(kernel, placement), q_spec, kv_spec, kv_spec, placement.spec("batch -"))
+    q_spec = placement.spec("batch act_heads length -")
+    kv_spec, rows = placement.spec(f"batch length {kv_heads} -"), placement.spec("batch length")
+    in_specs = (_spec(kernel, placement), q_spec, kv_spec, kv_spec, rows)
     run = placement.per_device(share, in_specs, q_spec)
-    return jnp.moveaxis(run(kernel, q_BHLK, k_BGLK, v_BGLK, segments_BL), 2, 1)
+    q_BHLK = jnp.moveaxis(q_BLHK, 1, 2)
+    return jnp.moveaxis(run(kernel, q_BHLK, k_BLGK, v_BLGK, segments_BL), 2, 1)
 
 
 def block_size(length: int) -> int:
@@ -63,7 +71,10 @@ def block_size(length: int) -> int:
 
 
 def _kernel(num_heads: int, length: int, placement: Placement) -> kernels.SplashAttentionKernel:
-    size = block_size(length)
+    parts = placement.parts("length")
+    # A device's queries are two chunks of a row that it shares.
+    size = block_size(length if parts == 1 else length // (2 * parts))
+    fused = length // size <= FUSED_BLOCKS
     blocks = kernels.BlockSizes(
         block_q=size,
         block_kv=size,
@@ -71,13 +82,17 @@ def _kernel(num_heads: int, length: int, placement: Placement) -> kernels.Splash
         block_q_dkv=size,
         block_kv_dkv=size,
         block_kv_dkv_compute=size,
-        use_fused_bwd_kernel=True,
+        block_q_dq=None if fused else size,
+        block_kv_dq=None if fused else size,
+        use_fused_bwd_kernel=fused,
     )
+    mask = masks.CausalMask((length, length))
+    mask.q_sequence = natural_positions(length, parts)
     return kernels.make_splash_mha(
-        mask=masks.MultiHeadMask([masks.CausalMask((length, length))] * num_heads),
+        mask=masks.MultiHeadMask([mask] * num_heads),
         block_sizes=blocks,
         head_shards=placement.parts("act_heads"),
-        q_seq_shards=1,
+        q_seq_shards=parts,
         # The output and the softmax's sums.
         residual_checkpoint_name=ATTENTION,
         interpret=placement.interpret,
@@ -85,8 +100,9 @@ def _kernel(num_heads: int, length: int, placement: Placement) -> kernels.Splash
 
 
 def _spec(kernel: kernels.SplashAttentionKernel, placement: Placement):
-    """How the kernel's tables of blocks are split: as the query heads."""
+    """How the kernel's tables of blocks are split: as the queries."""
     if placement.mesh is None:
         return None
-    heads = placement.spec("act_heads")[0]
-    return kernel.manual_sharding_spec(NamedSharding(placement.mesh, P(heads, None)))
+    return kernel.manual_sharding_spec(
+        NamedSharding(placement.mesh, placement.spec("act_heads length"))
+    )
