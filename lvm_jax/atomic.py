@@ -1,7 +1,8 @@
 """Files that appear under their names only when whole.
 
 A file is written as `NAME.partial` beside its place and renamed at the end: whoever is killed on
-the way leaves the older file, or none, and never half of one.
+the way leaves the older file, or none, and never half of one. What goes to a store is one object,
+which is whole or not there by itself.
 """
 
 import contextlib
@@ -9,10 +10,12 @@ import hashlib
 import json
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
 from lvm_jax import file_names
+from lvm_jax.storage import paths
 
 _MOST_NAME_BYTES = 255
 
@@ -43,6 +46,8 @@ def writing(
 ) -> Iterator[pathlib.Path]:
     """A block that makes a file: renamed when the block ends, removed when it fails.
 
+    What goes to a store is written to a temporary file of this machine meanwhile.
+
     Args:
         path: the file; an older one stays until then.
         parents: make the folders above it where they are missing.
@@ -53,7 +58,13 @@ def writing(
 
     Raises:
         WriteError: for every OSError, those of the block too.
+        StoreError: for those of a store.
     """
+    if stored := paths.store_path(path):
+        with tempfile.TemporaryDirectory(prefix="lvm_jax_") as folder:
+            yield pathlib.Path(folder) / stored.name
+            stored.upload(pathlib.Path(folder) / stored.name)
+        return
     path = pathlib.Path(path)
     partial = partial or path.with_name(_partial_name(path.name))
     try:
@@ -79,6 +90,9 @@ def _partial_name(name: str) -> str:
 
 def write_text(path: str | os.PathLike, text: str, *, parents: bool = False) -> None:
     """Writes a text file in UTF-8, names of files in it as their bytes; see `writing`."""
+    if stored := paths.store_path(path):
+        stored.write_bytes(file_names.to_bytes(text))
+        return
     with writing(path, parents=parents) as partial:
         partial.write_bytes(file_names.to_bytes(text))
 

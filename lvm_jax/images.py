@@ -8,7 +8,6 @@ import dataclasses
 import io
 import math
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Literal
 
@@ -20,6 +19,7 @@ from lvm_jax.configs import ConfigError, Field
 from lvm_jax.image_formats import image_files
 from lvm_jax.image_formats.image_files import MOST_PIXELS, ImageError
 from lvm_jax.image_formats.samples import WHITE, to_rgb
+from lvm_jax.storage import paths
 
 # JPEG's blocks decode at these fractions without the rest being computed.
 _JPEG_REDUCTIONS = (8, 4, 2, 1)
@@ -174,7 +174,7 @@ def written_format(path: str | os.PathLike) -> str:
     Raises:
         ImageError: an extension of no format that Pillow writes.
     """
-    extension = pathlib.Path(path).suffix
+    extension = paths.path(path).suffix
     image_format = PIL.Image.registered_extensions().get(extension.lower())
     if image_format not in PIL.Image.SAVE:
         raise ImageError(
@@ -189,7 +189,7 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     Raises:
         ImageError: an unknown extension, or a disk that is full or read-only.
     """
-    path = pathlib.Path(path)
+    path = paths.path(path)
     image_format = written_format(path)
     try:
         with atomic.writing(path, parents=True) as partial:

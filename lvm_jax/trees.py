@@ -15,6 +15,7 @@ import safetensors
 import safetensors.numpy
 
 from lvm_jax import atomic
+from lvm_jax.storage import paths
 
 SEPARATOR = "/"
 
@@ -114,6 +115,8 @@ def load_safetensors(path: pathlib.Path) -> dict[str, Any]:
         ValueError: the file is missing or is not a safetensors file.
     """
     try:
+        if stored := paths.store_path(path):
+            return unflatten(safetensors.numpy.load(stored.read_bytes()))
         return unflatten(safetensors.numpy.load_file(str(path)))
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"cannot read weights {path}: {error}") from error

@@ -11,6 +11,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "lvm_jax"
 # the files beside its sub-packages. The last words of a line may name rooms that are still empty.
 FLOORS = (
     "version configs file_names progress_bar",
+    "storage",
     "vocabulary atomic worker_processes device_grid",
     "trees draws mesh devices distributed",
     "image_formats",

@@ -90,6 +90,7 @@ def analogies(options: Analogies) -> None:
     from lvm_jax import progress_bar
     from lvm_jax.evaluation import analogy_experiment, analogy_job
     from lvm_jax.evaluation.report import wording
+    from lvm_jax.storage import paths
 
     experiment = options.config.build(
         analogy_experiment.build_experiment, configs.merged(values, changes)
@@ -112,12 +113,12 @@ def analogies(options: Analogies) -> None:
             model,
             tokenizer,
             out,
-            model_dir=pathlib.Path(options.model),
-            tokenizer_dir=pathlib.Path(options.tokenizer),
+            model_dir=paths.path(options.model),
+            tokenizer_dir=paths.path(options.tokenizer),
             commands=[
                 next_steps.ask(
-                    pathlib.Path(options.model),
-                    pathlib.Path(options.tokenizer),
+                    paths.path(options.model),
+                    paths.path(options.tokenizer),
                     out,
                     experiment.tasks[0].images_per_sentence,
                     experiment.evaluation.temperature,

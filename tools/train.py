@@ -11,7 +11,6 @@ end, with its reason in the last line of each.
 """
 
 import dataclasses
-import pathlib
 
 import cli
 import training
@@ -37,11 +36,12 @@ class Options:
 def main(options: Options) -> None:
     values = options.config.load()
     # Imported after the flags are known to be good: a typo should not wait for jax.
+    from lvm_jax.storage import paths
     from lvm_jax.training.transformer import transformer_job
 
     experiment = options.config.build(transformer_job.build_experiment, values)
     experiment = training.with_profile(experiment, options.profile_steps)
-    workdir = pathlib.Path(options.workdir)
+    workdir = paths.path(options.workdir)
     with training.one_run(experiment.distributed, workdir):
         transformer_job.train(experiment, workdir)
 

@@ -8,7 +8,6 @@ saves and stops, on all processes of a run; the same command goes on from there.
 """
 
 import dataclasses
-import pathlib
 
 import cli
 import training
@@ -34,11 +33,12 @@ class Options:
 def main(options: Options) -> None:
     values = options.config.load()
     # Imported after the flags are known to be good: a typo should not wait for jax.
+    from lvm_jax.storage import paths
     from lvm_jax.training.vqgan import tokenizer_job
 
     experiment = options.config.build(tokenizer_job.build_experiment, values)
     experiment = training.with_profile(experiment, options.profile_steps)
-    workdir = pathlib.Path(options.workdir)
+    workdir = paths.path(options.workdir)
     with training.one_run(experiment.distributed, workdir):
         tokenizer_job.train(experiment, workdir)
 

@@ -17,6 +17,7 @@ from lvm_jax import configs, image_record, trees
 from lvm_jax.images import ImageConfig
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
+from lvm_jax.storage import paths
 from lvm_jax.tokenizer.codec import Tokenizer
 from lvm_jax.training import checkpoints
 from lvm_jax.training import workdir as workdir_lib
@@ -100,7 +101,7 @@ def load_image_config(directory: str | pathlib.Path) -> ImageConfig | None:
     Raises:
         ValueError: the directory is none, or keeps settings that this version does not know.
     """
-    directory = pathlib.Path(directory)
+    directory = paths.path(directory)
     where = str(directory / workdir_lib.CONFIG)
     return image_record.read(workdir_lib.read_config(directory), where)
 
@@ -112,7 +113,7 @@ def load_model(directory: str | pathlib.Path) -> LanguageModel:
         ValueError: the directory holds no trained model, or one that this version cannot read;
             names the file.
     """
-    directory = pathlib.Path(directory)
+    directory = paths.path(directory)
     resolved = workdir_lib.read_config(directory)
     name = f"{directory / workdir_lib.CONFIG}: model"
     if not isinstance(resolved.get("model"), dict):

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from lvm_jax import atomic, configs, image_record, trees
 from lvm_jax.images import ImageConfig
 from lvm_jax.mesh import MeshConfig, make_mesh
+from lvm_jax.storage import paths
 from lvm_jax.tokenizer import vqgan
 from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 
@@ -240,7 +241,7 @@ def save_tokenizer(
     An interrupted write over an older tokenizer leaves a directory that `load_tokenizer` refuses,
     never one that mixes two.
     """
-    directory = pathlib.Path(directory)
+    directory = paths.path(directory)
     params = jax.tree.map(np.asarray, params)
     check_params(config, params, f"parameters for {directory}")
     content = {
@@ -270,8 +271,8 @@ def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -
     Raises:
         ValueError: a file is missing, unreadable, of another version or altered; names the file.
     """
-    config_file = pathlib.Path(directory) / CONFIG_FILE
-    weights_file = pathlib.Path(directory) / WEIGHTS_FILE
+    config_file = paths.path(directory) / CONFIG_FILE
+    weights_file = paths.path(directory) / WEIGHTS_FILE
     try:
         content = json.loads(config_file.read_text())
         version, stored, settings = (
@@ -280,12 +281,12 @@ def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -
     except FileNotFoundError:
         raise ValueError(
             f"no tokenizer in {directory}: {config_file} is missing; "
-            + _where_a_tokenizer_is(pathlib.Path(directory))
+            + _where_a_tokenizer_is(paths.path(directory))
         ) from None
     except KeyError as error:
         raise ValueError(
             f"{config_file} is not a tokenizer's configuration, {error} is missing; "
-            + _where_a_tokenizer_is(pathlib.Path(directory))
+            + _where_a_tokenizer_is(paths.path(directory))
         ) from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
         raise ValueError(f"{config_file} is not a tokenizer's configuration: {error!r}") from error

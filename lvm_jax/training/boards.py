@@ -16,6 +16,7 @@ from absl import logging
 
 from lvm_jax import atomic
 from lvm_jax.configs import ConfigError, Field
+from lvm_jax.storage import paths
 
 Line = Mapping[str, Any]
 """{"step": 10, "time": ..., "train/loss": ...}"""
@@ -53,10 +54,15 @@ class WandbConfig:
     mode: Literal["online", "offline"] = "online"
 
 
-def require(tensorboard: bool, wandb: WandbConfig) -> None:
-    """Raises ConfigError when what is asked for is not installed."""
+def require(tensorboard: bool, wandb: WandbConfig, workdir: pathlib.Path) -> None:
+    """Raises ConfigError when what is asked for is not installed, or cannot write to `workdir`."""
     if tensorboard:
         _summary_writer()
+        if paths.store_path(workdir):
+            raise ConfigError(
+                *(Field("tensorboard"), f"=True writes to a disk, and workdir {workdir} is on a "),
+                *("store; take metrics.jsonl, or ", Field("wandb.project")),
+            )
     if wandb.project:
         _wandb()
 
@@ -119,7 +125,7 @@ class Wandb:
                 id=identity["id"],
                 resume="allow",
                 mode=config.mode,
-                dir=str(workdir),
+                dir=None if paths.store_path(workdir) else str(workdir),
                 config=dict(resolved),
                 # The last line of a program is its own.
                 settings=wandb.Settings(console="off", silent=True),

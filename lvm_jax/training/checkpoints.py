@@ -10,11 +10,15 @@ workdir/checkpoints/<step>/config/         the resolved config
 workdir/checkpoints/<step>/totals/         sums over all steps: tokens with a loss, goodput
 workdir/checkpoints/<step>/checksums.json  see `checksums`
 workdir/checkpoints/<step>.damaged/        see `recovery`
+
+On a store a checkpoint has its name from the beginning and is one when its commit_success.txt is
+there.
 """
 
 import functools
 import json
 import math
+import os
 import pathlib
 import shutil
 import sys
@@ -25,8 +29,11 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
+from lvm_jax.storage import orbax_paths, paths
+from lvm_jax.storage.patience import StoreError
 from lvm_jax.training import checksums, recovery
 from lvm_jax.training.background_writes import Watch
 from lvm_jax.training.workdir import FOLDER, is_gone, read_config, steps
@@ -39,6 +46,13 @@ _LAST_FILES = ("_CHECKPOINT_METADATA", "commit_success.txt")
 
 
 def _remove_unfinished(folder: pathlib.Path) -> None:
+    if stored := paths.store_path(folder):
+        finished = {str(step) for step in steps(folder.parent)}
+        for inner in stored.glob("*"):
+            if inner.name.isdecimal() and inner.name not in finished:
+                logging.info("removing the unfinished checkpoint %s", inner)
+                inner.rmtree()
+        return
     for path in folder.glob(f"*{_UNFINISHED}*"):
         if path.is_dir():
             logging.info("removing the unfinished checkpoint %s", path)
@@ -73,17 +87,23 @@ class Checkpoints:
             keep: how many of the newest checkpoints stay.
             keep_every: checkpoints of every so many steps stay for good; 0: none.
         """
-        self.folder = pathlib.Path(workdir).absolute() / FOLDER
+        self.folder = paths.path(workdir).absolute() / FOLDER
         self._config = json.loads(json.dumps(config))
         self._writing: int | None = None
         self._watch = Watch()
+        orbax_paths.prepare(self.folder)
         if jax.process_index() == 0:
             _remove_unfinished(self.folder)
+        on_store = paths.store_path(self.folder) is not None
+        self._unfinished = "" if on_store else _UNFINISHED
         self._manager = ocp.CheckpointManager(
-            self.folder,
+            os.fspath(self.folder),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=_preserved(keep, keep_every),
                 create=True,
+                temporary_path_class=ocp.path.atomicity.CommitFileTemporaryPath
+                if on_store
+                else None,
                 # A folder that cannot be made fails at once; in the background, the threads that
                 # wait for it would hang until their timeout.
                 async_options=ocp.AsyncOptions(
@@ -150,7 +170,7 @@ class Checkpoints:
 
     def _note_checksums(self) -> None:
         """Called on process 0 when all files are written and before they get their step's name."""
-        checksums.note(self.folder / f"{self._writing}{_UNFINISHED}", leave_out=_LAST_FILES)
+        checksums.note(self.folder / f"{self._writing}{self._unfinished}", leave_out=_LAST_FILES)
 
     def _explain_failure(self, step: int, state: Any, write: Callable[[], None]) -> None:
         try:
@@ -161,6 +181,13 @@ class Checkpoints:
                 raise FileNotFoundError(
                     f"cannot write checkpoints (noticed at step {step}): {self.folder.parent} is "
                     "gone"
+                ) from error
+            if paths.store_path(self.folder):
+                raise StoreError(
+                    getattr(error, "errno", None),
+                    f"cannot write checkpoints (noticed at step {step}): {first_line(error)}; "
+                    "look at the store and at the rights of this machine there",
+                    str(self.folder),
                 ) from error
             free, needed = shutil.disk_usage(self.folder).free, num_bytes(state)
             need = f", at most {needed / 1e9:.3g} GB needed" if needed else ""
@@ -234,7 +261,7 @@ def load_params(
     Raises:
         ValueError: no such directory or step, or a checkpoint that cannot be read.
     """
-    workdir = pathlib.Path(workdir).absolute()
+    workdir = paths.path(workdir).absolute()
     config = read_config(workdir)
     saved = steps(workdir)
     if not saved:
@@ -252,7 +279,8 @@ def load_params(
         )
     # Of the arrays alone: orbax's manager of whole checkpoints warns of what nobody reads here.
     handler = ocp.PyTreeCheckpointHandler()
-    folder: Any = workdir / FOLDER / str(step) / "state"  # any path, whatever orbax declares
+    orbax_paths.prepare(workdir)
+    folder = epath.Path(workdir / FOLDER / str(step) / "state")
     try:
         stored = handler.metadata(folder).tree["params"]
         abstract = {

@@ -4,6 +4,10 @@ FOLDER/checksums.json holds {"files": {"state/d/0a1b": [size, digest, ...]}, "ch
 digest for each piece of a file, so that several threads read a large one, and the CRC-32 of these
 notes themselves. FOLDER/checksums_rest.json holds those of files that became final later, which
 nobody looks after until it is written.
+
+On a store, which looks after what it keeps by itself, nothing is read back: noted are sizes, and as
+"crc32c" the checksums that a listing tells. Where a folder was copied from or to a store, sizes are
+compared alone.
 """
 
 import concurrent.futures
@@ -17,6 +21,8 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from lvm_jax import atomic
+from lvm_jax.storage import paths
+from lvm_jax.storage.patience import StoreError
 
 FILE = "checksums.json"
 _REST = "checksums_rest.json"
@@ -39,12 +45,17 @@ def note(folder: pathlib.Path, *, leave_out: Collection[str] = ()) -> None:
     Raises:
         OSError: a file cannot be read, or the checksums cannot be written; names it.
     """
+    if stored := paths.store_path(folder):
+        _note_listing(stored, leave_out)
+        return
     names = sorted(set(_names(folder)) - set(leave_out))
     _write(folder / FILE, _measure(folder, names))
 
 
 def note_rest(folder: pathlib.Path) -> None:
     """Adds the files that `note` left out; raises as it does."""
+    if paths.store_path(folder):
+        return  # neither is what it was made of read back, nor does anything depend on them
     files = _read(folder / FILE)
     # Into a file of its own: some file systems write all to disk before one replaces another.
     _write(folder / _REST, _measure(folder, [n for n in _names(folder) if n not in files]))
@@ -62,8 +73,13 @@ def find_damage(
 
     Returns:
         None when nothing is wrong.
+
+    Raises:
+        StoreError: a store does not answer, which says nothing about the files.
     """
     try:
+        if stored := paths.store_path(folder):
+            return _find_damage_in_listing(stored)
         files = _read(folder / FILE)
         if (folder / _REST).exists():
             files |= _read(folder / _REST)
@@ -74,15 +90,41 @@ def find_damage(
             size = (folder / name).stat().st_size
             if size != files[name][0]:
                 return f"{name} has {size} bytes instead of {files[name][0]}"
+        # Those that were noted on a store have no digests.
+        names = [name for name in names if len(files[name]) > 1 or not files[name][0]]
         if sizes_only:
             return None
         measured = _measure(folder, names)
     except ValueError as error:
         return str(error)
+    except StoreError:
+        raise
     except OSError as error:
         return f"{error.filename or folder} cannot be read ({error.strerror or error})"
     different = next((name for name in names if measured[name] != files[name]), None)
     return None if different is None else f"{different} is not what was written (checksum)"
+
+
+def _note_listing(folder: paths.StorePath, leave_out: Collection[str]) -> None:
+    listing = {name: at for name, at in folder.listing().items() if name not in leave_out}
+    files: dict[str, _Noted] = {name: [listed.size] for name, listed in listing.items()}
+    crcs = {name: listed.crc32c for name, listed in listing.items() if listed.crc32c}
+    noted = {"files": files, "checksum": _crc_of(files), "crc32c": crcs}
+    (folder / FILE).write_bytes(json.dumps(noted).encode())
+
+
+def _find_damage_in_listing(folder: paths.StorePath) -> str | None:
+    text, listing = (folder / FILE).read_text(errors="replace"), folder.listing()
+    files = _parse(FILE, text)
+    crcs = json.loads(text).get("crc32c", {})
+    for name, (size, *_) in sorted(files.items()):
+        if name not in listing:
+            return f"{name} is missing"
+        if listing[name].size != size:
+            return f"{name} has {listing[name].size} bytes instead of {size}"
+        if crcs.get(name, "") not in ("", listing[name].crc32c):
+            return f"{name} is not what was written (checksum)"
+    return None
 
 
 def _names(folder: pathlib.Path) -> list[str]:
@@ -98,13 +140,17 @@ def _write(path: pathlib.Path, files: dict[str, _Noted]) -> None:
 
 
 def _read(path: pathlib.Path) -> dict[str, _Noted]:
+    return _parse(path.name, path.read_bytes())
+
+
+def _parse(name: str, text: str | bytes) -> dict[str, _Noted]:
     try:
-        noted = json.loads(path.read_text(encoding="utf-8"))
+        noted = json.loads(text)
         checksum, files = noted["checksum"], noted["files"]
     except (ValueError, KeyError, TypeError):
         checksum, files = None, {}
     if checksum != _crc_of(files):
-        raise ValueError(f"{path.name} is not what was written")
+        raise ValueError(f"{name} is not what was written")
     return files
 
 

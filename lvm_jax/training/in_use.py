@@ -2,6 +2,8 @@
 
 One run of several processes is one owner. A mark whose owner is gone is taken over: on the same
 machine when that process is no more, on another one when it has not shown itself for some minutes.
+On a store there are no locks: of several runs that find no mark, one makes it; of several that find
+the mark of an owner who is gone, the last wins and `require` stops the others before they save.
 """
 
 import contextlib
@@ -21,6 +23,8 @@ from absl import logging
 
 from lvm_jax import atomic
 from lvm_jax.distributed import member
+from lvm_jax.storage import paths
+from lvm_jax.storage.patience import StoreError
 from lvm_jax.training.workdir import cannot_write
 
 FILE = "in_use.json"
@@ -92,13 +96,13 @@ def claim(workdir: pathlib.Path) -> Iterator[Owner]:
         ValueError: another run is using it, it cannot be written, or it is not one directory for
             all processes.
     """
-    workdir = pathlib.Path(workdir).absolute()
+    workdir = paths.path(workdir).absolute()
     with contextlib.ExitStack() as stack:
         mine = None
         if member.index() == 0:
             mine = _take(workdir)
             stack.callback(release, workdir, mine.pid)
-            stack.enter_context(_touching(workdir / FILE))
+            stack.enter_context(_touching(workdir / FILE, mine))
         first = member.share(
             "the workdir", mine and {"owner": dataclasses.asdict(mine), "path": str(workdir)}
         )
@@ -131,13 +135,15 @@ def release(workdir: pathlib.Path, pid: int) -> None:
     owner = read(workdir)
     if owner is not None and owner.is_here and owner.pid == pid:
         with contextlib.suppress(OSError):
-            (pathlib.Path(workdir) / FILE).unlink()
+            (paths.path(workdir) / FILE).unlink()
 
 
 def read(workdir: pathlib.Path) -> Owner | None:
     """Whose a workdir is; None when it is nobody's."""
     try:
-        return Owner(**json.loads((pathlib.Path(workdir) / FILE).read_text(encoding="utf-8")))
+        return Owner(**json.loads((paths.path(workdir) / FILE).read_text(encoding="utf-8")))
+    except StoreError:
+        raise  # a store that is asked in vain has said nothing about owners
     except (OSError, ValueError, TypeError):  # TypeError: of another version, or damaged
         return None
 
@@ -153,10 +159,28 @@ def _take(workdir: pathlib.Path) -> Owner:
                 if not owner.is_gone(silent):
                     raise ValueError(_refusal(workdir, owner, silent))
                 logging.info("%s was in use by %s, which is gone; taken over", workdir, owner)
-            atomic.write_json(mark, dataclasses.asdict(mine))
+            _make_mark(workdir, mine, replace=owner is not None)
     except OSError as error:
         raise cannot_write(workdir, error) from error
     return mine
+
+
+def _make_mark(workdir: pathlib.Path, mine: Owner, *, replace: bool) -> None:
+    content = dataclasses.asdict(mine)
+    if (stored := paths.store_path(workdir / FILE)) is None:
+        atomic.write_json(workdir / FILE, content)
+        return
+    if replace:
+        stored.unlink(missing_ok=True)
+    try:
+        stored.write_bytes(json.dumps(content).encode(), create=True)
+    except FileExistsError as error:
+        owner = read(workdir)
+        if owner is None:
+            raise ValueError(f"{stored} cannot be read; remove it if no run is going on") from error
+        # A request that was made again after a torn connection finds what it has written.
+        if owner != mine:
+            raise ValueError(_refusal(workdir, owner, 0.0)) from error
 
 
 def _refusal(workdir: pathlib.Path, owner: Owner, silent_seconds: float) -> str:
@@ -172,6 +196,9 @@ def _refusal(workdir: pathlib.Path, owner: Owner, silent_seconds: float) -> str:
 @contextlib.contextmanager
 def _alone(workdir: pathlib.Path) -> Iterator[None]:
     """Lets one process of a machine in at a time, or of all machines where the disk can do that."""
+    if paths.store_path(workdir):
+        yield
+        return
     folder = os.open(workdir, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):
@@ -182,14 +209,17 @@ def _alone(workdir: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _touching(mark: pathlib.Path) -> Iterator[None]:
+def _touching(mark: pathlib.Path, owner: Owner) -> Iterator[None]:
     """Shows now and then that the owner lives."""
     ended = threading.Event()
 
     def touch() -> None:
         while not ended.wait(_TOUCH_EVERY):
             with contextlib.suppress(OSError):
-                os.utime(mark)
+                if (stored := paths.store_path(mark)) is None:
+                    os.utime(mark)
+                elif read(mark.parent) == owner:
+                    stored.write_bytes(json.dumps(dataclasses.asdict(owner)).encode())
 
     thread = threading.Thread(target=touch, name="in use", daemon=True)
     thread.start()

@@ -19,6 +19,7 @@ from absl import logging
 
 from lvm_jax import configs, trees
 from lvm_jax.distributed import member
+from lvm_jax.storage import paths
 from lvm_jax.training import (
     boards,
     durations,
@@ -119,9 +120,9 @@ def run(
         RunStoppedError: a signal to stop arrived; the state was saved.
     """
     num_steps = durations.resolved(config.num_steps)
-    workdir, started = pathlib.Path(workdir), time.time()
+    workdir, started = paths.path(workdir), time.time()
     with configs.within("loop"):
-        boards.require(config.tensorboard, config.wandb)
+        boards.require(config.tensorboard, config.wandb, workdir)
     processes.require_one_config(identity.resolved)
     with in_use.claim(workdir) as owner:
         accepted = config.accept_changed_data

@@ -35,7 +35,9 @@ from typing import Any
 from absl import logging
 
 from lvm_jax import atomic, progress_bar
+from lvm_jax.storage import paths
 from lvm_jax.training.boards import Board, Line
+from lvm_jax.training.stored_lines import StoredLines
 
 FILE = "metrics.jsonl"
 
@@ -43,8 +45,9 @@ FILE = "metrics.jsonl"
 class MetricsWriter:
     """Gives lines to workdir/metrics.jsonl and to boards.
 
-    A line is whole or not there. A resumed run drops the lines after the step it resumes from, so
-    that every step appears once. Only process 0 should have a writer that is `active`.
+    A line is whole or not there; on a store it comes late, see `stored_lines`. A resumed run drops
+    the lines after the step it resumes from, so that every step appears once. Only process 0 should
+    have a writer that is `active`.
 
     Attributes:
         last_evaluation: the last step before this start that has values of an evaluation.
@@ -72,17 +75,18 @@ class MetricsWriter:
         """
         self.last_evaluation: int | None = None
         self.last_line: Line | None = None
-        self._file: JsonLines | None = None
+        self._file: JsonLines | StoredLines | None = None
         self._boards: list[Board] = []
         if not active:
             return
-        path = pathlib.Path(workdir) / FILE
+        path = paths.path(workdir) / FILE
         lines = read_metrics(workdir)
         kept = [line for line in lines if line["step"] <= start_step]
         self.last_line = lines[-1] if lines else None
         self.last_evaluation = max(map(_step, filter(is_evaluation, kept)), default=None)
         _replace(path, kept)
-        self._file = JsonLines(path)
+        stored = paths.store_path(path)
+        self._file = JsonLines(path) if stored is None else StoredLines(stored)
         for board in boards():
             self._boards.append(board)
             board.begin(kept)
@@ -176,7 +180,7 @@ def read_metrics(workdir: pathlib.Path) -> list[dict[str, Any]]:
     What is no such line is left out with a warning that names file and line: a killed run may have
     left its last one unfinished.
     """
-    path = pathlib.Path(workdir) / FILE
+    path = paths.path(workdir) / FILE
     if not path.exists():
         return []
     *ended, last = path.read_bytes().split(b"\n")

@@ -2,12 +2,15 @@
 
 import pathlib
 import re
+import shutil
+import tempfile
 from collections.abc import Callable
 
 import jax
 from absl import logging
 
 from lvm_jax.configs import ConfigError, Field
+from lvm_jax.storage import paths
 
 FOLDER = "profile"
 
@@ -44,7 +47,12 @@ class Profile:
             active: False traces nothing at all: of several processes one is enough.
         """
         self._steps = parse(steps) if active else None
-        self._folder = pathlib.Path(workdir).absolute() / FOLDER
+        self._folder = paths.path(workdir).absolute() / FOLDER
+        # jax writes to a disk only.
+        on_store = self._steps is not None and paths.store_path(self._folder) is not None
+        self._written = (
+            pathlib.Path(tempfile.mkdtemp(prefix="lvm_jax_profile_")) if on_store else self._folder
+        )
         self._is_on = False
 
     def between(self, step: int, wait: Callable[[], None]) -> None:
@@ -62,7 +70,7 @@ class Profile:
             self.close()
         elif not self._is_on and first <= step < last:
             wait()
-            jax.profiler.start_trace(self._folder)
+            jax.profiler.start_trace(self._written)
             self._is_on = True
 
     def close(self) -> None:
@@ -70,6 +78,9 @@ class Profile:
         if self._is_on:
             self._is_on, self._steps = False, None
             jax.profiler.stop_trace()
+            if stored := paths.store_path(self._folder):
+                stored.upload_all(self._written)
+                shutil.rmtree(self._written)
             logging.info(
                 "profile in %s; look at it with `tensorboard --logdir=%s` (tensorboard-plugin-"
                 "profile) or https://ui.perfetto.dev",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import jax
 from absl import logging
 
+from lvm_jax.storage import paths
 from lvm_jax.training import checksums, processes
 from lvm_jax.training.workdir import FOLDER, steps
 
@@ -55,7 +56,7 @@ def newest_whole(workdir: pathlib.Path, *, together: bool = False) -> Newest:
     Raises:
         ValueError: there are checkpoints and none is whole; says what is wrong with each.
     """
-    folder, damaged = pathlib.Path(workdir) / FOLDER, {}
+    folder, damaged = paths.path(workdir) / FOLDER, {}
     for step in sorted(steps(workdir), reverse=True):
         if together:
             share = (jax.process_index(), jax.process_count())
@@ -81,7 +82,7 @@ def warn(workdir: pathlib.Path, newest: Newest, doing: str) -> None:
     if newest.damaged:
         logging.warning(
             "%s: not whole: %s; %s step %s instead",
-            pathlib.Path(workdir) / FOLDER,
+            paths.path(workdir) / FOLDER,
             *(_listed(newest.damaged), doing, newest.step),
         )
 
@@ -93,7 +94,7 @@ def set_aside(workdir: pathlib.Path, newest: Newest) -> None:
     """
     if not newest.damaged:
         return
-    folder = pathlib.Path(workdir) / FOLDER
+    folder = paths.path(workdir) / FOLDER
     if jax.process_index() == 0:
         for step in newest.damaged:
             names = (f"{step}.damaged{n}" for n in ("", *(f"-{i}" for i in range(2, 10**6))))

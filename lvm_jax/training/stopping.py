@@ -12,6 +12,7 @@ import jax
 from absl import logging
 
 from lvm_jax.distributed import member, notice
+from lvm_jax.storage import paths
 from lvm_jax.training import recovery, workdir
 
 
@@ -135,7 +136,7 @@ def resume_hint(
         just_saved: a step whose checkpoint needs no looking at.
         if_repeated: also how to go back further, as the same failure would come again from there.
     """
-    folder = pathlib.Path(directory) / workdir.FOLDER
+    folder = paths.path(directory) / workdir.FOLDER
     if workdir.is_gone(directory):
         return (
             f"{directory} is gone: it was removed, moved or unmounted while the run was on; bring "
@@ -161,7 +162,7 @@ def resume_hint(
 
 def _whole_steps(directory: pathlib.Path) -> Iterator[int]:
     """The newest first; reads no more than is asked for."""
-    folder = pathlib.Path(directory) / workdir.FOLDER
+    folder = paths.path(directory) / workdir.FOLDER
     # Several processes should end soon, and would all read the same.
     sizes_only = member.count() > 1
     for step in sorted(workdir.steps(directory), reverse=True):

@@ -18,9 +18,13 @@ from absl import logging
 
 from lvm_jax import atomic, configs
 from lvm_jax.configs import ConfigError, Field
+from lvm_jax.storage import paths
+from lvm_jax.storage.patience import StoreError
 
 CONFIG = "config.json"
 FOLDER = "checkpoints"
+COMMITTED = "commit_success.txt"
+"""What orbax writes into a checkpoint last; on a store it makes the checkpoint one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,7 +61,7 @@ def prepare_workdir(
     Raises:
         ValueError: the directory holds another run, its data changed, or it cannot be written.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = paths.path(workdir)
     identity = dataclasses.replace(identity, resolved=json.loads(json.dumps(identity.resolved)))
     has_checkpoints = latest_step(workdir) is not None
     if has_checkpoints and not (workdir / CONFIG).exists():
@@ -121,7 +125,7 @@ def _write_config(workdir: pathlib.Path, resolved: Mapping[str, Any]) -> None:
     try:
         atomic.write_json(workdir / CONFIG, resolved, parents=True)
         (workdir / FOLDER).mkdir(exist_ok=True)
-        if not os.access(workdir / FOLDER, os.W_OK):
+        if not (paths.store_path(workdir) or os.access(workdir / FOLDER, os.W_OK)):
             raise PermissionError(f"{workdir / FOLDER} is not writable")
     except OSError as error:
         raise cannot_write(workdir, error) from error
@@ -129,6 +133,8 @@ def _write_config(workdir: pathlib.Path, resolved: Mapping[str, Any]) -> None:
 
 def cannot_write(workdir: pathlib.Path, error: OSError) -> ValueError:
     """What to raise when a run's directory refuses its first files."""
+    if isinstance(error, StoreError):
+        return ValueError(f"workdir {workdir} cannot be written: {error}")
     return ValueError(
         f"workdir {workdir} cannot be written ({error.strerror or error}); "
         "choose one on a disk with room that you may write to"
@@ -140,7 +146,7 @@ def is_gone(workdir: pathlib.Path) -> bool:
 
     Asks for a file in it: whoever goes on writing may have made the directory again.
     """
-    return not (pathlib.Path(workdir) / CONFIG).exists()
+    return not (paths.path(workdir) / CONFIG).exists()
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any]:
@@ -149,7 +155,7 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
     Raises:
         ValueError: there is none, or it is no JSON.
     """
-    path = pathlib.Path(workdir) / CONFIG
+    path = paths.path(workdir) / CONFIG
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -165,8 +171,16 @@ def latest_step(workdir: pathlib.Path) -> int | None:
 
 def steps(workdir: pathlib.Path) -> list[int]:
     """The steps of all checkpoints, in no order, without opening them."""
-    folder = pathlib.Path(workdir) / FOLDER
+    folder = paths.path(workdir) / FOLDER
     if not folder.is_dir():
         return []
     # Unfinished and damaged checkpoints have longer names.
-    return [int(path.name) for path in folder.iterdir() if path.name.isdecimal() and path.is_dir()]
+    numbered = (path for path in folder.iterdir() if path.name.isdecimal())
+    return [int(path.name) for path in numbered if _is_finished(path)]
+
+
+def _is_finished(checkpoint: pathlib.Path) -> bool:
+    # On a store it has its name from the beginning.
+    if paths.store_path(checkpoint):
+        return (checkpoint / COMMITTED).exists()
+    return checkpoint.is_dir()

@@ -21,6 +21,7 @@ from lvm_jax.distributed.distributed_config import DistributedConfig
 from lvm_jax.model import flops, transformer
 from lvm_jax.model.attention import backends
 from lvm_jax.model.transformer_config import PRESETS, TransformerConfig
+from lvm_jax.storage import paths
 from lvm_jax.training import compilation_cache, durations, loop, repeats, speed
 from lvm_jax.training.optimizer import OptimizerConfig
 from lvm_jax.training.training import Evaluator, Training
@@ -114,7 +115,7 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> State | N
         ValueError: found before training: mesh, batch, data, vocabulary or workdir do not fit.
         stopping.RunError: training failed or was told to stop.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = paths.path(workdir)
     compilation_cache.use(experiment.loop.compilation_cache)
     mesh = make_mesh(experiment)
     choose_attention(experiment, mesh)

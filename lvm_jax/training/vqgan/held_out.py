@@ -13,6 +13,7 @@ from jax import Array
 from lvm_jax import draws, images, partition, sheets
 from lvm_jax.measures import fidelity, perceptual
 from lvm_jax.modules import Params
+from lvm_jax.storage import paths
 from lvm_jax.tokenizer import measuring, vqgan
 from lvm_jax.tokenizer.measuring import MeasuredBatch
 from lvm_jax.training.training import Evaluator
@@ -75,7 +76,7 @@ def make_evaluator(
             yield None
         measurement = measured.measurement()
         if jax.process_index() == 0:
-            path = pathlib.Path(workdir) / FOLDER / f"step_{int(state['step']):08d}.png"
+            path = paths.path(workdir) / FOLDER / f"step_{int(state['step']):08d}.png"
             decoded = images.to_uint8(measurement.decoded)
             images.write_image(path, picture(measurement.originals, decoded))
         yield from measurement.summary().items()

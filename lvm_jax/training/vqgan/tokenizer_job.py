@@ -17,6 +17,7 @@ from lvm_jax.configs import ConfigError, Field
 from lvm_jax.distributed.distributed_config import DistributedConfig
 from lvm_jax.measures import perceptual, perceptual_weights
 from lvm_jax.sentences import corpora
+from lvm_jax.storage import paths
 from lvm_jax.tokenizer import codec
 from lvm_jax.tokenizer.vqgan_config import PRESETS, VQGANConfig
 from lvm_jax.training import (
@@ -132,7 +133,7 @@ def train(experiment: TokenizerExperiment, workdir: pathlib.Path) -> adversarial
         ValueError: found before training: mesh, batch, images or workdir do not fit.
         stopping.RunError: training failed or was told to stop.
     """
-    workdir = pathlib.Path(workdir)
+    workdir = paths.path(workdir)
     compilation_cache.use(experiment.loop.compilation_cache)
     source = open_images(experiment, experiment.corpus, experiment.memory_megabytes)
     mesh = make_mesh(experiment)
