@@ -10,12 +10,14 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from lvm_jax.planning import collectives
+from lvm_jax.planning.collectives import Collective
 from lvm_jax.training.training import Training
 from lvm_jax.training.transformer import transformer_job
 from lvm_jax.training.transformer.transformer_job import TransformerExperiment
 
-# Of an experiment whose durations are in epochs, when nothing says how long an epoch is.
-ROWS_PER_EPOCH = 10**8
+# An epoch of the paper's data (Bai et al. 2023, section 3.1), for runs whose length is in epochs.
+EPOCH_TOKENS = 420e9
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)([KMGT])")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -28,14 +30,19 @@ class Memory:
         arguments: the state and the batch.
         temporaries: what the step needs beside them.
         code: the program.
-        peak: the most at any time; the compiler may lay temporaries over arguments that it is done
-            with, so that it can be less than their sum.
+        peak: the most at any time; less than the sum where temporaries are laid over one another
+            with gaps, or over arguments that are done with.
     """
 
     arguments: int
     temporaries: int
     code: int
     peak: int
+
+    @property
+    def needed(self) -> int:
+        """What is set aside."""
+        return self.arguments + self.temporaries + self.code
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,14 +51,14 @@ class Compiled:
 
     Attributes:
         memory: None when it does not fit.
-        hlo: the optimised program of one device as text; "" when it does not fit.
+        collectives: of the step, summed over instructions that do the same; () if it does not fit.
         problem: the compiler's line about memory, when it does not fit.
         wanted: bytes that this line asks for, None where it says none.
         seconds: of lowering and compiling.
     """
 
     memory: Memory | None
-    hlo: str = ""
+    collectives: tuple[Collective, ...] = ()
     problem: str = ""
     wanted: int | None = None
     seconds: float
@@ -64,7 +71,7 @@ class Step:
     Attributes:
         mesh: of its devices.
         training: without data.
-        traced: has the jaxpr and can be lowered where the devices are more than stand-ins.
+        traced: has the jaxpr, and can be lowered where the devices are more than stand-ins.
         seconds: of tracing.
     """
 
@@ -74,36 +81,47 @@ class Step:
     seconds: float
 
 
+def resolve(experiment: TransformerExperiment) -> TransformerExperiment:
+    """The experiment with durations in steps, an epoch being `EPOCH_TOKENS`."""
+    return transformer_job.resolve(experiment, int(EPOCH_TOKENS / experiment.data.context))
+
+
 def trace(experiment: TransformerExperiment, devices: Sequence[Any]) -> Step:
     """Traces the step of an experiment.
 
     Args:
-        experiment: durations in epochs are taken for those of `ROWS_PER_EPOCH` rows.
+        experiment: its data need not exist.
         devices: those of `hardware`.
 
     Raises:
         ValueError: something does not divide over the devices.
     """
     begun = time.monotonic()
-    resolved = transformer_job.resolve(experiment, ROWS_PER_EPOCH)
-    mesh = transformer_job.make_mesh(resolved, devices)
-    training = transformer_job.make_training(resolved, mesh)
+    experiment = resolve(experiment)
+    mesh = transformer_job.make_mesh(experiment, devices)
+    training = transformer_job.make_training(experiment, mesh)
     traced = training.trace()
     return Step(mesh=mesh, training=training, traced=traced, seconds=time.monotonic() - begun)
 
 
-def compile_step(step: Step) -> Compiled:
-    """Compiles a traced step for its devices; that it needs too much memory is a result too."""
+def compile_step(step: Step, lowered: jax.stages.Lowered) -> Compiled:
+    """Compiles a step for its devices; that it needs too much memory is a result too.
+
+    Args:
+        step: says the mesh.
+        lowered: `step.traced.lower()`.
+    """
     begun = time.monotonic()
-    seconds = lambda: time.monotonic() - begun
     try:
         with _uncached():
-            compiled = step.traced.lower().compile()
+            compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         line = str(error).partition("\n")[0].partition("RESOURCE_EXHAUSTED: ")[2]
-        return Compiled(memory=None, problem=line, wanted=_first_size(line), seconds=seconds())
+        seconds = time.monotonic() - begun
+        return Compiled(memory=None, problem=line, wanted=_first_size(line), seconds=seconds)
+    seconds = time.monotonic() - begun
     found = compiled.memory_analysis()
     memory = Memory(
         arguments=found.argument_size_in_bytes,
@@ -111,7 +129,21 @@ def compile_step(step: Step) -> Compiled:
         code=found.generated_code_size_in_bytes,
         peak=found.peak_memory_in_bytes,
     )
-    return Compiled(memory=memory, hlo=compiled.as_text(), seconds=seconds())
+    moved = collectives.find(compiled.as_text(), dict(step.mesh.shape), step.mesh.size)
+    return Compiled(memory=memory, collectives=_sums(moved), seconds=seconds)
+
+
+def _sums(found: Sequence[Collective]) -> tuple[Collective, ...]:
+    """One collective for all that differ in size alone."""
+    groups: dict[Any, Collective] = {}
+    for each in found:
+        key = (each.kind, each.axes, each.group_size, each.form, each.members)
+        known = groups.get(key)
+        count, size = (known.count, known.bytes) if known else (0, 0)
+        groups[key] = dataclasses.replace(
+            each, count=count + each.count, bytes=size + each.bytes, name="", source=""
+        )
+    return tuple(groups.values())
 
 
 def _first_size(line: str) -> int | None:

@@ -10,12 +10,12 @@ from absl import logging
 from lvm_jax import atomic, configs
 from lvm_jax.planning import (
     chips,
-    collectives,
     compiling,
     estimate,
     flops,
     hardware,
     network,
+    remembered,
     roofline,
     traffic,
 )
@@ -27,8 +27,6 @@ from lvm_jax.training import durations
 from lvm_jax.training.transformer import transformer_job
 from lvm_jax.training.transformer.transformer_job import TransformerExperiment
 
-# An epoch of the paper's data (Bai et al. 2023, section 3.1), for runs whose length is in epochs.
-EPOCH_TOKENS = 420e9
 # A GPU's and an estimate's programs are kept so far below the memory: allocators need room, and an
 # estimate errs. A TPU's compiler says itself whether a program fits.
 _USABLE = 0.9
@@ -128,7 +126,8 @@ class Plan:
         compiler: name and version, or why there is none.
         parameters: of the model.
         mesh: axis -> size.
-        remat, attention, dtype: of the model.
+        remat, dtype: of the model.
+        attention: the backend that runs, and why.
         batch_size, context, accumulation, loss_chunks: of the experiment.
         tokens: of the whole run.
         steps: of the whole run.
@@ -188,6 +187,7 @@ def make(
     tokens: float | None = None,
     price: float | None = None,
     compiles: bool = True,
+    cache: pathlib.Path | None = None,
 ) -> Plan:
     """Plans a training.
 
@@ -195,9 +195,11 @@ def make(
         name: what the plan calls the experiment.
         experiment: what is trained; its data need not exist.
         topology: on what.
-        tokens: of the whole run; None takes what the experiment says, see `EPOCH_TOKENS`.
+        tokens: of the whole run; None takes what the experiment says, see
+            `compiling.EPOCH_TOKENS`.
         price: of a chip for an hour.
         compiles: False estimates, without a compiler; so does a compiler that is not installed.
+        cache: see `remembered`.
 
     Raises:
         ValueError: the experiment does not divide over the devices, or its compiler does not know
@@ -210,7 +212,11 @@ def make(
     devices = (hardware.compile_devices if compiles else hardware.fake_devices)(topology)
     logging.info("%s: tracing the step", topology.describe())
     step = compiling.trace(experiment, devices)
-    compiled = compiling.compile_step(step) if compiles else None
+    compiled = None
+    if compiles:
+        compiler = hardware.compiler(topology)
+        logging.info("compiling it with %s, a minute or a few", compiler)
+        compiled = remembered.compile_step(step, topology, compiler, cache)
     return _assemble(name, experiment, topology, step, compiled, missing, tokens, price)
 
 
@@ -243,7 +249,7 @@ def _assemble(
         parameters=model.num_parameters,
         mesh=shape,
         remat=model.remat,
-        attention=model.attention,
+        attention=str(transformer_job.choose_attention(experiment, step.mesh)),
         dtype=model.dtype,
         batch_size=experiment.batch_size,
         context=experiment.data.context,
@@ -265,19 +271,17 @@ def _assemble(
 
 
 def run_tokens(experiment: TransformerExperiment) -> float:
-    """Tokens of a whole run, an epoch being `EPOCH_TOKENS`."""
-    rows = int(EPOCH_TOKENS / experiment.data.context)
-    steps = durations.resolved(transformer_job.resolve(experiment, rows).loop.num_steps)
+    """Tokens of a whole run; see `compiling.resolve`."""
+    steps = durations.resolved(compiling.resolve(experiment).loop.num_steps)
     return float(steps * experiment.batch_size * experiment.data.context)
 
 
 def _collectives(
     experiment: TransformerExperiment, step: Step, compiled: Compiled | None
 ) -> Sequence[Collective]:
-    shape = dict(step.mesh.shape)
     if compiled is None or compiled.memory is None:
-        return estimate.collectives(experiment, tuple(shape.values()))
-    return collectives.find(compiled.hlo, shape, step.mesh.size)
+        return estimate.collectives(experiment, tuple(step.mesh.shape.values()))
+    return compiled.collectives
 
 
 def _memory(
@@ -291,8 +295,7 @@ def _memory(
         capacity = int(chips.chip(topology.device_kind).peak.memory)
     if compiled is not None and compiled.memory is not None:
         exact = compiled.memory
-        needed = exact.arguments + exact.temporaries + exact.code
-        fits = topology.platform != "gpu" or needed <= _USABLE * capacity
+        fits = topology.platform != "gpu" or exact.needed <= _USABLE * capacity
         return MemoryUse(**dataclasses.asdict(exact), capacity=capacity, fits=fits)
     guess = estimate.memory(experiment, sizes)
     wanted = compiled.wanted if compiled is not None else None

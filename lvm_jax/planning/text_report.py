@@ -37,7 +37,8 @@ def _head(plan: Plan) -> str:
             f"  mesh   {mesh or 'one device'}",
             f"  step   {plan.batch_size} rows x {plan.context:,} ids = "
             f"{_short(plan.tokens_per_step)} tokens; {split}, loss_chunks {plan.loss_chunks}",
-            f"  model  remat {plan.remat}, {plan.dtype}, attention {plan.attention}",
+            f"  model  remat {plan.remat}, {plan.dtype}",
+            f"         {plan.attention}",
         ]
     )
 

@@ -1,0 +1,79 @@
+"""What compilers made of steps, kept in a file of JSON lines: no step is compiled twice.
+
+A step is known by the text that is handed to the compiler, so whatever changes the step, changes
+its key. Lines are only added; one that a killed process left half is passed over.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+
+import jax
+from absl import logging
+
+from lvm_jax import configs
+from lvm_jax.planning import compiling
+from lvm_jax.planning.collectives import Collective
+from lvm_jax.planning.compiling import Compiled, Memory, Step
+from lvm_jax.planning.topologies import Topology
+
+
+def compile_step(
+    step: Step, topology: Topology, compiler: str, path: pathlib.Path | None
+) -> Compiled:
+    """Compiles a step, or remembers what came of it.
+
+    Args:
+        step: for devices of `topology`.
+        topology, compiler: which are part of the key.
+        path: the file; None remembers nothing.
+    """
+    lowered = step.traced.lower()
+    key = _key(lowered, topology, compiler)
+    known = None if path is None else _read(path).get(key)
+    if known is not None:
+        logging.info("compiled before, remembered from %s", path)
+        return known
+    compiled = compiling.compile_step(step, lowered)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"key": key, **configs.to_dict(compiled)}) + "\n"
+        # One write, so that lines of several processes do not mix.
+        with open(path, "ab", buffering=0) as file:
+            file.write(line.encode())
+    return compiled
+
+
+def _key(lowered: jax.stages.Lowered, topology: Topology, compiler: str) -> str:
+    flags = os.environ.get("XLA_FLAGS", "") + os.environ.get("LIBTPU_INIT_ARGS", "")
+    wires = topology.describe()
+    text = "\n".join((wires, compiler, jax.__version__, flags, lowered.as_text()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read(path: pathlib.Path) -> dict[str, Compiled]:
+    found: dict[str, Compiled] = {}
+    if not path.is_file():
+        return found
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            values = json.loads(line)
+            found[values.pop("key")] = _compiled(values)
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue
+    return found
+
+
+def _compiled(values: dict) -> Compiled:
+    memory = values.pop("memory")
+    moved = values.pop("collectives")
+    lists = {"axes", "members"}
+    return Compiled(
+        memory=None if memory is None else Memory(**memory),
+        collectives=tuple(
+            Collective(**{k: tuple(v) if k in lists else v for k, v in each.items()})
+            for each in moved
+        ),
+        **values,
+    )
