@@ -141,7 +141,7 @@ def _work(jaxpr: Any, times: int, shards: int, recomputed: bool) -> Iterator[_Wo
             yield from max(branches, key=lambda works: sum(work.flops for work in works))
         elif name == "shard_map":
             sizes = dict(params["mesh"].shape)
-            ways = math.prod(sizes[axis] for axis in params["manual_axes"])
+            ways = math.prod(sizes[axis] for axis in params["newly_manual_axes"])
             yield from _work(_open(params["jaxpr"]), times, shards * ways, again)
         else:
             for inner in _inner(params):

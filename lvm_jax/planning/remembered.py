@@ -14,8 +14,7 @@ from absl import logging
 
 from lvm_jax import configs
 from lvm_jax.planning import compiling
-from lvm_jax.planning.collectives import Collective
-from lvm_jax.planning.compiling import Compiled, Memory, Step
+from lvm_jax.planning.compiling import Compiled, Step
 from lvm_jax.planning.topologies import Topology
 
 
@@ -59,21 +58,7 @@ def _read(path: pathlib.Path) -> dict[str, Compiled]:
     for line in path.read_text(errors="replace").splitlines():
         try:
             values = json.loads(line)
-            found[values.pop("key")] = _compiled(values)
-        except (json.JSONDecodeError, KeyError, TypeError):
-            continue
+            found[values.pop("key")] = configs.build_stored(Compiled, values, str(path))
+        except (ValueError, KeyError):
+            logging.warning("%s: a line is not whole or of another version; passed over", path)
     return found
-
-
-def _compiled(values: dict) -> Compiled:
-    memory = values.pop("memory")
-    moved = values.pop("collectives")
-    lists = {"axes", "members"}
-    return Compiled(
-        memory=None if memory is None else Memory(**memory),
-        collectives=tuple(
-            Collective(**{k: tuple(v) if k in lists else v for k, v in each.items()})
-            for each in moved
-        ),
-        **values,
-    )
