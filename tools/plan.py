@@ -3,27 +3,37 @@ r"""Says what a training needs and costs on hardware that is not here: memory, n
   python tools/plan.py --config=experiments/lvm.py:size=3b --topology=v3:16x16
   python tools/plan.py --config=experiments/lvm.py:size=7b --topology=v5p-512 \
       --config.mesh.fsdp=32 --price=4.20 --json=plan.json --html=plan.html
+  python tools/plan.py --config=experiments/lvm.py:size=7b --topology=v5p-512 --search
 
 The train step of the experiment is compiled as it would be there, by libtpu (the extra "plan") or
 the CUDA plugin ("plan-gpu"); no accelerator and no data are needed. Where the compiler is not
-installed, FLOPs are counted and the rest is estimated. Topologies: v3:16x16, v4:4x4x8, v5e:16x16,
-v5p:4x8x8, v6e:16x16, tpu7x:4x4x4 say the chips along each side of a slice; v3-512, v4-256, v5p-512
-and tpu7x-128 are the same in tensor cores, v5e-256 and v6e-256 in chips, as Google names them;
-"2x v5e:16x16" are two slices; h100:8 and h200:64 are GPUs in nodes of 8.
+installed, FLOPs are counted and the rest is estimated.
+
+Topologies: v3:16x16, v4:4x4x8, v5e:16x16, v5p:4x8x8, v6e:16x16 and tpu7x:4x4x4 say the chips along
+each side of a slice. v3-512, v4-256, v5p-512 and tpu7x-128 are the same in tensor cores, v5e-256
+and v6e-256 in chips, as Google names them. "2x v5e:16x16" are two slices. h100:8 and h200:64 are
+GPUs in nodes of 8.
 """
 
 import dataclasses
 import os
 import pathlib
+import re
+from typing import TYPE_CHECKING
 
 import cli
 from experiment_files import ExperimentFile
 from lvm_jax import configs
 
+if TYPE_CHECKING:
+    from lvm_jax.planning.plan import Plan
+    from lvm_jax.planning.topologies import Topology
+    from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options:
-    """Which training, on what.
+class Common:
+    """What both modes need.
 
     Attributes:
         config: the experiment.
@@ -31,9 +41,10 @@ class Options:
         tokens: of the whole run, such as 420b; by default what config.loop.num_steps says, an epoch
             being the paper's 420b.
         price: of a chip for an hour.
-        json: file to write the plan to.
+        json: file to write the plan to; of a search, the best one.
         html: file to write a report with pictures to.
-        compile: compile the step; without it memory and network are estimated, in seconds.
+        compile: compile the step; --nocompile estimates memory and network, in seconds.
+        cache: file that remembers what was compiled; "" for none.
     """
 
     config: ExperimentFile
@@ -43,23 +54,47 @@ class Options:
     json: str | None = None
     html: str | None = None
     compile: bool = True
+    cache: str = "~/.cache/lvm_jax/plans.jsonl"
 
     def __post_init__(self) -> None:
         configs.require_at_least(self, 0, "price")
 
+    @property
+    def cache_path(self) -> pathlib.Path | None:
+        """The file of `cache`."""
+        return pathlib.Path(self.cache).expanduser() if self.cache else None
 
-def main(options: Options) -> None:
-    from lvm_jax.planning import topologies
 
-    topology = topologies.parse(options.topology)
-    prepare_environment(topology.platform, topology.num_devices)
-    values = options.config.load()
-    # Imported after the flags are known to be good, and after the environment is set.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class One(Common):
+    """The experiment as it is."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Search(Common):
+    """Other meshes, remat policies, micro-batches and loss chunks too.
+
+    Attributes:
+        search: estimate all of them, compile the most promising, and rank these; started again it
+            goes on where it was.
+        best: how many that fit are compiled.
+        budget_minutes: no compilation begins later.
+    """
+
+    search: bool = False
+    best: int = 4
+    budget_minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        configs.require_at_least(self, 1, "best")
+        configs.require_at_least(self, 0, "budget_minutes")
+
+
+def one(options: One) -> None:
+    topology, experiment = _prepare(options)
     from lvm_jax.planning import plan as planning
-    from lvm_jax.planning import text_report
-    from lvm_jax.training.transformer import transformer_job
 
-    experiment = options.config.build(transformer_job.build_experiment, values)
     with configs.within("config"):
         plan = planning.make(
             options.config.name,
@@ -68,10 +103,62 @@ def main(options: Options) -> None:
             tokens=number(options.tokens),
             price=options.price,
             compiles=options.compile,
+            cache=options.cache_path,
         )
+    _show(plan, experiment, topology, options)
+
+
+def search(options: Search) -> None:
+    topology, experiment = _prepare(options)
+    from lvm_jax.planning import search as searching
+    from lvm_jax.planning import text_report
+
+    with configs.within("config"):
+        found = searching.search(
+            options.config.name,
+            experiment,
+            topology,
+            most=options.best,
+            minutes=options.budget_minutes,
+            tokens=number(options.tokens),
+            price=options.price,
+            compiles=options.compile,
+            cache=options.cache_path,
+        )
+    if not found.plans:
+        raise ValueError("no time was left to compile anything; raise --budget_minutes")
+    print(text_report.ranking(found.plans))
+    print(f"{found.left} more candidates fit by estimate; --best takes more of them\n")
+    _show(found.plans[0], experiment, topology, options)
+
+
+def _prepare(options: Common) -> tuple["Topology", "TransformerExperiment"]:
+    from lvm_jax.planning import topologies
+
+    topology = topologies.parse(options.topology)
+    prepare_environment(topology.platform, topology.num_devices)
+    number(options.tokens)
+    values = options.config.load()
+    # Imported after the flags are known to be good, and after the environment is set.
+    from lvm_jax.training.transformer import transformer_job
+
+    return topology, options.config.build(transformer_job.build_experiment, values)
+
+
+def _show(
+    plan: "Plan", experiment: "TransformerExperiment", topology: "Topology", options: Common
+) -> None:
+    from lvm_jax.planning import advice, html_report, text_report
+    from lvm_jax.planning import plan as planning
+
+    if isinstance(options, One):
+        lines = advice.of_plan(plan, experiment, topology)
+        plan = dataclasses.replace(plan, advice=lines)
     print(text_report.text(plan))
     if options.json:
         planning.write(pathlib.Path(options.json), plan)
+    if options.html:
+        html_report.write(pathlib.Path(options.html), plan)
 
 
 def number(text: str | None) -> float | None:
@@ -82,20 +169,14 @@ def number(text: str | None) -> float | None:
     """
     if text is None:
         return None
-    scales = {"k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
-    digits, scale = (
-        (text[:-1], scales[text[-1].lower()]) if text[-1:].lower() in scales else (text, 1)
-    )
-    try:
-        return float(digits) * scale
-    except ValueError as error:
-        raise configs.ConfigError(
-            configs.Field("tokens"), f"={text} is no number; write 420b"
-        ) from error
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kmbt]?)", text.lower())
+    if match is None or not float(match[1]):
+        raise configs.ConfigError(configs.Field("tokens"), f"={text} is no number; write 420b")
+    return float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}[match[2]]
 
 
 def prepare_environment(platform: str, num_devices: int) -> None:
-    """What jax and compilers must find in the environment before they are imported."""
+    """What jax and the compilers must find in the environment when they are imported."""
     # The devices of this machine, if it has any, are left to others.
     os.environ["JAX_PLATFORMS"] = "cpu"
     if platform == "cpu":
@@ -113,4 +194,4 @@ def keys() -> dict[str, type]:
 
 
 if __name__ == "__main__":
-    cli.run(main, keys=keys)
+    cli.run({"one plan": one, "--search": search}, keys=keys)

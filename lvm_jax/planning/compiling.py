@@ -122,14 +122,15 @@ def compile_step(step: Step, lowered: jax.stages.Lowered) -> Compiled:
         seconds = time.monotonic() - begun
         return Compiled(memory=None, problem=line, wanted=_first_size(line), seconds=seconds)
     seconds = time.monotonic() - begun
-    found = compiled.memory_analysis()
+    found, text = compiled.memory_analysis(), compiled.as_text()
+    assert found is not None and text is not None, "this compiler does not say what it made"
     memory = Memory(
         arguments=found.argument_size_in_bytes,
         temporaries=found.temp_size_in_bytes,
         code=found.generated_code_size_in_bytes,
         peak=found.peak_memory_in_bytes,
     )
-    moved = collectives.find(compiled.as_text(), dict(step.mesh.shape), step.mesh.size)
+    moved = collectives.find(text, dict(step.mesh.shape), step.mesh.size)
     return Compiled(memory=memory, collectives=_sums(moved), seconds=seconds)
 
 

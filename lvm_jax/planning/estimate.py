@@ -12,8 +12,10 @@ micro-batch on it, N layers, D hidden and F mlp width, V padded vocabulary:
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +24,12 @@ from lvm_jax import trees
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.planning.collectives import Collective, Kind
+from lvm_jax.planning.topologies import Topology
 from lvm_jax.training.transformer.transformer_job import TransformerExperiment
 
 _FLOAT32 = 4
+# Rows of a TPU's bfloat16 tile.
+_TILE = 16
 # inputs, targets, segments, positions and weights of a row.
 _BATCH_ARRAYS = 5
 
@@ -76,16 +81,28 @@ def memory(experiment: TransformerExperiment, sizes: Sequence[int]) -> MemoryEst
     )
 
 
-def collectives(experiment: TransformerExperiment, sizes: Sequence[int]) -> list[Collective]:
-    """What a step sends at least, as `collectives.find` would find it in a compiled one.
+def collectives(
+    experiment: TransformerExperiment, sizes: Sequence[int], topology: Topology
+) -> list[Collective]:
+    """What a step sends, as `collectives.find` would find it in a compiled one.
 
     Parameters are gathered in the compute dtype in the forward and in the backward pass of each
     micro-batch, gradients are scattered in float32 and then summed over data; with tensor
-    parallelism the residual stream is gathered and scattered around both halves of a layer.
+    parallelism the residual stream is gathered and scattered around both halves of a layer. Where
+    fsdp spans a TPU slice, its compiler all-reduces gradients instead, and shards are as large as
+    the tiles that they are kept in.
+
+    Args:
+        experiment, sizes: see `memory`.
+        topology: what it runs on.
     """
     model, mesh = experiment.model, dict(zip(mesh_lib.AXES, sizes))
     split = _parameter_bytes(experiment, mesh)
-    gathered = split * mesh["fsdp"]
+    on_tpu, slice_size = topology.platform == "tpu", topology.num_devices // topology.num_slices
+    rows = model.hidden_dim / mesh["fsdp"]
+    padding = math.ceil(rows / _TILE) * _TILE / rows if on_tpu else 1.0
+    whole = on_tpu and mesh["fsdp"] == slice_size > mesh_lib.SMALL_SLICE
+    gathered = split * mesh["fsdp"] * padding
     passes, size, layers = experiment.accumulation, _itemsize(model), model.num_layers
     found = []
 
@@ -104,7 +121,8 @@ def collectives(experiment: TransformerExperiment, sizes: Sequence[int]) -> list
             )
 
     add("all-gather", "fsdp", 2 * passes * layers, 2 * passes * gathered * size / _FLOAT32)
-    add("reduce-scatter", "fsdp", passes * layers, passes * gathered)
+    scatter: Kind = "all-reduce" if whole else "reduce-scatter"
+    add(scatter, "fsdp", passes * layers, passes * gathered)
     add("all-reduce", "data", layers, split)
     stream = _tokens(experiment, mesh) * model.hidden_dim * size * passes
     halves = 2 * layers * (3 if model.remat == "full" else 2)
@@ -113,14 +131,42 @@ def collectives(experiment: TransformerExperiment, sizes: Sequence[int]) -> list
     return found
 
 
+def divides(experiment: TransformerExperiment, sizes: Sequence[int]) -> bool:
+    """Whether parameters, rows and their ids divide over a mesh of these sizes."""
+    mesh = dict(zip(mesh_lib.AXES, sizes))
+    ways = lambda logical: math.prod(mesh[axis] for axis in experiment.rules.mesh_axes(logical))
+    rows, length = experiment.batch_size, experiment.data.context
+    return (
+        rows % (experiment.accumulation * ways("batch")) == 0
+        and all(
+            length % (experiment.loss_chunks * ways(logical)) == 0
+            for logical in ("length", "residual_length")
+        )
+        and all(
+            size % ways(logical) == 0
+            for shape, axes in _parameters(experiment.model)
+            for size, logical in zip(shape, axes)
+        )
+    )
+
+
+@functools.lru_cache(maxsize=16)
+def _parameters(model: TransformerConfig) -> list[tuple[tuple[int, ...], tuple[Any, ...]]]:
+    """(shape, logical axes) of every parameter."""
+    axes = trees.flatten(transformer.logical_axes(model))
+    shapes = trees.flatten(transformer.abstract_params(model))
+    return [(tuple(shape.shape), tuple(axes[name])) for name, shape in shapes.items()]
+
+
 def _parameter_bytes(experiment: TransformerExperiment, mesh: Mapping[str, int]) -> float:
     """float32 bytes of the parameters on one device."""
-    axes = trees.flatten(transformer.logical_axes(experiment.model))
-    shapes = trees.flatten(transformer.abstract_params(experiment.model))
-    ways = lambda name: math.prod(
-        mesh[axis] for logical in axes[name] for axis in experiment.rules.mesh_axes(logical)
+    rules = experiment.rules
+    return sum(
+        _FLOAT32
+        * math.prod(shape)
+        / math.prod(mesh[axis] for logical in axes for axis in rules.mesh_axes(logical))
+        for shape, axes in _parameters(experiment.model)
     )
-    return sum(_FLOAT32 * math.prod(leaf.shape) / ways(name) for name, leaf in shapes.items())
 
 
 def _tokens(experiment: TransformerExperiment, mesh: Mapping[str, int]) -> float:

@@ -29,7 +29,7 @@ from lvm_jax.training.transformer.transformer_job import TransformerExperiment
 
 # A GPU's and an estimate's programs are kept so far below the memory: allocators need room, and an
 # estimate errs. A TPU's compiler says itself whether a program fits.
-_USABLE = 0.9
+USABLE = 0.9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -234,7 +234,7 @@ def _assemble(
     counted = flops.count(step.traced.jaxpr, model, experiment.batch_size, experiment.data.context)
     per_step = experiment.batch_size * experiment.data.context
     tokens = run_tokens(experiment) if tokens is None else tokens
-    found = _collectives(experiment, step, compiled)
+    found = _collectives(experiment, topology, step, compiled)
     line = None
     if topology.platform != "cpu":
         line = bounds_of(experiment, topology, step.mesh, found, counted.total, counted.model)
@@ -277,10 +277,10 @@ def run_tokens(experiment: TransformerExperiment) -> float:
 
 
 def _collectives(
-    experiment: TransformerExperiment, step: Step, compiled: Compiled | None
+    experiment: TransformerExperiment, topology: Topology, step: Step, compiled: Compiled | None
 ) -> Sequence[Collective]:
     if compiled is None or compiled.memory is None:
-        return estimate.collectives(experiment, tuple(step.mesh.shape.values()))
+        return estimate.collectives(experiment, tuple(step.mesh.shape.values()), topology)
     return compiled.collectives
 
 
@@ -295,7 +295,7 @@ def _memory(
         capacity = int(chips.chip(topology.device_kind).peak.memory)
     if compiled is not None and compiled.memory is not None:
         exact = compiled.memory
-        fits = topology.platform != "gpu" or exact.needed <= _USABLE * capacity
+        fits = topology.platform != "gpu" or exact.needed <= USABLE * capacity
         return MemoryUse(**dataclasses.asdict(exact), capacity=capacity, fits=fits)
     guess = estimate.memory(experiment, sizes)
     wanted = compiled.wanted if compiled is not None else None
@@ -306,7 +306,7 @@ def _memory(
         code=0,
         peak=int(guess.arguments) + temporaries,
         capacity=capacity,
-        fits=compiled is None and guess.total <= _USABLE * capacity,
+        fits=compiled is None and guess.total <= USABLE * capacity,
         problem="" if compiled is None else compiled.problem,
     )
 

@@ -139,3 +139,25 @@ def _short(number: float) -> str:
         if number >= scale:
             return f"{number / scale:.3g}{unit}"
     return f"{number:.3g}"
+
+
+def ranking(plans: Sequence[Plan]) -> str:
+    """Plans side by side, the best first."""
+    rows = []
+    for number, plan in enumerate(plans, 1):
+        mesh = " ".join(f"{axis}={size}" for axis, size in plan.mesh.items() if size > 1)
+        bounds = plan.bounds
+        rows.append(
+            (
+                f"{number}. {mesh or 'one device'}",
+                plan.remat,
+                str(plan.accumulation),
+                str(plan.loss_chunks),
+                gib(plan.memory.needed) + ("" if plan.memory.fits else " DOES NOT FIT"),
+                f"{bounds.best_seconds:.3f}-{bounds.serial_seconds:.3f}" if bounds else "",
+                f"{bounds.serial_mfu:.1%}-{bounds.mfu:.1%}" if bounds else "",
+                bounds.limit if bounds else "",
+            )
+        )
+    heads = ("mesh", "remat", "micro-batches", "loss chunks", "memory", "s a step", "MFU", "limit")
+    return "candidates, best first\n" + table(heads, rows)
