@@ -31,6 +31,9 @@ def product(x_I: Array, kernel_IO: Array, dtype: DTypeLike | None = None) -> Arr
 
 
 def _forward(x_I: Array, kernel_IO: Array, dtype: DTypeLike | None):
+    # What is kept for the backward pass is the cast kernel: where parameters are split over devices
+    # it is then gathered once for both products of that pass, and in the compute dtype.
+    kernel_IO = kernel_IO.astype(x_I.dtype)
     return product(x_I, kernel_IO, dtype), (x_I, kernel_IO)
 
 
@@ -38,7 +41,7 @@ def _backward(dtype: DTypeLike | None, residuals, g_O: Array):
     x_I, kernel_IO = residuals
     g_O = g_O.astype(x_I.dtype)
     last, leading = g_O.ndim - 1, tuple(range(g_O.ndim - 1))
-    dx_I = jax.lax.dot_general(g_O, kernel_IO.astype(g_O.dtype), (((last,), (1,)), ((), ())))
+    dx_I = jax.lax.dot_general(g_O, kernel_IO, (((last,), (1,)), ((), ())))
     dkernel_IO = jax.lax.dot_general(
         x_I, g_O, ((leading, leading), ((), ())), preferred_element_type=jnp.float32
     )

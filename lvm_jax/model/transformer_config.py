@@ -8,7 +8,9 @@ from lvm_jax.configs import ConfigError, Field
 from lvm_jax.vocabulary import Vocabulary
 
 RematPolicy = Literal["none", "projections", "dots", "full"]
-AttentionBackend = Literal["auto", "xla", "blockwise", "per_head", "splash", "triton"]
+AttentionBackend = Literal[
+    "auto", "xla", "blockwise", "per_head", "splash", "triton", "cudnn", "tokamax"
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,8 @@ class TransformerConfig:
             the fastest that runs and says at start which and why; "xla" is the reference, all
             scores at once; "blockwise" skips what the causal mask hides, and so does "per_head",
             one head after another; "splash" is a kernel for TPU v4 and newer, "triton" one for
-            GPUs; both run on CPU as well, interpreted, for tests.
+            GPUs; both run on CPU as well, interpreted, for tests; "cudnn" and "tokamax" (an
+            extra) are for Hopper and newer GPUs, only when asked for.
         scan: run the layers by `lax.scan` (one layer to compile) rather than unrolled.
     """
 

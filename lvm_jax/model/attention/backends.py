@@ -17,7 +17,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from lvm_jax.configs import ConfigError, Field
-from lvm_jax.model.attention import blockwise, context, splash, triton, xla
+from lvm_jax.model.attention import blockwise, context, cudnn, splash, tokamax, triton, xla
 from lvm_jax.model.attention.blockwise import MASKED
 from lvm_jax.model.attention.needs import Machine, Needs, Sizes, machine_of
 from lvm_jax.model.attention.placement import Placement
@@ -46,6 +46,8 @@ class Backend:
 # The fastest first, where they run. "xla" is the reference that all others are held to.
 BACKENDS: dict[str, Backend] = {
     "splash": Backend(needs=splash.NEEDS, attend=splash.attend, attend_shared=splash.attend),
+    "tokamax": Backend(needs=tokamax.NEEDS, attend=tokamax.attend, opt_in=True),
+    "cudnn": Backend(needs=cudnn.NEEDS, attend=cudnn.attend, opt_in=True),
     "triton": Backend(needs=triton.NEEDS, attend=triton.attend),
     "per_head": Backend(
         needs=blockwise.NEEDS, attend=functools.partial(blockwise.attend, per_head=True)
@@ -58,6 +60,7 @@ BACKENDS: dict[str, Backend] = {
     "xla": Backend(needs=xla.NEEDS, attend=xla.attend),
 }
 # Compiled for one platform each.
+_OPT_IN = "runs, but only when it is named"
 KERNELS = tuple(name for name, backend in BACKENDS.items() if backend.needs.platform)
 
 
@@ -121,7 +124,8 @@ def _choose(sizes: Sizes, machine: Machine, mesh: Mesh | None) -> Choice:
         reason = "no mesh says where arrays lie" if mesh is None else _why_not(name, sizes, machine)
         if not reason:
             return Choice(name, "; ".join(reasons) or f"the fastest for {machine}")
-        reasons.append(f"{name}: {reason}")
+        if not BACKENDS[name].opt_in or reason == _OPT_IN:
+            reasons.append(f"{name}: {reason}")
     is_one_cpu = machine.platform == "cpu" and machine.num_devices == 1
     return Choice("per_head" if is_one_cpu else "blockwise", "; ".join(reasons))
 
@@ -136,7 +140,7 @@ def _why_not(name: str, sizes: Sizes, machine: Machine) -> str:
         unmet = (f"whole rows, not {sizes.parts} parts of each",)
     if unmet:
         return f"needs {''.join(unmet).partition(';')[0]}"
-    return f"only for attention={name}" if BACKENDS[name].opt_in else ""
+    return _OPT_IN if BACKENDS[name].opt_in else ""
 
 
 def attend(

@@ -54,12 +54,14 @@ class Machine:
         kind: as `jax.Device.device_kind` has it.
         capability: compute capability of a GPU, (9, 0) for Hopper; None if it does not say.
         num_devices: of the mesh.
+        here: this process runs on devices of this platform; a plan's may only be described.
     """
 
     platform: str
     kind: str
     capability: tuple[int, int] | None = None
     num_devices: int = 1
+    here: bool = True
 
     def __str__(self) -> str:
         return self.platform if self.platform == "cpu" else self.kind
@@ -82,6 +84,7 @@ def machine_of(mesh: Mesh | None) -> Machine:
         kind=device.device_kind,
         capability=capability,
         num_devices=1 if mesh is None else mesh.size,
+        here=device.platform == jax.default_backend(),
     )
 
 
@@ -94,6 +97,7 @@ class Needs:
         extra: of this package that installs the module; "" where JAX has it or has lost it.
         platform: that it is compiled for; "" is any.
         interpreted: runs on CPU too, interpreted: far slower than the others, for tests.
+        here: not for devices that are only described: it asks the GPU that is there.
         capability: least compute capability of a GPU.
         old_kinds: devices that it takes float32 on at most, and that "auto" leaves alone.
         dtypes: of queries, keys and values.
@@ -106,6 +110,7 @@ class Needs:
     extra: str = ""
     platform: str = ""
     interpreted: bool = False
+    here: bool = False
     capability: tuple[int, int] | None = None
     old_kinds: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
@@ -123,6 +128,8 @@ class Needs:
         runs_interpreted = self.interpreted and machine.platform == "cpu"
         if self.platform and machine.platform != self.platform and not runs_interpreted:
             return (f"{self.platform.upper()} devices, not {machine}", *_AUTO)
+        if self.here and not machine.here:
+            return (f"{machine} devices that are here, not described ones", *_AUTO)
         if machine.kind in self.old_kinds and sizes.dtype != "float32":
             return (f"a newer TPU for {sizes.dtype} than {machine.kind}", *_AUTO)
         return self._unmet_capability(machine) or self._unmet_module() or self._unmet_sizes(sizes)

@@ -20,12 +20,14 @@ from lvm_jax.model.attention.needs import Needs
 from lvm_jax.model.attention.placement import Placement
 from lvm_jax.model.attention.saved_names import ATTENTION, PROJECTION
 
-# Positions of a block, the greatest first that divides a row. 512 is JAX's and MaxText's choice for
-# training at some thousand positions; the least is the width of a TPU's vector registers.
+# Positions of a block. 512 is what JAX and MaxText take for rows of some thousand; the least is the
+# width of a TPU's vector registers.
 BLOCKS = (512, 256, 128)
 # The fused backward kernel writes the queries' gradients once for every block of keys: in rows of
 # more blocks than this, that would be more than the rest of a layer.
 FUSED_BLOCKS = 8
+# Of a row in so many blocks or more the causal mask hides enough whole ones.
+MIN_BLOCKS = 4
 
 NEEDS = Needs(
     platform="tpu",
@@ -65,15 +67,22 @@ def attend(
     return jnp.moveaxis(run(kernel, q_BHLK, k_BLGK, v_BLGK, segments_BL), 2, 1)
 
 
-def block_size(length: int) -> int:
-    """Positions of a block of queries and of keys, for rows of `length` (a multiple of 128)."""
-    return next(block for block in BLOCKS if length % block == 0)
+def block_size(length: int, parts: int = 1) -> int:
+    """Positions of a block of queries and of keys.
+
+    Args:
+        length: ids of a row.
+        parts: devices that share it, two chunks each; chunks (or else the row) are multiples of the
+            least block.
+    """
+    chunk = length if parts == 1 else length // (2 * parts)
+    fits = lambda block: chunk % block == 0 and length >= MIN_BLOCKS * block
+    return next((block for block in BLOCKS if fits(block)), BLOCKS[-1])
 
 
 def _kernel(num_heads: int, length: int, placement: Placement) -> kernels.SplashAttentionKernel:
     parts = placement.parts("length")
-    # A device's queries are two chunks of a row that it shares.
-    size = block_size(length if parts == 1 else length // (2 * parts))
+    size = block_size(length, parts)
     fused = length // size <= FUSED_BLOCKS
     blocks = kernels.BlockSizes(
         block_q=size,
