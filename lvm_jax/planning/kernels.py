@@ -57,16 +57,17 @@ def _is_cudnn(primitive: str) -> bool:
 
 def _length_and_block(equation: Any, keys: Sequence[int]) -> tuple[int, int]:
     """(the dim of an array [..., head dim] that is the length, positions of the smallest block)."""
-    mapping = equation.params.get("grid_mapping")
-    length, block = len(keys) - 2, keys[-2]
-    for part in getattr(mapping, "block_mappings", ()):
-        # Dims that a block has one place of, such as heads, are squeezed and have no size.
-        sizes = [_size(size) for size in part.block_shape]
-        if len(sizes) == len(keys) and sizes[-1] == keys[-1]:
-            dims = [dim for dim, size in enumerate(sizes[:-1]) if size > 1]
-            if dims:
-                length, block = dims[-1], min(block, sizes[dims[-1]])
-    return length, block
+    found = []
+    for part in getattr(equation.params.get("grid_mapping"), "block_mappings", ()):
+        shape = part.array_aval.shape
+        if len(shape) == len(keys) and shape[-1] == keys[-1]:
+            # Dims that a block has one place of, such as heads, are squeezed and have no size.
+            sizes = [_size(size) for size in part.block_shape[:-1]]
+            found += [(dim, size) for dim, size in enumerate(sizes) if size > 1]
+    if not found:
+        return len(keys) - 2, keys[-2]
+    length = found[0][0]
+    return length, min(size for dim, size in found if dim == length)
 
 
 def _size(size: Any) -> int:

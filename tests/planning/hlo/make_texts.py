@@ -11,6 +11,7 @@ import dataclasses
 import os
 import pathlib
 import re
+from typing import Any
 
 import jax
 from jax.experimental import topologies
@@ -64,17 +65,17 @@ CASES = {
     "gpu_h100_2x8x1": ("1x2x8", (2, 8, 1)),
     "gpu_h100_1x4x2": ("1x1x8", (1, 4, 2)),
 }
-_MOVING = (
-    r"all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute|while|conditional"
-)
+_MOVING = r"all-gather|all-reduce|reduce-scatter|all-to-all|collective-permute|while|conditional"
 _MOVES = re.compile(rf" (?:{_MOVING})(?:-start)?\(| call\(")
 # What tells a loop's counter, outside of fusions; and the end of its body.
 _COUNTS = re.compile(r"= [su]32\[\]\S* (?:constant|add|copy)\(")
 _HEADER = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(")
 
 
-def training(config: TransformerConfig, devices, sizes: tuple[int, int, int]) -> Training:
-    """The training of a model on a mesh of data, fsdp and tensor: two rows a device."""
+def training(
+    config: TransformerConfig, devices, sizes: tuple[int, int, int], **fields: Any
+) -> Training:
+    """The training of a model on a mesh of data, fsdp and tensor, two rows for each device."""
     data, fsdp, tensor = sizes
     mesh = jax.make_mesh(
         (data, fsdp, 1, tensor),
@@ -87,6 +88,7 @@ def training(config: TransformerConfig, devices, sizes: tuple[int, int, int]) ->
         data=DataConfig(shards="none", context=config.context),
         model=config,
         loop=LoopConfig(num_steps=100),
+        **fields,
     )
     return transformer_job.make_training(transformer_job.resolve(experiment), mesh)
 
@@ -106,9 +108,7 @@ def cut(text: str) -> str:
         name for name in re.findall(r"(?:calls|body|condition|to_apply)=%?([\w.\-]+)", line)
     ]
     moving = {
-        name
-        for name, lines in computations.items()
-        if any(_MOVES.search(line) for line in lines)
+        name for name, lines in computations.items() if any(_MOVES.search(line) for line in lines)
     }
     while True:
         found = {
