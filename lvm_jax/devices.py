@@ -1,6 +1,15 @@
-"""What devices can do at most."""
+"""What devices can do at most, and which memories they reach."""
 
 import dataclasses
+from collections.abc import Iterable
+
+import jax
+
+from lvm_jax.configs import ConfigError, Field
+
+# Kinds of memory, as JAX calls them: a device's own, and the part of its host's that it reaches
+# by itself.
+DEVICE_MEMORY, HOST_MEMORY = "device", "pinned_host"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,3 +60,22 @@ def utilization(flops_per_second: float, device_kind: str, num_devices: int) -> 
     """Model FLOPs utilisation in [0, 1], or None for an unknown device."""
     peak = device_peak(device_kind)
     return None if peak is None else flops_per_second / (peak.flops * num_devices)
+
+
+def require_host_memory(devices: Iterable[jax.Device], name: str, value: object) -> None:
+    """Refuses devices that cannot keep arrays in their host's memory.
+
+    Args:
+        devices: of a mesh.
+        name, value: of the field that asks for it.
+
+    Raises:
+        ConfigError: names a device and the memories that it has.
+    """
+    for device in devices:
+        kinds = sorted(memory.kind for memory in device.addressable_memories())
+        if HOST_MEMORY not in kinds:
+            raise ConfigError(
+                *(Field(name), f"={value} needs {HOST_MEMORY} memory, but {device.device_kind} "),
+                f"has {', '.join(kinds) or 'none that JAX names'} only; leave it out here",
+            )

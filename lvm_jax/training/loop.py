@@ -34,13 +34,15 @@ from lvm_jax.training import metrics as metrics_lib
 from lvm_jax.training import workdir as workdir_lib
 from lvm_jax.training.checkpoints import Checkpoints
 from lvm_jax.training.goodput import Goodput
+from lvm_jax.training.group_sums import GroupSums
 from lvm_jax.training.journal import Journal
 from lvm_jax.training.schedule import Schedule
 from lvm_jax.training.training import State, Training
 from lvm_jax.training.workdir import RunIdentity
 from lvm_jax.version import __version__
 
-_GOODPUT = "goodput"  # among the sums that a checkpoint carries
+# Among the sums that a checkpoint carries.
+_GOODPUT, _GROUPS = "goodput", "groups"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -189,6 +191,8 @@ def _train(
         journal = Journal(
             training.work,
             totals=_totals(training, start, saved),
+            groups=GroupSums(training.labels, saved.get(_GROUPS)),
+            most_skipped=training.most_skipped,
             writer=writer,
             progress=progress,
             is_logged=lambda step: schedule.is_logged(step) or step == num_steps,
@@ -325,7 +329,8 @@ class _Run:
             )
         if values:
             self.writer.write(step, values)
-            _log("step %d: %s", step, ", ".join(f"{k} {v:.4f}" for k, v in values.items()))
+            shown = [f"{k} {v:.4f}" for k, v in values.items() if "/loss_by_" not in k]
+            _log("step %d: %s", step, ", ".join(shown))
         return None
 
     def _save(self, step: int, state: State) -> None:
@@ -344,8 +349,11 @@ class _Run:
         member.share(f"the save of step {step}")
         # Lines before a checkpoint are never written again.
         self.writer.sync()
-        goodput = {_GOODPUT: self.journal.goodput.record()}
-        self.checkpoints.save(step, state, self.journal.totals | goodput)
+        more: dict[str, Any] = {_GOODPUT: self.journal.goodput.record()}
+        # Of the steps since the last line: none where one was just written.
+        if groups := self.journal.groups.saved():
+            more[_GROUPS] = groups
+        self.checkpoints.save(step, state, self.journal.totals | more)
         self.training.after_save(step, state)
 
     def _finish(self, step: int, state: State) -> None:

@@ -5,6 +5,12 @@ before" is since the last line with train/... values.
 
 train/loss                    nats per target with a loss (transformer); see the step for another's
 train/accuracy, grad_norm, learning_rate, ...     of the step itself, as the train step gives them
+train/loss_by_kind/<kind>     nats per target of a kind of sentence, in all steps since the line
+                              before; kinds that none of them had are left out
+train/loss_by_image/<index>   the same of the ids of an image, counted from 0 in its sentence (in
+                              its row in "stream" packing)
+train/z_loss                  what a z-loss adds to train/loss
+train/skipped, ...            1 if the update was left out; skipped_in_a_row, skipped_in_all
 train/tokens                  targets with a loss, in the step
 train/<unit>_seen             tokens with padding, or images, in all steps so far
 train/tokens_with_loss_seen   targets with a loss, in all steps so far

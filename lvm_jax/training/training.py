@@ -1,7 +1,8 @@
 """One value that is a training: its state, its step and what goes with them.
 
 Without data it is made of an experiment alone and can be lowered, compiled and measured, also for
-devices that are not here. With data it can be run, see `loop.run`; the step is the same one.
+devices that are not here. With data it can be run, see `loop.run`; the step is the same one, but
+for losses that only data can tell apart (`labels`).
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 
 from lvm_jax.training import speed
+from lvm_jax.training.group_sums import Labels
 
 State = Any
 """A pytree of arrays with a "params" key on top."""
@@ -29,7 +31,12 @@ class Training:
         init_state: a jitted function of no arguments with explicit output shardings. A restored
             state gets the same shardings.
         step: jitted, donating the state: (state, batch, *constants) -> (state, metrics); metrics
-            are scalars, "loss" among them.
+            are scalars, "loss" among them, and the arrays that `labels` names.
+        labels: metrics that are float32 [2, groups], weighted sums and weights -> the names of
+            their groups; means over all steps of a line are logged as train/<name>/<group>. Empty
+            in a training without data.
+        most_skipped: with a step that leaves out bad updates (its metrics then have "skipped" and
+            "skipped_in_a_row"), how many it may leave out one after another; 0 without.
         abstract_batch: `jax.ShapeDtypeStruct`s with shardings in place of a batch's arrays.
         constants: what else the step reads, the same for every batch, such as the weights of
             another network: arrays, or their `jax.ShapeDtypeStruct`s as long as there are no data.
@@ -46,6 +53,8 @@ class Training:
     step: jax.stages.Wrapped
     abstract_batch: Any
     work: speed.Work
+    labels: Labels = dataclasses.field(default_factory=dict)
+    most_skipped: int = 0
     constants: tuple[Any, ...] = ()
     summary: Sequence[str] = ()
     batches: Callable[[int], Iterator[Any]] | None = None

@@ -16,16 +16,22 @@ from lvm_jax.data.shards.records import ID_BYTES
 from lvm_jax.vocabulary import Vocabulary
 
 Arrays = dict[str, np.ndarray]
+PADDING = -1  # in place of a kind
 
 
 def pack(
-    pieces: Pieces, datas_P: Sequence[bytes], vocabulary: Vocabulary, row_length: int
+    pieces: Pieces,
+    datas_P: Sequence[bytes],
+    kinds_P: np.ndarray,
+    vocabulary: Vocabulary,
+    row_length: int,
 ) -> Arrays:
     """Whole rows in few bytes.
 
     Args:
         pieces: what the rows hold.
         datas_P: the record of each piece's sentence; its ids come last.
+        kinds_P: int16 [P], the kind of each piece's sentence.
         vocabulary: gives BOS, EOS and PAD.
         row_length: N.
 
@@ -33,11 +39,13 @@ def pack(
         ids: uint16 [B, N].
         counts: int64 [B], pieces of each row.
         takes: int64 [P], ids of each piece.
+        kinds: int16 [P], as given.
     """
     return {
         "ids": _gather_ids(pieces, datas_P, vocabulary, row_length),
         "counts": pieces.counts,
         "takes": pieces.takes,
+        "kinds": kinds_P,
     }
 
 
@@ -52,10 +60,11 @@ def unpack(packed: Arrays, packing: Packing) -> Arrays:
         See `pipeline.Pipeline.batch`.
     """
     ids_BN = packed["ids"]
+    spans = (packed[key] for key in ("counts", "takes", "kinds"))
     return {
         "inputs": ids_BN[:, :-1].astype(np.int32),
         "targets": ids_BN[:, 1:].astype(np.int32),
-        **_LAYOUTS[packing](packed["counts"], packed["takes"], ids_BN.shape[1] - 1),
+        **_LAYOUTS[packing](*spans, ids_BN.shape[1] - 1),
     }
 
 
@@ -66,7 +75,12 @@ def split(packed: Arrays, num_rows: int) -> Iterator[Arrays]:
     for row in range(0, len(ids_BN), num_rows):
         rows = slice(row, row + num_rows)
         first, last = ends_B[row] - counts_B[row], ends_B[rows][-1]
-        yield {"ids": ids_BN[rows], "counts": counts_B[rows], "takes": takes_P[first:last]}
+        yield {
+            "ids": ids_BN[rows],
+            "counts": counts_B[rows],
+            "takes": takes_P[first:last],
+            "kinds": packed["kinds"][first:last],
+        }
 
 
 def _gather_ids(
@@ -100,8 +114,10 @@ def _row_pads(counts_B: np.ndarray, takes_P: np.ndarray, row_length: int) -> np.
     return row_length - np.add.reduceat(takes_P, np.cumsum(counts_B) - counts_B)
 
 
-def _sentence_layout(counts_B: np.ndarray, takes_P: np.ndarray, context: int) -> Arrays:
-    """Segments and positions int32 and weights float32, each [B, L], of whole sentences."""
+def _sentence_layout(
+    counts_B: np.ndarray, takes_P: np.ndarray, kinds_P: np.ndarray, context: int
+) -> Arrays:
+    """What `pipeline.Pipeline.batch` gives beside ids, of whole sentences."""
     num_rows, num_pieces = len(counts_B), len(takes_P)
     pads_B = _row_pads(counts_B, takes_P, context + 1)
     ends_B = np.cumsum(counts_B)
@@ -118,6 +134,8 @@ def _sentence_layout(counts_B: np.ndarray, takes_P: np.ndarray, context: int) ->
     segments_X = np.zeros(len(is_piece_X), np.int32)
     segments_X[is_piece_X] = np.arange(1, num_pieces + 1) - np.repeat(ends_B - counts_B, counts_B)
     starts_X = (stops_X - lengths_X).astype(np.int32)
+    kinds_X = np.full(len(is_piece_X), PADDING, kinds_P.dtype)
+    kinds_X[is_piece_X] = kinds_P
     positions = np.arange(num_rows * context, dtype=np.int32) - np.repeat(starts_X, lengths_X)
     weights = np.repeat(is_piece_X.astype(np.float32), lengths_X)
     # What follows the last id of a sentence is no business of that sentence.
@@ -128,17 +146,25 @@ def _sentence_layout(counts_B: np.ndarray, takes_P: np.ndarray, context: int) ->
         "segments": np.repeat(segments_X, lengths_X).reshape(num_rows, context),
         "positions": positions.reshape(num_rows, context),
         "weights": weights.reshape(num_rows, context),
+        "kinds": np.repeat(kinds_X, lengths_X).reshape(num_rows, context),
     }
 
 
-def _stream_layout(counts_B: np.ndarray, takes_P: np.ndarray, context: int) -> Arrays:
+def _stream_layout(
+    counts_B: np.ndarray, takes_P: np.ndarray, kinds_P: np.ndarray, context: int
+) -> Arrays:
     """The same for rows cut from the stream: one segment a row, as in the paper."""
-    used_B1 = context + 1 - _row_pads(counts_B, takes_P, context + 1)[:, None]
+    pads_B, ends_B = _row_pads(counts_B, takes_P, context + 1), np.cumsum(counts_B)
+    used_B1 = context + 1 - pads_B[:, None]
+    lengths_X = np.insert(takes_P, ends_B, pads_B)
+    # Targets lack the first id of the row.
+    lengths_X[ends_B - counts_B + np.arange(len(counts_B))] -= 1
     place_L = np.arange(context, dtype=np.int32)
     return {
         "segments": (place_L < used_B1).astype(np.int32),
         "positions": np.repeat(place_L[None], len(used_B1), axis=0),
         "weights": (place_L + 1 < used_B1).astype(np.float32),
+        "kinds": np.repeat(np.insert(kinds_P, ends_B, PADDING), lengths_X).reshape(-1, context),
     }
 
 

@@ -34,10 +34,14 @@ Batch = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Part:
-    """One source of a pipeline: its name, its open shards, its rows and the seed of their order."""
+    """One source of a pipeline: its name, its open shards, its rows and the seed of their order.
+
+    `kinds` are those of its sentences: of the shards', what the source takes.
+    """
 
     name: str
     shards: Shards
+    kinds: tuple[str, ...]
     plan: rows_lib.RowPlan
     seed: int
 
@@ -52,6 +56,7 @@ class Pipeline:
         parts: the sources.
         rows_per_epoch: rows of all sources together.
         vocabulary, tokenizer_fingerprint, tokens_per_image: of the shards, alike in all sources.
+        kinds: names of the kinds of sentences that all sources together may give.
 
     Args:
         config: which data.
@@ -77,6 +82,8 @@ class Pipeline:
         self.vocabulary = shards.vocabulary
         self.tokenizer_fingerprint = shards.tokenizer_fingerprint
         self.tokens_per_image = shards.tokens_per_image
+        self.kinds = tuple(dict.fromkeys(kind for part in self.parts for kind in part.kinds))
+        self._places_of_kinds = [_places(part.shards.kinds, self.kinds) for part in self.parts]
         weights = [source.weights for source in config.mixture] or [((0, 1.0),)]
         self._schedule = mixture.Schedule(weights, global_batch) if len(weights) > 1 else None
         self.rows_per_epoch = sum(part.plan.num_rows for part in self.parts)
@@ -221,6 +228,8 @@ class Pipeline:
             positions: int32 [B, L], from 0 in every sentence (in every row for "stream").
             weights: float32 [B, L], 1 where the target belongs to the sentence of the input, 0 at
                 seams and on padding.
+            kinds: int16 [B, L], the place in `kinds` of the target's sentence, where it has weight;
+                -1 on padding.
         """
         return assemble.unpack(self.read_packed(step, rows), self.config.packing)
 
@@ -243,18 +252,19 @@ class Pipeline:
         return assemble.unpack(self._read_rows(sources_B, rows_B), self.config.packing)
 
     def _read_rows(self, sources_B: np.ndarray, rows_B: np.ndarray) -> assemble.Arrays:
-        pieces, datas, places = [], [], []
+        pieces, datas, kinds, places = [], [], [], []
         for source in np.unique(sources_B).tolist():
             part, chosen = self.parts[source], np.flatnonzero(sources_B == source)
             held = part.plan.pieces(rows_B[chosen], part.shards.num_images, self.tokens_per_image)
             pieces.append(held)
             datas += part.shards.read_bytes(held.sentences)
+            kinds.append(self._places_of_kinds[source][part.shards.kind_ids[held.sentences]])
             places.append(chosen)
-        joined = pieces[0]
+        joined, kinds_P = pieces[0], np.concatenate(kinds)
         if len(pieces) > 1:
             joined, order = rows_lib.join_pieces(pieces, np.concatenate(places))
-            datas = [datas[place] for place in order.tolist()]
-        return assemble.pack(joined, datas, self.vocabulary, self.config.context + 1)
+            datas, kinds_P = [datas[place] for place in order.tolist()], kinds_P[order]
+        return assemble.pack(joined, datas, kinds_P, self.vocabulary, self.config.context + 1)
 
     def iterate(
         self, start_step: int = 0, rows: slice | None = None, stop_step: int | None = None
@@ -368,6 +378,7 @@ def _open_parts(config: DataConfig, seed: int) -> tuple[Part, ...]:
             Part(
                 name=config_lib.SHARDS if source is None else source.name,
                 shards=opened[directory],
+                kinds=_kinds(opened[directory], source),
                 plan=plan,
                 # Each source has its own order; one alone has that of the seed itself.
                 seed=seed if source is None else hash_key("source", seed, source.name),
@@ -391,6 +402,17 @@ def _open(directory: str, field: str) -> Shards:
         return Shards(directory)
     except ValueError as error:
         raise ConfigError(Field(field), f": {error}") from error
+
+
+def _kinds(shards: Shards, source: MixtureSource | None) -> tuple[str, ...]:
+    """What a source takes of the kinds of its shards."""
+    wanted = () if source is None else source.kinds
+    return tuple(kind for kind in shards.kinds if not wanted or kind in wanted)
+
+
+def _places(names: tuple[str, ...], among: tuple[str, ...]) -> np.ndarray:
+    """Where each name is among others: int16 [names], -1 for those that are not."""
+    return np.array([among.index(n) if n in among else -1 for n in names], np.int16)
 
 
 def _of_source(source: MixtureSource | None) -> contextlib.AbstractContextManager[None]:

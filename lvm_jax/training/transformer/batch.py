@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 from lvm_jax import partition
 
 Batch = Mapping[str, Array]
-"""inputs, targets, segments, positions int32 [B, L]; weights float32 [B, L]."""
+"""inputs, targets, segments, positions int32 [B, L]; weights float32 [B, L]; and
+kinds int16 [B, L], which only losses by kind look at."""
 
 BATCH_DTYPES = {
     "inputs": jnp.int32,
@@ -21,6 +22,7 @@ BATCH_DTYPES = {
     "segments": jnp.int32,
     "positions": jnp.int32,
     "weights": jnp.float32,
+    "kinds": jnp.int16,
 }
 
 

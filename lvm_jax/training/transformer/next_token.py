@@ -11,14 +11,20 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from lvm_jax import partition
+from lvm_jax.devices import DEVICE_MEMORY
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.training import optimizer
+from lvm_jax.training.transformer import ema as ema_lib
+from lvm_jax.training.transformer import skipping
 from lvm_jax.training.transformer.batch import Batch
+from lvm_jax.training.transformer.breakdown import NOTHING_APART, Breakdown
+from lvm_jax.training.transformer.ema import NO_EMA, EmaConfig
 from lvm_jax.training.transformer.loss import loss_sums
+from lvm_jax.training.transformer.skipping import NO_SKIPPING, SkipConfig
 from lvm_jax.training.transformer.state import State, state_shardings
 
 
@@ -30,6 +36,10 @@ def make_step(
     *,
     accumulation: int = 1,
     loss_chunks: int = 1,
+    z_loss: float = 0.0,
+    breakdown: Breakdown = NOTHING_APART,
+    ema: EmaConfig = NO_EMA,
+    skip: SkipConfig = NO_SKIPPING,
 ) -> jax.stages.Wrapped:
     """The train step: jitted once, donating the state.
 
@@ -41,48 +51,54 @@ def make_step(
         model, optimizer_config, mesh, rules: what to train, how and where.
         accumulation: micro-batches per update; B must be a multiple of it times the devices that
             share the batch, see `partition.check_batch`.
-        loss_chunks: see `loss.loss_sums`.
+        loss_chunks, z_loss, breakdown: see `loss.loss_sums`.
+        ema: keeps an average of the parameters.
+        skip: leaves out bad updates; parameters, moments and average stay as they were.
 
     Returns:
         (state, batch) -> (state, metrics); metrics are float32 scalars: loss (nats per token),
-        accuracy, grad_norm (before clipping), learning_rate (of this update), tokens (with loss).
+        accuracy, grad_norm (before clipping), learning_rate (of this update), tokens (with loss);
+        with a z-loss z_loss (what it adds to the loss); with skipping skipped (1 if this update was
+        left out), skipped_in_a_row and skipped_in_all. Beside them `Breakdown.sums`, zeros for an
+        update that was left out.
     """
-    tx = optimizer.make(optimizer_config)
     learning_rate = optimizer.schedule(optimizer_config)
-    sums = functools.partial(loss_sums, model, mesh=mesh, rules=rules, loss_chunks=loss_chunks)
-    gradients = jax.value_and_grad(sums, has_aux=True)
-    placed = state_shardings(model, tx, mesh, rules)
+    options = {"loss_chunks": loss_chunks, "z_loss": z_loss, "breakdown": breakdown}
+    sums = functools.partial(loss_sums, model, mesh=mesh, rules=rules, **options)
+    placed = state_shardings(model, optimizer_config, mesh, rules, ema=ema, skip=skip)
     rows = partition.batch_sharding(mesh, rules)
+    gradients = _accumulated(jax.value_and_grad(sums, has_aux=True), accumulation, rows)
+    update = _make_update(optimizer_config, ema, placed["opt_state"])
 
-    def accumulated(params: Any, batch: Batch):
-        cut = lambda x: jnp.swapaxes(x.reshape(-1, accumulation, *x.shape[1:]), 0, 1)
-
-        def add(total, micro_batch):
-            micro_batch = jax.lax.with_sharding_constraint(micro_batch, rows)
-            return jax.tree.map(jnp.add, total, gradients(params, micro_batch)), None
-
-        micro_batches = {key: cut(value) for key, value in batch.items()}
-        first = {key: value[0] for key, value in micro_batches.items()}
-        shapes = jax.eval_shape(gradients, params, first)
-        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return jax.lax.scan(add, zeros, micro_batches)[0]
-
-    def train_step(state: State, batch: Batch):
-        params = state["params"]
-        (loss, totals), grads = (gradients if accumulation == 1 else accumulated)(params, batch)
+    def train_step(state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
+        num_updates = state["step"]
+        if skip.max_in_a_row:
+            num_updates -= state["skipped"]["total"]
+        (_, totals), grads = gradients(state["params"], batch)
         # A batch of padding alone changes nothing but the moments; it must not divide by zero.
         tokens = jnp.maximum(totals["tokens"], 1.0)
         grads = jax.tree.map(lambda g: g / tokens, grads)
-        updates, opt_state = tx.update(grads, state["opt_state"], params)
         metrics = {
-            "loss": loss / tokens,
+            "loss": totals["loss"] / tokens,
             "accuracy": totals["hits"] / tokens,
             "grad_norm": optax.tree.norm(grads),
-            "learning_rate": jnp.asarray(learning_rate(state["step"]), jnp.float32),
+            "learning_rate": jnp.asarray(learning_rate(num_updates), jnp.float32),
             "tokens": totals["tokens"],
         }
-        params = optax.apply_updates(params, updates)
-        return {"params": params, "opt_state": opt_state, "step": state["step"] + 1}, metrics
+        if z_loss:
+            metrics["z_loss"] = totals["z_loss"] / tokens
+        apart = {name: totals[name] for name in breakdown.labels}
+
+        new, old = update(state, grads, num_updates)
+        if skip.max_in_a_row:
+            good, record = skipping.judge(skip, state["skipped"], metrics)
+            keep = functools.partial(jax.tree.map, functools.partial(jnp.where, good))
+            new = {**keep(new, old), "skipped": record}
+            apart = keep(apart, jax.tree.map(jnp.zeros_like, apart))
+            metrics |= skipping.metrics(record)
+        if optimizer_config.offload:
+            new["opt_state"] = jax.device_put(new["opt_state"], placed["opt_state"])
+        return {**new, "step": state["step"] + 1}, metrics | apart
 
     return jax.jit(
         train_step,
@@ -92,18 +108,75 @@ def make_step(
     )
 
 
+def _make_update(
+    optimizer_config: optimizer.OptimizerConfig, ema: EmaConfig, placed: Any
+) -> Callable[[State, Any, Array], tuple[State, State]]:
+    """(state, gradients, updates before) -> (what an update makes of the state, what it was).
+
+    The optimizer's state is fetched to its devices first, if it does not lie there as `placed`.
+    """
+    tx = optimizer.make(optimizer_config)
+    near = jax.tree.map(lambda sharding: sharding.with_memory_kind(DEVICE_MEMORY), placed)
+
+    def update(state: State, grads: Any, num_updates: Array) -> tuple[State, State]:
+        old = {key: state[key] for key in ("params", "opt_state", "ema") if key in state}
+        if optimizer_config.offload:
+            old["opt_state"] = jax.device_put(old["opt_state"], near)
+        updates, opt_state = tx.update(grads, old["opt_state"], old["params"])
+        new = {"params": optax.apply_updates(old["params"], updates), "opt_state": opt_state}
+        if ema.decay:
+            new["ema"] = ema_lib.update(ema, old["ema"], new["params"], num_updates + 1)
+        return new, old
+
+    return update
+
+
+def _accumulated(
+    gradients: Callable[..., Any], accumulation: int, rows: NamedSharding
+) -> Callable[[Any, Batch], Any]:
+    """What `gradients` gives, summed over micro-batches."""
+    if accumulation == 1:
+        return gradients
+
+    def add_up(params: Any, batch: Batch) -> Any:
+        cut = lambda x: jnp.swapaxes(x.reshape(-1, accumulation, *x.shape[1:]), 0, 1)
+
+        def add(total: Any, micro_batch: Batch) -> tuple[Any, None]:
+            micro_batch = jax.lax.with_sharding_constraint(micro_batch, rows)
+            return jax.tree.map(jnp.add, total, gradients(params, micro_batch)), None
+
+        micro_batches = {key: cut(value) for key, value in batch.items()}
+        first = {key: value[0] for key, value in micro_batches.items()}
+        shapes = jax.eval_shape(gradients, params, first)
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return jax.lax.scan(add, zeros, micro_batches)[0]
+
+    return add_up
+
+
 def make_eval(
-    model: TransformerConfig, mesh: Mesh, rules: partition.Rules, *, loss_chunks: int = 1
+    model: TransformerConfig,
+    mesh: Mesh,
+    rules: partition.Rules,
+    *,
+    loss_chunks: int = 1,
+    breakdown: Breakdown = NOTHING_APART,
 ) -> Callable[[Any, Batch], dict[str, Array]]:
-    """(params, batch) -> float32 sums {"loss", "hits", "tokens"}, jitted."""
+    """(params, batch) -> float32 sums {"loss", "hits", "tokens", `Breakdown.sums`}, jitted."""
     abstract = transformer.abstract_params(model)
     params = partition.shardings(mesh, rules, transformer.logical_axes(model), abstract)
 
     def evaluate(params: Any, batch: Batch) -> dict[str, Array]:
-        loss, totals = loss_sums(
-            model, params, batch, mesh=mesh, rules=rules, loss_chunks=loss_chunks
+        _, totals = loss_sums(
+            model,
+            params,
+            batch,
+            mesh=mesh,
+            rules=rules,
+            loss_chunks=loss_chunks,
+            breakdown=breakdown,
         )
-        return {"loss": loss, **totals}
+        return totals
 
     return jax.jit(
         evaluate,

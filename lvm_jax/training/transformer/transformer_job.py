@@ -23,10 +23,15 @@ from lvm_jax.model.attention import backends
 from lvm_jax.model.transformer_config import PRESETS, TransformerConfig
 from lvm_jax.storage import paths
 from lvm_jax.training import compilation_cache, durations, loop, repeats, speed
+from lvm_jax.training.group_sums import GroupSums
 from lvm_jax.training.optimizer import OptimizerConfig
 from lvm_jax.training.training import Evaluator, Training
+from lvm_jax.training.transformer import breakdown as breakdown_lib
 from lvm_jax.training.transformer import device_rows, next_token
 from lvm_jax.training.transformer.batch import Batch, abstract_batch
+from lvm_jax.training.transformer.breakdown import NOTHING_APART, Breakdown
+from lvm_jax.training.transformer.ema import EmaConfig
+from lvm_jax.training.transformer.skipping import SkipConfig
 from lvm_jax.training.transformer.state import State, make_init
 from lvm_jax.training.workdir import RunIdentity
 
@@ -44,6 +49,10 @@ class TransformerExperiment:
         eval_data: held-out shards, or None for no evaluation.
         eval_batches: an evaluation takes each held-out row once, and at most as many rows as so
             many batches have; always the same ones.
+        z_loss: weight of the squared logarithm of the softmax's normaliser, such as 1e-4: keeps
+            logits from drifting; train/loss is without it. 0 adds none.
+        ema: an average of the parameters.
+        skip: bad updates that are left out rather than ending the run.
         model, optimizer, mesh, rules, loop, distributed: see their classes.
     """
 
@@ -56,6 +65,9 @@ class TransformerExperiment:
     eval_batches: int = 8
     model: TransformerConfig
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    z_loss: float = 0.0
+    ema: EmaConfig = dataclasses.field(default_factory=EmaConfig)
+    skip: SkipConfig = dataclasses.field(default_factory=SkipConfig)
     mesh: mesh_lib.MeshConfig = dataclasses.field(default_factory=mesh_lib.MeshConfig)
     rules: partition.Rules = dataclasses.field(default_factory=partition.Rules)
     loop: loop.LoopConfig
@@ -64,6 +76,7 @@ class TransformerExperiment:
     def __post_init__(self) -> None:
         counts = ("batch_size", "accumulation", "loss_chunks", "eval_batches")
         configs.require_at_least(self, 1, *counts)
+        configs.require_at_least(self, 0, "z_loss")
         context = Field("data.context"), f"={self.data.context}"
         if self.data.context > self.model.context:
             raise ConfigError(
@@ -138,7 +151,7 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> State | N
         free=("model.remat", "model.attention", "model.scan"),
     )
     training = dataclasses.replace(
-        make_training(experiment, mesh),
+        make_training(experiment, mesh, breakdown_lib.of_data(source)),
         batches=lambda step: device_batches(source, step, experiment, mesh),
         data_metrics=lambda step: {
             f"data/epochs/{name}": epochs for name, epochs in source.epochs(step).items()
@@ -196,23 +209,30 @@ def choose_attention(experiment: TransformerExperiment, mesh: Mesh) -> backends.
         )
 
 
-def make_training(experiment: TransformerExperiment, mesh: Mesh) -> Training:
+def make_training(
+    experiment: TransformerExperiment, mesh: Mesh, breakdown: Breakdown = NOTHING_APART
+) -> Training:
     """The training of an experiment, without data.
 
     Args:
         experiment: with all durations in steps (`resolve`).
         mesh: where it runs; its devices need not be here if it is only compiled.
+        breakdown: losses that its data can tell apart.
 
     Raises:
-        ValueError: a parameter does not divide over the mesh, or attention cannot run there.
+        ValueError: a parameter does not divide over the mesh, its devices lack a memory, or
+            attention cannot run there.
     """
+    if experiment.optimizer.offload:
+        devices.require_host_memory(mesh.devices.flat, "optimizer.offload", True)
+    parts = {"ema": experiment.ema, "skip": experiment.skip}
     model, rules, context = experiment.model, experiment.rules, experiment.data.context
     tokens = experiment.batch_size * context
     peak = devices.device_peak(mesh.devices.flat[0].device_kind)
     abstract_params = transformer.abstract_params(model)
     placed = partition.shardings(mesh, rules, transformer.logical_axes(model), abstract_params)
     return Training(
-        init_state=make_init(model, experiment.optimizer, mesh, rules, experiment.seed),
+        init_state=make_init(model, experiment.optimizer, mesh, rules, experiment.seed, **parts),
         step=next_token.make_step(
             model,
             experiment.optimizer,
@@ -220,7 +240,12 @@ def make_training(experiment: TransformerExperiment, mesh: Mesh) -> Training:
             rules,
             accumulation=experiment.accumulation,
             loss_chunks=experiment.loss_chunks,
+            z_loss=experiment.z_loss,
+            breakdown=breakdown,
+            **parts,
         ),
+        labels=breakdown.labels,
+        most_skipped=experiment.skip.max_in_a_row,
         abstract_batch=abstract_batch(experiment.batch_size, context, mesh, rules),
         work=speed.Work(
             unit="tokens",
@@ -333,16 +358,21 @@ def _evaluators(
 ) -> dict[str, Evaluator]:
     if source is None:
         return {}
+    breakdown = breakdown_lib.of_data(source)
     sums = next_token.make_eval(
-        experiment.model, mesh, experiment.rules, loss_chunks=experiment.loss_chunks
+        experiment.model,
+        mesh,
+        experiment.rules,
+        loss_chunks=experiment.loss_chunks,
+        breakdown=breakdown,
     )
     shape = (experiment.batch_size, source.config.context)
     chosen = source.rows_once(experiment.eval_batches * experiment.batch_size)
 
-    def evaluate(state: State) -> Iterator[tuple[str, float] | None]:
+    def evaluate(params: Any) -> Iterator[tuple[str, float] | None]:
         totals = []
         for batch in device_rows.batches_once(source, chosen, shape, mesh, experiment.rules):
-            totals.append(jax.device_get(sums(state["params"], batch)))
+            totals.append(jax.device_get(sums(params, batch)))
             yield None
         loss, hits, tokens = (
             sum(float(total[key]) for total in totals) for key in ("loss", "hits", "tokens")
@@ -350,5 +380,12 @@ def _evaluators(
         yield "loss", loss / max(tokens, 1)
         yield "perplexity", math.exp(min(loss / max(tokens, 1), 700))
         yield "accuracy", hits / max(tokens, 1)
+        apart = GroupSums(breakdown.labels)
+        for total in totals:
+            apart.add(total)
+        yield from apart.take().items()
 
-    return {"held_out": evaluate}
+    evaluators = {"held_out": lambda state: evaluate(state["params"])}
+    if experiment.ema.evaluate:
+        evaluators["held_out_ema"] = lambda state: evaluate(state["ema"])
+    return evaluators

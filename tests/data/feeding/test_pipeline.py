@@ -42,7 +42,7 @@ def test_packed_rows_are_exactly_the_sentences(directory):
     records, seen = make_records(NUM_IMAGES), []
     for number in range(pipeline.rows_per_epoch):
         start = pipeline.parts[0].plan.ends[number - 1] if number else 0
-        ids, segments, positions = [], [], []
+        ids, segments, positions, kinds = [], [], [], []
         for place, index in enumerate(
             pipeline.parts[0].plan.order[start : pipeline.parts[0].plan.ends[number]], 1
         ):
@@ -52,6 +52,7 @@ def test_packed_rows_are_exactly_the_sentences(directory):
             ids += sentence
             segments += [place] * len(sentence)
             positions += range(len(sentence))
+            kinds += [records[index].kind] * len(sentence)
             seen.append(index)
         padding = CONTEXT + 1 - len(ids)
         ids += [VOCABULARY.pad] * padding
@@ -64,6 +65,9 @@ def test_packed_rows_are_exactly_the_sentences(directory):
         assert batch["weights"].tolist() == weights
         used = CONTEXT - max(padding - 1, 0) - (padding > 0)
         assert batch["positions"].tolist()[:used] == positions[:used]
+        names = [pipeline.kinds[kind] for kind in batch["kinds"][batch["weights"] > 0]]
+        assert names == [kind for kind, weight in zip(kinds, weights) if weight]
+        assert (batch["kinds"][batch["segments"] == 0] == -1).all()
         assert batch["positions"].min() >= 0 and batch["positions"].max() < CONTEXT
     assert sorted(seen) == list(range(len(NUM_IMAGES)))
     # A whole batch holds the same rows as single ones.
@@ -78,6 +82,11 @@ def test_packed_rows_are_exactly_the_sentences(directory):
 def test_stream_rows_are_the_stream(directory):
     pipeline = open_pipeline(directory, packing="stream", shuffle=False, batch=1)
     records = make_records(NUM_IMAGES)
+    kinds = [
+        records[index].kind
+        for index in pipeline.parts[0].plan.order
+        for _ in whole_ids(index, records)
+    ]
     stream = [id for index in pipeline.parts[0].plan.order for id in whole_ids(index, records)]
     batches = [pipeline.batch(step) for step in range(pipeline.rows_per_epoch)]
     inputs = np.concatenate([batch["inputs"][0] for batch in batches])
@@ -87,6 +96,8 @@ def test_stream_rows_are_the_stream(directory):
     assert inputs[: len(stream)].tolist() == stream
     assert (inputs[len(stream) :] == VOCABULARY.pad).all()
     assert targets[weights > 0].tolist() == stream[1:], "every id but the first is a target once"
+    given = np.concatenate([batch["kinds"][0] for batch in batches])[weights > 0]
+    assert [pipeline.kinds[kind] for kind in given] == kinds[1:]
     assert (segments == (np.arange(len(segments)) < len(stream))).all()
     assert all((batch["positions"] == np.arange(CONTEXT)).all() for batch in batches)
 
@@ -95,7 +106,8 @@ def test_dtypes(directory):
     for packing in ("sentence", "stream"):
         batch = open_pipeline(directory, packing=packing).batch(0)
         for key, value in batch.items():
-            assert value.dtype == (np.float32 if key == "weights" else np.int32), key
+            dtypes = {"weights": np.float32, "kinds": np.int16}
+            assert value.dtype == dtypes.get(key, np.int32), key
             assert value.shape == (6, CONTEXT) and value.flags.c_contiguous
 
 

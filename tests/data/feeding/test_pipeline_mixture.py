@@ -66,6 +66,8 @@ def test_rows_are_those_of_the_sources(root, packing):
         for place, (source, row) in enumerate(zip(*mixed.rows_of(step))):
             name = mixed.parts[source].name
             expected = alone[name].batch(step_of[name][int(row)])
+            kinds = np.array([mixed.kinds.index(kind) for kind in alone[name].kinds] + [-1])
+            expected["kinds"] = kinds[expected["kinds"]]
             assert_equal({k: v[place : place + 1] for k, v in batch.items()}, expected)
 
 
@@ -323,3 +325,20 @@ def test_golden_mixture(root):
         [23, 15, 30, 56],
         [51, 28, 39, 45],
     ]
+
+
+def test_kinds_are_those_that_sources_take(root):
+    mixed = open_mixture(root)
+    assert sorted(mixed.kinds) == ["pairs", "single"]
+    mixture = tuple(
+        MixtureSource(name=kind, shards=str(root / "one"), kinds=(kind,))
+        for kind in ("pairs", "single")
+    )
+    for source in mixture:
+        one = Pipeline(DataConfig(mixture=(source,), context=CONTEXT), seed=0, global_batch=2)
+        assert one.kinds == (source.name,)
+    both = Pipeline(DataConfig(mixture=mixture, context=CONTEXT), seed=0, global_batch=4)
+    sources, _ = both.rows_of(3)
+    for row, source in enumerate(sources):
+        weights, kinds = (both.batch(3)[key][row] for key in ("weights", "kinds"))
+        assert {both.kinds[kind] for kind in kinds[weights > 0]} == {both.parts[source].name}

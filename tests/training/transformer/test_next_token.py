@@ -34,6 +34,7 @@ def make_batch(step, rows=ROWS):
         "segments": np.ones((rows, CONTEXT), np.int32),
         "positions": positions,
         "weights": keep.astype(np.float32),
+        "kinds": np.where(keep, rng.integers(0, 3, keep.shape), -1).astype(np.int16),
     }
 
 
@@ -109,12 +110,13 @@ def test_losses_are_log_softmax_over_legal_ids():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 3, 16)).astype(np.float32) * 5
     targets = np.array([[0, 9, vocabulary.eos], [5, vocabulary.bos, 3]], np.int32)
-    losses, hits = token_losses(jnp.asarray(logits), jnp.asarray(targets), vocabulary)
+    losses, hits, log_sums = token_losses(jnp.asarray(logits), jnp.asarray(targets), vocabulary)
     legal = logits[..., :12].astype(np.float64)
     expected = (
         np.log(np.exp(legal).sum(-1)) - np.take_along_axis(legal, targets[..., None], -1)[..., 0]
     )
     np.testing.assert_allclose(losses, expected, rtol=1e-6)
+    np.testing.assert_allclose(log_sums, np.log(np.exp(legal).sum(-1)), rtol=1e-6)
     np.testing.assert_array_equal(hits, legal.argmax(-1) == targets)
 
 

@@ -55,6 +55,12 @@ def test_trains_evaluates_and_saves(finished, shards):
     assert lines[0]["train/loss"] == pytest.approx(np.log(63), abs=0.1)
     evaluated = lines[-1]["eval/held_out/loss"]
     assert lines[-1]["eval/held_out/perplexity"] == pytest.approx(np.exp(evaluated))
+    # All sentences are of one kind; EOS is of no image.
+    for line, name in ((lines[0], "train"), (lines[-1], "eval/held_out")):
+        assert line[f"{name}/loss_by_kind/toy"] == pytest.approx(line[f"{name}/loss"], rel=1e-6)
+        by_image = [line[f"{name}/loss_by_image/{index}"] for index in range(3)]
+        assert by_image == pytest.approx([np.log(63)] * 3, abs=0.5)
+        assert f"{name}/loss_by_image/3" not in line
     params, config = checkpoints.load_params(workdir)
     jax.tree.map(np.testing.assert_array_equal, params, jax.device_get(state["params"]))
     assert (config["kind"], config["tokenizer_fingerprint"]) == ("transformer", "toy")
