@@ -9,8 +9,12 @@ What may be on a store, and how:
                      is none; metrics.jsonl is written anew now and then (`training.metrics_file`);
                      checkpoints are orbax's, whole when their commit_success.txt is there, and
                      checked by sizes and the store's own checksums (`training.checksums`)
-  models             of a training's workdir
-  everything else    local; copy it with the store's own tool
+  shards to read     the index in a cache of the machine; records from copies of shards that are in
+                     it already, others by requests of their own (`data.shards.stored_files`)
+  row plans          planned by each machine, kept in its cache
+  models             of a training's workdir, read whole
+  tokenizers         as wholes
+  everything else    on a disk, shards that are built too; copy it with the store's own tool
 
 What a store refuses for a while is asked for again (`patience`); then a `StoreError` says in one
 line what it answered. Libraries find credentials and endpoints by themselves, see the README.

@@ -18,6 +18,11 @@ Rule = Callable[[str, str], int | str | float | None]
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"}
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256  # connections beyond it wait for seconds
+
+
 class Proxy:
     """Passes requests on to a store, but for those that `rule` takes.
 
@@ -32,6 +37,7 @@ class Proxy:
         self.requests: list[tuple[str, str]] = []
         self._upstream_port = upstream_port
         self._creating = threading.Lock()
+        self._few = threading.Semaphore(4)  # emulators keep few connections waiting
         proxy = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -50,8 +56,7 @@ class Proxy:
 
             do_HEAD = do_PUT = do_POST = do_DELETE = do_PATCH = do_GET  # noqa: N815
 
-        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
@@ -108,14 +113,15 @@ class Proxy:
         return self._send(handler.command, handler.path, dict(handler.headers), body)
 
     def _send(self, method: str, path: str, headers: dict[str, str], body: bytes):
-        connection = http.client.HTTPConnection("127.0.0.1", self._upstream_port, timeout=60)
         headers = {name: value for name, value in headers.items() if name.lower() not in _HOP}
         if body or method in ("PUT", "POST"):
             headers["Content-Length"] = str(len(body))
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        data = response.read()
-        connection.close()
+        with self._few:
+            connection = http.client.HTTPConnection("127.0.0.1", self._upstream_port, timeout=60)
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            data = response.read()
+            connection.close()
         return response.status, response.getheaders(), data
 
     @staticmethod

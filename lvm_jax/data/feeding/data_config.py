@@ -113,7 +113,12 @@ class DataConfig:
             the process that trains.
         prefetch: about how many batches are made ahead, by each worker process where there are
             some. Small ones are made several at a time, and lie together in memory.
-        plan_cache: directory for row plans; empty keeps them beside the shards.
+        plan_cache: directory for row plans; empty keeps them beside the shards, or in the
+            `store_cache` of a store's.
+        store_cache: folder on a disk of each machine for copies of shards that are on a store;
+            empty is lvm_jax in the user's folder for caches. Its processes share it.
+        store_cache_gib: limit of that folder in GiB; shards that do not fit are read record by
+            record. 0 keeps none.
     """
 
     shards: str = ""
@@ -127,10 +132,12 @@ class DataConfig:
     num_workers: int = 0
     prefetch: int = 8
     plan_cache: str = ""
+    store_cache: str = ""
+    store_cache_gib: float = 100.0
 
     def __post_init__(self) -> None:
         configs.require_at_least(self, 1, "context", "prefetch")
-        configs.require_at_least(self, 0, "num_threads", "num_workers")
+        configs.require_at_least(self, 0, "num_threads", "num_workers", "store_cache_gib")
         if not self.shards and not self.mixture:
             raise ConfigError(
                 *("there are neither shards nor a mixture; set ", Field("shards"), "=DIR, or "),

@@ -28,6 +28,7 @@ from lvm_jax.data.feeding import rows as rows_lib
 from lvm_jax.data.feeding.data_config import DataConfig, MixtureSource
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.draws import hash_key
+from lvm_jax.storage.cache import Cache
 
 Batch = dict[str, np.ndarray]
 
@@ -364,7 +365,8 @@ def _open_parts(config: DataConfig, seed: int) -> tuple[Part, ...]:
         own = source is not None and source.shards
         directory = own or config.shards
         if directory not in opened:
-            opened[directory] = _open(directory, f"mixture.{source.name}" if own else "shards")
+            field = f"mixture.{source.name}" if own else "shards"
+            opened[directory] = _open(directory, field, config)
         request = plan_cache.PlanRequest(
             context=config.context,
             packing=config.packing,
@@ -397,9 +399,9 @@ def _open_parts(config: DataConfig, seed: int) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def _open(directory: str, field: str) -> Shards:
+def _open(directory: str, field: str, config: DataConfig) -> Shards:
     try:
-        return Shards(directory)
+        return Shards(directory, Cache(folder=config.store_cache, gib=config.store_cache_gib))
     except ValueError as error:
         raise ConfigError(Field(field), f": {error}") from error
 

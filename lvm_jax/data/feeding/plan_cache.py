@@ -58,7 +58,8 @@ def load_plan(shards: Shards, request: PlanRequest, cache: str = "") -> RowPlan:
     Args:
         shards: the data set.
         request: what rows.
-        cache: directory for plans; "" keeps them beside the shards. One that cannot be written
+        cache: directory for plans; "" keeps them beside the shards, or in the cache of a store. One
+            that cannot be written
             costs planning again at every start.
 
     Returns:
@@ -70,7 +71,7 @@ def load_plan(shards: Shards, request: PlanRequest, cache: str = "") -> RowPlan:
     """
     key = request.key(shards)
     name = f"{request.packing}-{request.context}-{key[:16]}"
-    directory = pathlib.Path(cache or shards.directory / "rows") / name
+    directory = pathlib.Path(cache or shards.plans) / name
     plan = _read_plan(directory, key, request)
     if plan is not None:
         return plan

@@ -13,6 +13,7 @@ import numpy as np
 
 from lvm_jax import atomic
 from lvm_jax.data.shards import records
+from lvm_jax.storage import paths
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -27,7 +28,7 @@ def read_manifest(directory: pathlib.Path) -> dict[str, Any]:
     Raises:
         ValueError: it is missing, unreadable, altered or of a newer format.
     """
-    path = pathlib.Path(directory) / MANIFEST
+    path = paths.path(directory) / MANIFEST
     if not path.exists():
         if any(path.parent.glob("shard-*")):
             raise ValueError(f"{path.parent} is unfinished; run tools/build_shards.py again")

@@ -13,7 +13,7 @@ import functools
 import os
 import pathlib
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -23,7 +23,10 @@ from lvm_jax.data.shards import records
 from lvm_jax.data.shards.manifest import INDEX_FILES, KEYS, MANIFEST, RESTORE, read_manifest
 from lvm_jax.data.shards.open_files import OpenFiles
 from lvm_jax.data.shards.records import Record
+from lvm_jax.data.shards.stored_files import StoredFiles
 from lvm_jax.draws import hash_key
+from lvm_jax.storage import paths
+from lvm_jax.storage.cache import Cache
 from lvm_jax.vocabulary import Vocabulary
 
 _OPEN = OpenFiles()
@@ -31,6 +34,10 @@ _OPEN = OpenFiles()
 
 class Shards:
     """Reads a finished directory; threads may share it.
+
+    Args:
+        directory: where it is.
+        cache: where this machine keeps copies if that is a store.
 
     Attributes:
         directory: where it is.
@@ -49,9 +56,11 @@ class Shards:
             line that names the file. Checksums of the shards are left to `verify`.
     """
 
-    def __init__(self, directory: str | os.PathLike):
-        self.directory = pathlib.Path(directory)
+    def __init__(self, directory: str | os.PathLike, cache: Cache = Cache()):  # noqa: B008
+        self.directory = paths.path(directory)
         self.manifest = read_manifest(self.directory)
+        stored = paths.store_path(self.directory)
+        self._stored = StoredFiles(stored, self.manifest, cache) if stored else None
         self.vocabulary = configs.build_stored(
             Vocabulary, self.manifest["vocabulary"], "vocabulary"
         )
@@ -62,8 +71,11 @@ class Shards:
         self.images = image_record.read(about, f"{self.directory / MANIFEST}: about")
         self.kinds = tuple(self.manifest["kinds"])
         self.sources = tuple(self.manifest["sources"])
+        sizes = self._stored.sizes() if self._stored else None
         for entry in self.manifest["shards"] + self.manifest["index"]:
-            _check_size(self.directory / entry["file"], entry["bytes"])
+            path = self.directory / entry["file"]
+            there = _size(path) if sizes is None else sizes.get(entry["file"])
+            _check_size(path, there, entry["bytes"])
         self.num_images, self.kind_ids, self.source_ids = (
             self._map_index(name) for name in INDEX_FILES
         )
@@ -75,8 +87,13 @@ class Shards:
     def __len__(self) -> int:
         return self.manifest["num_sentences"]
 
+    @property
+    def plans(self) -> pathlib.Path:
+        """Where plans of its rows are kept: beside it, or in this machine's cache."""
+        return (self._stored.folder if self._stored else self.directory) / "rows"
+
     def _map_index(self, name: str) -> np.ndarray:
-        path = self.directory / name
+        path = self._index_file(name)
         try:
             array = np.load(path, mmap_mode="r").view(np.ndarray)
         except ValueError as error:
@@ -89,8 +106,14 @@ class Shards:
         self._check_index(name)
         return array
 
+    def _index_file(self, name: str) -> pathlib.Path:
+        if self._stored is None:
+            return self.directory / name
+        entry = next(entry for entry in self.manifest["index"] if entry["file"] == name)
+        return self._stored.index(entry)
+
     def _check_index(self, name: str) -> None:
-        path = self.directory / name
+        path = self._index_file(name)
         stored = [entry["sha256"] for entry in self.manifest["index"] if entry["file"] == name]
         if [records.checksum(path)] != stored:
             raise ValueError(f"{path} does not match its checksum; {RESTORE}")
@@ -125,23 +148,37 @@ class Shards:
         shard_of = np.searchsorted(self._ends, indices[order], side="right")
         in_order: list[bytes] = [b""] * len(indices)
         borders = np.flatnonzero(np.diff(shard_of)) + 1
-        for chosen in np.split(order, borders) if len(order) else ():
+        places = np.split(order, borders) if len(order) else []
+        wanted = []
+        for chosen in places:
             shard = int(np.searchsorted(self._ends, indices[chosen[0]], side="right"))
             start = int(self._ends[shard - 1]) if shard else 0
-            file, positions = self._file(shard), indices[chosen] - start
+            wanted.append((shard, (indices[chosen] - start).tolist()))
+        for chosen, (shard, positions), datas in zip(places, wanted, self._read(wanted)):
             sizes = self.num_images[indices[chosen]].astype(np.int64) * self._bytes_per_image
-            datas = file.read(positions.tolist())
             for place, data, size, position in zip(
-                chosen.tolist(), datas, sizes.tolist(), positions.tolist()
+                chosen.tolist(), datas, sizes.tolist(), positions
             ):
                 # A record's first two bytes say where its ids begin.
                 if len(data) - (data[0] | data[1] << 8) != size:
                     raise ValueError(
-                        f"{file.path}, record {position} has not the number of images that "
-                        f"{INDEX_FILES[0]} says; {RESTORE}"
+                        f"{self.directory / self.manifest['shards'][shard]['file']}, record "
+                        f"{position} has not the number of images that {INDEX_FILES[0]} says; "
+                        f"{RESTORE}"
                     )
                 in_order[place] = data
         return in_order
+
+    def _read(self, wanted: Sequence[tuple[int, list[int]]]) -> Iterator[list[bytes]]:
+        """The records of shards at positions in them."""
+        if self._stored is None:
+            return (self._file(shard).read(positions) for shard, positions in wanted)
+        away = [one for one in wanted if self._stored.copy(one[0]) is None]
+        parts = dict(zip((shard for shard, _ in away), self._stored.read(away)))
+        return (
+            parts[shard] if shard in parts else self._file(shard).read(positions)
+            for shard, positions in wanted
+        )
 
     def read(self, indices: Sequence[int] | np.ndarray) -> list[np.ndarray]:
         """The ids of sentences: uint16 [N, T] each, in the order asked for."""
@@ -152,12 +189,16 @@ class Shards:
         datas = self.read_bytes(np.asarray(indices, np.int64))
         return [records.decode(data, self.tokens_per_image) for data in datas]
 
+    def _shard_file(self, shard: int) -> pathlib.Path:
+        copy = self._stored.copy(shard) if self._stored else None
+        return copy or self.directory / self.manifest["shards"][shard]["file"]
+
     def _file(self, shard: int) -> records.RecordFile:
         entry = self.manifest["shards"][shard]
         return _OPEN.get(
             (id(self), shard),
             lambda: records.RecordFile(
-                self.directory / entry["file"],
+                self._shard_file(shard),
                 entry["num_records"],
                 entry.get("ends_sha256", ""),  # directories of earlier versions have none
             ),
@@ -196,7 +237,7 @@ class Shards:
             if records.checksum(path) != entry["sha256"]:
                 # A damaged record is named by the reader; damage elsewhere is not in a record.
                 for position in range(entry["num_records"]):
-                    self._file(shard).read([position])
+                    list(self._read([(shard, [position])]))
                 raise ValueError(f"{path} does not match its checksum; {records.REMAKE}")
             progress(entry["bytes"])
 
@@ -206,13 +247,16 @@ def hash_of_key(key: str) -> int:
     return hash_key("sentence", key) >> 32
 
 
-def _check_size(path: pathlib.Path, num_bytes: int) -> None:
+def _size(path: pathlib.Path) -> int | None:
     try:
-        there = path.stat().st_size
-    except OSError as error:
-        raise ValueError(
-            f"{path} is missing, but the manifest names it; restore it or build again"
-        ) from error
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _check_size(path: pathlib.Path, there: int | None, num_bytes: int) -> None:
+    if there is None:
+        raise ValueError(f"{path} is missing, but the manifest names it; restore it or build again")
     if there != num_bytes:
         raise ValueError(
             f"{path} has {there} bytes, the manifest says {num_bytes}: it is cut short or "

@@ -21,6 +21,7 @@ from array_record.python import array_record_module
 
 from lvm_jax import file_names
 from lvm_jax.atomic import write_error
+from lvm_jax.storage import paths
 
 _HEADER = struct.Struct("<5H")
 # Ids hardly compress, and uncompressed records are read fastest; one record per chunk makes single
@@ -188,7 +189,7 @@ class RecordFile:
 
 def checksum(path: str | os.PathLike) -> str:
     """SHA-256 of a file, 64 hex digits."""
-    with open(path, "rb") as file:
+    with paths.path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
