@@ -40,7 +40,8 @@ def run(
     Args:
         main: a function of one dataclass, or several by what asks for them, see `options.Mode`.
         arguments: field -> what messages call the plain argument that it takes.
-        words: field that takes any number of plain arguments, as in `--images a.png b.png`.
+        words: field that takes any number of plain arguments, as in `--images a.png b.png`, or
+            without its flag if it is one of `arguments`.
         aliases: other name -> flag.
         keys: for a tool with --config: sections of a config, such as "config.corpus" -> their
             dataclasses.

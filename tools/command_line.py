@@ -34,7 +34,8 @@ class CommandLine:
     Attributes:
         modes: what it does.
         arguments: field -> what messages call the plain argument that it takes.
-        words: field that takes any number of plain arguments after its flag, or "".
+        words: field that takes any number of plain arguments, after its flag unless it is one of
+            `arguments`; or "".
         aliases: other name -> flag.
         keys: gives the sections of a config and their dataclasses; None without --config.
     """
@@ -113,6 +114,10 @@ def _plain_arguments(
     line: CommandLine, given: Mapping[str, Any], rest: Sequence[str]
 ) -> dict[str, Any]:
     """Field -> value of what has no flag before it."""
+    if line.words in line.arguments:
+        if not rest:
+            raise ValueError(f"expects {line.arguments[line.words]}, got nothing")
+        return {line.words: tuple(rest)}
     if line.words:
         if line.words in given:
             return {line.words: (given[line.words], *rest)}

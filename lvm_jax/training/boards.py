@@ -138,7 +138,8 @@ class Wandb:
         # Its own counter only grows; curves are over the run's steps, which may come again.
         self._run.define_metric("step")
         self._run.define_metric("*", step_metric="step")
-        logging.info("Weights & Biases: %s", self._run.url or self._run.dir)
+        offline = config.mode == "offline"
+        logging.info("Weights & Biases: %s", self._run.dir if offline else self._run.url)
 
     def begin(self, lines: Sequence[Line]) -> None:
         # What an earlier start has told, it knows.

@@ -47,7 +47,7 @@ class Work:
             return []
         per_unit = self.flops_per_step / self.units_per_step
         line = (
-            f"model FLOPs: {self.flops_per_step:.4g} a step, {per_unit:.4g} of the "
+            f"model FLOPs: {self.flops_per_step:.4g} per step, {per_unit:.4g} per "
             f"{self.unit.removesuffix('s')}: 3 x forward products, attention causal, recomputation "
             "left out"
         )

@@ -57,7 +57,11 @@ def test_utilisation_has_both_conventions_and_says_how():
         "perf/mfu_full_attention": 5 / devices,
     }
     (line,) = work.summary()
-    assert "8e+12 a step" in line and "attention causal" in line and "1e+13 with full" in line
+    assert (
+        "8e+12 per step, 2e+12 per token" in line
+        and "attention causal" in line
+        and "1e+13 with full" in line
+    )
     assert f"perf/mfu = FLOPs / seconds / ({devices} x 1 TFLOP/s)" in line
     unknown = dataclasses.replace(work, peak_flops_per_device=None)
     assert (

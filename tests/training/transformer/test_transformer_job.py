@@ -12,6 +12,7 @@ from lvm_jax.model import transformer
 from lvm_jax.training import checkpoints, metrics
 from lvm_jax.training.transformer import transformer_job
 from lvm_jax.training.transformer.batch import BATCH_DTYPES
+from tests.training.compilations import counting_compilations
 from tests.training.without_data import assert_compiled_step_is_the_loops
 
 
@@ -74,6 +75,15 @@ def test_goes_on_with_another_mesh(finished, shards, tmp_path):
     other = make_experiment(shards, loop={"num_steps": 5}, optimizer={"decay_steps": 4}, **changes)
     assert int(transformer_job.train(other, workdir)["step"]) == 5
     assert [step for step, _ in losses(workdir)] == [1, 2, 3, 4, 5]
+
+
+def test_the_step_is_compiled_once_in_every_start(shards, tmp_path):
+    experiment = make_experiment(shards, loop={"num_steps": 5}, optimizer={"decay_steps": 5})
+    shorter = make_experiment(shards, loop={"num_steps": 3}, optimizer={"decay_steps": 5})
+    for each in (shorter, experiment):
+        with counting_compilations("train_step") as compiled:
+            transformer_job.train(each, tmp_path)
+        assert len(compiled) == 1
 
 
 def test_batches_are_the_pipelines_and_are_split_over_the_mesh(shards):

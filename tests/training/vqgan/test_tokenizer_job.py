@@ -13,6 +13,7 @@ from lvm_jax.measures import perceptual
 from lvm_jax.training import metrics
 from lvm_jax.training.vqgan import corpus_images, held_out, tokenizer_job
 from tests import toys
+from tests.training.compilations import counting_compilations
 from tests.training.without_data import assert_compiled_step_is_the_loops
 
 
@@ -122,7 +123,9 @@ def test_a_resumed_run_is_an_uninterrupted_one(finished, pictures, network, tmp_
     shutil.rmtree(workdir / "checkpoints" / "4")
     # The same weights from another place.
     moved = str(shutil.copy(network, tmp_path / "moved.safetensors"))
-    state = tokenizer_job.train(make_full_experiment(pictures, moved), workdir)
+    with counting_compilations("train_step") as compiled:
+        state = tokenizer_job.train(make_full_experiment(pictures, moved), workdir)
+    assert len(compiled) == 1
     whole, resumed = (
         trees.flatten(part["discriminator"]["usual"]) for part in (finished[1], state)
     )
