@@ -7,7 +7,7 @@
   python tools/benchmark.py data --against=jsonl   # beside a plain reader of LVM's JSON lines
   python tools/benchmark.py plan --sentences=100000000   # rows for very many sentences
   python tools/benchmark.py images                 # JPEG files in, sentences of known ids in
-  python tools/benchmark.py checkpoints            # a save with and without checksums
+  python tools/benchmark.py checkpoints            # a save, alone and among steps
   python tools/benchmark.py train --against=hf     # beside transformers' LlamaForCausalLM
   python tools/benchmark.py tokenize --tokenizer=openmuse_f16_8192 --batch=2 --against=torch
   python tools/benchmark.py train --preset=300m --batch=8 --context=4096 --json=train.json
@@ -191,7 +191,7 @@ class Images(Suite, Repeats):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkpoints(Suite, Repeats):
-    """A save with and without checksums.
+    """A save with and without checksums, and while steps go on.
 
     Attributes:
         megabytes: size of the state.
@@ -308,7 +308,7 @@ def images(options: Images) -> Rows:
 
 @_reported
 def checkpoints(options: Checkpoints) -> Rows:
-    """A save with and without checksums."""
+    """A save, alone and among steps."""
     from benchmark_suites import checkpoints
 
     return checkpoints.run(

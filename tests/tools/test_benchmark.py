@@ -47,9 +47,10 @@ def test_a_save_is_measured_with_and_without_checksums(tmp_path):
     flags = ("--megabytes=1", "--repeats=1", "--warmup=0", f"--json={tmp_path / 'out.json'}")
     result = run("checkpoints", *flags)
     assert result.returncode == 0, result.stderr
-    first, second, check = json.loads((tmp_path / "out.json").read_text())["results"]
+    first, second, check, among = json.loads((tmp_path / "out.json").read_text())["results"]
     assert 0 < first["checksum_share"] < 1 and "checksum_share" not in second
     assert check["seconds"] > 0
+    assert among["stopped_seconds"] > 0 and among["minutes_for_2_percent"] >= 0
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def stop_at(process, workdir, step, number):
 @pytest.fixture(scope="module")
 def straight(shards, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("straight")
-    done = run(*debug_flags(workdir, shards))
+    done = run(*debug_flags(workdir, shards), "--profile_steps=2:4")
     assert done.returncode == 0, done.stderr
     return workdir, done
 
@@ -74,8 +74,11 @@ def test_tells_what_it_does(straight):
         "starting: 40 steps",
         "finished at step 40",
         "tokens/s",
+        "model FLOPs: ",
+        f"profile in {workdir}/profile;",
     ):
         assert text in done.stderr
+    assert list(workdir.glob("profile/plugins/profile/*/*.xplane.pb"))
     assert "orbax" not in done.stderr
 
 
@@ -152,6 +155,8 @@ def test_mistakes_are_one_line_and_code_2(straight, shards, tmp_path):
         "unknown key --config.optimizer.peak_rl": [*flags, "--config.optimizer.peak_rl=1"],
         "Unknown command line flag 'wrkdir'": [*flags, "--wrkdir=x"],
         "--workdir is required": flags[:1],
+        "--profile_steps='5' must be FIRST:LAST": [*flags, "--profile_steps=5"],
+        "--config.loop.wandb.mode='of' must be one of": [*flags, "--config.loop.wandb.mode=of"],
         "--config.batch_size=7 must be a multiple": [
             *flags,
             "--config.batch_size=7",

@@ -1,6 +1,7 @@
-"""Saving a checkpoint, with and without the checksums of its files, in turns."""
+"""Saving a checkpoint: with and without the checksums of its files, and in the midst of steps."""
 
 import contextlib
+import functools
 import pathlib
 import statistics
 import tempfile
@@ -17,6 +18,8 @@ from lvm_jax.training import checkpoints, checksums, recovery
 from lvm_jax.training import workdir as workdir_lib
 
 _LEAVES = 24
+# A step of about a tenth of a second on two cores.
+_LEAST_STEPS, _WIDTH, _PRODUCTS = 10, 1024, 4
 
 
 def run(*, megabytes: int, warmup: int, repeats: int) -> list[dict[str, Any]]:
@@ -29,7 +32,8 @@ def run(*, megabytes: int, warmup: int, repeats: int) -> list[dict[str, Any]]:
     Returns:
         A row for saving with checksums and one without: seconds, fastest, slowest, cpu_seconds
         and, with checksums, checksum_seconds (median, inside the code that makes them) and
-        checksum_share (of the median save); and one for checking all files: seconds.
+        checksum_share (of the median save); one for checking all files: seconds; and one for a save
+        while steps go on, see `_among_steps`.
     """
     keys = jax.random.split(jax.random.key(0), _LEAVES)
     size = megabytes * 10**6 // 4 // _LEAVES
@@ -68,7 +72,55 @@ def run(*, megabytes: int, warmup: int, repeats: int) -> list[dict[str, Any]]:
         "checksum_seconds": inside,
         "checksum_share": inside / times["with checksums"].median,
     }
-    return [*rows, {"name": "check of all files", "seconds": _check(state, repeats)}]
+    rows.append({"name": "check of all files", "seconds": _check(state, repeats)})
+    return [*rows, _among_steps(state, megabytes, warmup=warmup, repeats=repeats)]
+
+
+def _among_steps(state: Any, megabytes: int, *, warmup: int, repeats: int) -> dict[str, Any]:
+    """What a save costs a training: steps with a save after the second one, against steps alone.
+
+    Returns:
+        seconds: by which the steps and the end of the save take longer, median over turns, of which
+        stopped_seconds stand still; step_seconds, alone; and the interval between saves, in
+        minutes, from which on they cost less than 2% of the time.
+    """
+    num_steps = max(_LEAST_STEPS, megabytes // 10)  # enough that the save ends among them
+    product = jnp.full((_WIDTH, _WIDTH), 1 / _WIDTH, jnp.float32)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state: Any) -> tuple[Any, jax.Array]:
+        x = product
+        for _ in range(_PRODUCTS):
+            x = x @ product
+        return jax.tree.map(lambda leaf: leaf * 0.999, state), jnp.sum(x)
+
+    stopped: list[float] = []
+
+    def run(saves: bool) -> None:
+        new = jax.tree.map(jnp.copy, state)
+        with _folder() as folder:
+            store = checkpoints.Checkpoints(folder, {})
+            for number in range(1, num_steps + 1):
+                new, value = step(new)
+                value.block_until_ready()
+                if saves and number == 2:
+                    begun = time.perf_counter()
+                    store.save(number, new)
+                    stopped.append(time.perf_counter() - begun)
+            store.wait(num_steps, new)
+            store.close()
+
+    cases = {"with": lambda: run(True), "alone": lambda: run(False)}
+    times = timing.interleave(cases, warmup=warmup, repeats=repeats)
+    pairs = zip(times["with"].wall, times["alone"].wall)
+    seconds = statistics.median(ours - theirs for ours, theirs in pairs)
+    return {
+        "name": "a save among steps",
+        "seconds": seconds,
+        "stopped_seconds": statistics.median(stopped[warmup:]),
+        "step_seconds": times["alone"].median / num_steps,
+        "minutes_for_2_percent": max(seconds, 0.0) / 0.02 / 60,
+    }
 
 
 def _check(state: Any, repeats: int) -> float:
