@@ -58,7 +58,8 @@ def _read(path: pathlib.Path) -> dict[str, Compiled]:
     for line in path.read_text(errors="replace").splitlines():
         try:
             values = json.loads(line)
-            found[values.pop("key")] = configs.build_stored(Compiled, values, str(path))
+            key = values.pop("key")
+            found[key] = configs.build_stored(Compiled, values, str(path))
         except (ValueError, KeyError):
             logging.warning("%s: a line is not whole or of another version; passed over", path)
     return found
