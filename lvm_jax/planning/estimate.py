@@ -3,7 +3,7 @@
 For what cannot be compiled, and to decide what is worth compiling. Per device, with T tokens of a
 micro-batch on it, N layers, D hidden and F mlp width, V padded vocabulary:
 
-    arguments    float32 parameters and moments as the rules split them, the batch
+    arguments    parameters, moments and average as the rules split them, the batch
     gradients    float32, split as the parameters; twice where micro-batches are summed
     saved        N x what the remat policy keeps of a layer's T tokens
     layer        one layer's forward and backward at a time: all its activations, twice
@@ -72,7 +72,8 @@ def memory(experiment: TransformerExperiment, sizes: Sequence[int]) -> MemoryEst
     vocabulary = model.vocabulary.padded_size
     matrices = model.matrix_parameters_per_layer / tensor
     return MemoryEstimate(
-        arguments=3 * shards + _BATCH_ARRAYS * _FLOAT32 * tokens * experiment.accumulation,
+        arguments=_copies(experiment) * shards
+        + _BATCH_ARRAYS * _FLOAT32 * tokens * experiment.accumulation,
         gradients=micro_batches * shards,
         saved=tokens * size * model.num_layers * _width(model, model.remat, tensor),
         layer=2 * layer,
@@ -167,6 +168,14 @@ def _parameter_bytes(experiment: TransformerExperiment, mesh: Mapping[str, int])
         / math.prod(mesh[axis] for logical in axes for axis in rules.mesh_axes(logical))
         for shape, axes in _parameters(experiment.model)
     )
+
+
+def _copies(experiment: TransformerExperiment) -> float:
+    """float32 arrays as large as the parameters that the state keeps on its devices."""
+    optimizer = experiment.optimizer
+    first = 0.5 if optimizer.first_moment_dtype == "bfloat16" else 1.0
+    moments = 0.0 if optimizer.offload else first + 1.0
+    return 1.0 + moments + (1.0 if experiment.ema.decay else 0.0)
 
 
 def _tokens(experiment: TransformerExperiment, mesh: Mapping[str, int]) -> float:

@@ -349,6 +349,7 @@ def bounds_of(
         experiment.data.context,
         accumulation=experiment.accumulation,
         loss_chunks=experiment.loss_chunks,
+        moment_bytes=6 if experiment.optimizer.first_moment_dtype == "bfloat16" else 8,
     )
     tokens = experiment.batch_size * experiment.data.context
     return Line(

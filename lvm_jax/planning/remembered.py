@@ -29,7 +29,7 @@ def compile_step(
         path: the file; None remembers nothing.
     """
     lowered = step.traced.lower()
-    key = _key(lowered, topology, compiler)
+    key = key_of(lowered.as_text(), topology, compiler)
     known = None if path is None else _read(path).get(key)
     if known is not None:
         logging.info("compiled before, remembered from %s", path)
@@ -44,10 +44,11 @@ def compile_step(
     return compiled
 
 
-def _key(lowered: jax.stages.Lowered, topology: Topology, compiler: str) -> str:
+def key_of(program: str, topology: Topology, compiler: str) -> str:
+    """What a step is known by: all that a compiler is told."""
     flags = os.environ.get("XLA_FLAGS", "") + os.environ.get("LIBTPU_INIT_ARGS", "")
     wires = topology.describe()
-    text = "\n".join((wires, compiler, jax.__version__, flags, lowered.as_text()))
+    text = "\n".join((wires, compiler, jax.__version__, flags, program))
     return hashlib.sha256(text.encode()).hexdigest()
 
 

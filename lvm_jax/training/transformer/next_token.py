@@ -116,7 +116,10 @@ def _make_update(
     The optimizer's state is fetched to its devices first, if it does not lie there as `placed`.
     """
     tx = optimizer.make(optimizer_config)
-    near = jax.tree.map(lambda sharding: sharding.with_memory_kind(DEVICE_MEMORY), placed)
+    # Stand-ins for devices have no memory that could be named.
+    near = placed
+    if optimizer_config.offload:
+        near = jax.tree.map(lambda sharding: sharding.with_memory_kind(DEVICE_MEMORY), placed)
 
     def update(state: State, grads: Any, num_updates: Array) -> tuple[State, State]:
         old = {key: state[key] for key in ("params", "opt_state", "ema") if key in state}
