@@ -8,6 +8,7 @@ import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from lvm_jax.model.attention import splash, triton
 from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.planning import flops
 from tests.planning.hlo import make_texts
@@ -117,7 +118,7 @@ def test_convolutions_count():
 
 
 def test_a_kernel_counts_as_the_blocks_it_runs():
-    """Splash: blocks of the whole row here, so that the masked half is run; 2 + 5 products."""
+    """Splash: one block for the whole row here, so that the masked half is run; 2 + 5 products."""
     config = dataclasses.replace(
         DEBUG, hidden_dim=96, num_kv_heads=4, context=128, attention="splash"
     )
@@ -131,10 +132,12 @@ def test_a_kernel_counts_as_the_blocks_it_runs():
 
 
 def test_a_gpus_kernels_count():
-    """Pallas-Triton: blocks of 128 forward and 64 backward; 2 products, and 7."""
+    """Pallas-Triton: 2 products forward, 7 backward."""
     config = dataclasses.replace(DEBUG, hidden_dim=96, context=256, attention="triton")
     one = 2.0 * ROWS * config.context * config.hidden_dim * config.num_layers
-    expected = (2 * (256 + 128) / 2 + 7 * (256 + 64) / 2) * one
+    blocks = triton.FORWARD_BLOCK, triton.BACKWARD_BLOCK
+    forward, backward = ((config.context + block) / 2 for block in blocks)
+    expected = (2 * forward + 7 * backward) * one
     assert counted(config).attention == pytest.approx(expected, rel=0.01)
 
 
@@ -144,6 +147,7 @@ def test_blocks_that_the_mask_hides_do_not_count():
     )
     kernel = counted(longer)
     one = 2.0 * ROWS * longer.context * longer.hidden_dim * longer.num_layers
-    # A query meets 512 or 1,024 keys; the forward kernel runs twice.
-    assert kernel.attention == (2 + 2 + 5) * one * 768 + one
-    assert kernel.recomputed >= 2 * one * 768
+    # A query meets its own block and those before it; the forward kernel runs twice.
+    keys = (longer.context + splash.block_size(longer.context)) / 2
+    assert kernel.attention == (2 + 2 + 5) * one * keys + one
+    assert kernel.recomputed >= 2 * one * keys
