@@ -80,7 +80,7 @@ def least(
         optimizer=shard * 2 * (_FLOAT32 + moment_bytes),
         gradients=_FLOAT32 * (accumulation * 2 * parameters + 2 * shard),
         activations=per_layer * _operands(config, tensor) * (3 + again),
-        saved=per_layer * _saved(config, tensor) * 2,
+        saved=per_layer * kept_elements(config, tensor) * 2,
         logits=logit_passes * _FLOAT32 * tokens * vocabulary / tensor,
     )
 
@@ -101,14 +101,23 @@ def _operands(config: TransformerConfig, tensor: int) -> float:
     return projections + attention + 2 * hidden + 2 * mlp + mlp + hidden
 
 
-def _saved(config: TransformerConfig, tensor: int) -> float:
-    """Elements per token that a layer leaves for its backward pass."""
+def kept_elements(config: TransformerConfig, tensor: int = 1) -> float:
+    """Elements per token that a layer leaves for its backward pass under its remat policy.
+
+    What the scan over the layers stacks, but for the softmax's sums (one per head), and for the
+    scores that attention "xla" keeps under "dots" and "none".
+    """
     hidden = config.hidden_dim
     heads = (config.num_heads + 2 * config.kv_heads) * config.head_dim / tensor
     output = config.num_heads * config.head_dim / tensor
     mlp = config.mlp_dim / tensor
-    # The input; then q, k, v, the residual between the halves, gate and up; then attention's
-    # output; then the two norms' outputs and the product inside SwiGLU.
-    kept = {"full": hidden, "projections": 2 * hidden + heads + 2 * mlp}
-    dots = kept["projections"] + output
-    return kept.get(config.remat, dots + (0 if config.remat == "dots" else 2 * hidden + mlp))
+    kept = float(hidden)
+    if config.remat != "full":
+        # The residual between the halves; queries, keys and values; gate and up.
+        kept += hidden + heads + 2 * mlp
+    if config.remat in ("dots", "none"):
+        kept += output
+    if config.remat == "none":
+        # Attention's output as it is multiplied; four steps of each norm; four inside SwiGLU.
+        kept += output + 8 * hidden + 4 * mlp
+    return kept

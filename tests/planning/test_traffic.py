@@ -1,12 +1,15 @@
 """The least traffic of a device's memory: it scales as its parts do."""
 
 import dataclasses
+import math
 
+import jax
 import pytest
 
 from lvm_jax.model import flops
 from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.planning import traffic
+from tests.planning.hlo import make_texts
 
 CONFIG = dataclasses.replace(PRESETS["1b"], remat="full")
 ONE = {"data": 1, "fsdp": 1, "context": 1, "tensor": 1}
@@ -66,3 +69,22 @@ def test_options_of_a_step():
     assert least(moment_bytes=6).optimizer < least().optimizer
     parts = dataclasses.asdict(least())
     assert least().total == sum(parts.values()) and min(parts.values()) > 0
+
+
+@pytest.mark.parametrize("remat", ["full", "projections", "dots", "none"])
+def test_what_a_layer_keeps_is_what_the_scan_stacks(remat):
+    config = dataclasses.replace(
+        PRESETS["debug"], context=512, attention="blockwise", remat=remat, num_layers=3
+    )
+    made = make_texts.training(config, jax.devices(), (2, 4, 1))
+    traced = made.step.trace(jax.eval_shape(made.init_state), made.abstract_batch)
+    forward = next(
+        equation
+        for equation in traced.jaxpr.eqns
+        if equation.primitive.name == "scan" and equation.params["length"] == config.num_layers
+    )
+    stacked = forward.outvars[forward.params["num_carry"] :]
+    tokens = config.num_layers * 16 * config.context
+    # Kernels in the compute dtype and numbers per position are small beside these.
+    elements = sum(math.prod(variable.aval.shape) for variable in stacked) / tokens
+    assert elements == pytest.approx(traffic.kept_elements(config), rel=0.05)
