@@ -96,7 +96,7 @@ class Model:
     layers: int = 8
     heads: int = 8
     dtype: Literal["float32", "bfloat16"] = "float32"
-    remat: Literal["none", "projections", "dots", "full"] = "dots"
+    remat: Literal["none", "projections", "dots", "offload", "full"] = "dots"
 
     def config(self, context: int) -> "TransformerConfig":
         """The model, with room for `context` ids."""

@@ -19,7 +19,7 @@ from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.storage import paths
 from lvm_jax.tokenizer.codec import Tokenizer
-from lvm_jax.training import checkpoints
+from lvm_jax.training import stored_params
 from lvm_jax.training import workdir as workdir_lib
 from lvm_jax.vocabulary import Vocabulary
 
@@ -121,7 +121,7 @@ def load_model(directory: str | pathlib.Path) -> LanguageModel:
     config = configs.build_stored(TransformerConfig, resolved["model"], name)
     # How attention was computed suited the machine and the rows of the training.
     config = dataclasses.replace(config, attention="auto")
-    params, _ = checkpoints.load_params(directory)
+    params, _ = stored_params.load_params(directory)
     differences = trees.first_differences(transformer.abstract_params(config), params)
     if differences:
         raise ValueError(f"parameters in {directory} do not fit {name}: {'; '.join(differences)}")

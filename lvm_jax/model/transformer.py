@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
+from lvm_jax.devices import DEVICE_MEMORY, HOST_MEMORY
 from lvm_jax.model import linear, rope
 from lvm_jax.model.attention import backends, context_order
 from lvm_jax.model.attention.needs import Sizes
@@ -38,6 +39,12 @@ Place = Callable[[Array, Sequence[str | None]], Array]
 REMAT_POLICIES = {
     "dots": jax.checkpoint_policies.save_only_these_names(PROJECTION, ATTENTION),
     "projections": jax.checkpoint_policies.save_only_these_names(PROJECTION),
+    "offload": jax.checkpoint_policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=(),
+        names_which_can_be_offloaded=(PROJECTION,),
+        offload_src=DEVICE_MEMORY,
+        offload_dst=HOST_MEMORY,
+    ),
     "full": jax.checkpoint_policies.nothing_saveable,
 }
 

@@ -7,7 +7,7 @@ from lvm_jax import configs
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.vocabulary import Vocabulary
 
-RematPolicy = Literal["none", "projections", "dots", "full"]
+RematPolicy = Literal["none", "projections", "dots", "offload", "full"]
 AttentionBackend = Literal[
     "auto", "xla", "blockwise", "per_head", "splash", "triton", "cudnn", "tokamax"
 ]
@@ -32,8 +32,8 @@ class TransformerConfig:
             logits are always float32.
         remat: what the backward pass keeps of each layer. "none" keeps all; "dots" keeps every
             matrix product and recomputes what lies between, the fastest on CPU; "projections"
-            keeps products with weights and recomputes attention; "full" keeps the layer's input
-            alone.
+            keeps products with weights and recomputes attention; "offload" does so in the memory
+            of the device's host, where the device reaches it; "full" keeps the layer's input alone.
         attention: how attention is computed, which changes results by rounding only. "auto" takes
             the fastest that runs and says at start which and why; "xla" is the reference, all
             scores at once; "blockwise" skips what the causal mask hides, and so does "per_head",

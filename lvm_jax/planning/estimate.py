@@ -194,7 +194,7 @@ def _width(model: TransformerConfig, remat: str, tensor: int) -> float:
     heads = (model.num_heads + 2 * model.kv_heads) * model.head_dim / tensor
     output, mlp = model.num_heads * model.head_dim / tensor, model.mlp_dim / tensor
     kept = hidden
-    if remat != "full":
+    if remat not in ("full", "offload"):  # "offload" keeps them in the host's memory
         # The products with kernels: q, k, v, what attention's and SwiGLU's last make, gate and up.
         kept += heads + 2 * hidden + 2 * mlp
     if remat in ("dots", "none"):

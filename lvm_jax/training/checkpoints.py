@@ -26,17 +26,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
-from etils import epath
 from orbax.checkpoint import checkpoint_managers
 
 from lvm_jax.storage import orbax_paths, paths
 from lvm_jax.storage.patience import StoreError
 from lvm_jax.training import checksums, recovery
 from lvm_jax.training.background_writes import Watch
-from lvm_jax.training.workdir import FOLDER, is_gone, read_config, steps
+from lvm_jax.training.workdir import FOLDER, is_gone, steps
 
 _UNFINISHED = ocp.path.atomicity_types.TMP_DIR_SUFFIX
 # Of several processes all end within 20 s of a failure of one.
@@ -242,66 +240,6 @@ class Checkpoints:
             if self._watch.failure is None or jax.process_count() == 1:
                 self._manager.close()
             self._watch.close()
-
-
-def load_params(
-    workdir: pathlib.Path, step: int | None = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Reads the parameters of a run into host memory, without its optimizer.
-
-    Works on any number of devices, one CPU included, whatever the run was written on.
-
-    Args:
-        workdir: a training directory.
-        step: which checkpoint; the newest that is whole when None.
-
-    Returns:
-        (parameters as a nested dict of numpy arrays, the resolved config).
-
-    Raises:
-        ValueError: no such directory or step, or a checkpoint that cannot be read.
-    """
-    workdir = paths.path(workdir).absolute()
-    config = read_config(workdir)
-    saved = steps(workdir)
-    if not saved:
-        raise ValueError(f"{workdir} has no checkpoint yet; train until the first one is saved")
-    if step is None:
-        newest = recovery.newest_whole(workdir)
-        recovery.warn(workdir, newest, "reading")
-        step = newest.step
-    elif step not in saved:
-        raise ValueError(f"{workdir} has no checkpoint of step {step}; it has {sorted(saved)}")
-    elif damage := recovery.find_damage(workdir / FOLDER / str(step)):
-        raise ValueError(
-            f"cannot read {workdir / FOLDER / str(step)}: {damage}; name another of "
-            f"{sorted(saved)}, or restore it from a copy"
-        )
-    # Of the arrays alone: orbax's manager of whole checkpoints warns of what nobody reads here.
-    handler = ocp.PyTreeCheckpointHandler()
-    orbax_paths.prepare(workdir)
-    folder = epath.Path(workdir / FOLDER / str(step) / "state")
-    try:
-        stored = handler.metadata(folder).tree["params"]
-        abstract = {
-            "params": jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), stored
-            )
-        }
-        arguments = ocp.args.PyTreeRestore(
-            item=abstract,
-            restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), abstract),
-            partial_restore=True,
-        )
-        restored = handler.restore(folder, args=arguments)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"cannot read {workdir / FOLDER / str(step)}: {first_line(error)}; it is damaged; "
-            "name an earlier step or remove its folder"
-        ) from error
-    finally:
-        handler.close()
-    return restored["params"], config
 
 
 def to_plain(tree: Any) -> dict[str, Any]:

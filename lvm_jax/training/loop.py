@@ -213,7 +213,7 @@ def _restore_or_init(
     """(updates made, the state after them, what else was saved of them)."""
     step = checkpoints.latest_step()
     if step is None:
-        return 0, training.init_state(), {}
+        return 0, (training.begin or training.init_state)(), {}
     return step, checkpoints.restore(training.abstract_state(), step), checkpoints.totals(step)
 
 

@@ -30,6 +30,8 @@ class Training:
     Attributes:
         init_state: a jitted function of no arguments with explicit output shardings. A restored
             state gets the same shardings.
+        begin: makes the first state where it is not that of `init_state`, such as one from weights
+            of another run: the same shapes and shardings.
         step: jitted, donating the state: (state, batch, *constants) -> (state, metrics); metrics
             are scalars, "loss" among them, and the arrays that `labels` names.
         labels: metrics that are float32 [2, groups], weighted sums and weights -> the names of
@@ -55,6 +57,7 @@ class Training:
     work: speed.Work
     labels: Labels = dataclasses.field(default_factory=dict)
     most_skipped: int = 0
+    begin: Callable[[], State] | None = None
     constants: tuple[Any, ...] = ()
     summary: Sequence[str] = ()
     batches: Callable[[int], Iterator[Any]] | None = None

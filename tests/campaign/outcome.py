@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from lvm_jax.training import checkpoints, metrics
+from lvm_jax.training import metrics, stored_params
 from tests.campaign.toy_training import MARK, DifferenceError, ToyTraining
 
 Result = dict[str, float | bytes]
@@ -27,7 +27,7 @@ def result(workdir: pathlib.Path) -> Result:
                 if name in values_of:
                     raise DifferenceError(f"metrics.jsonl has {key} of step {values['step']} twice")
                 values_of[name] = values[key]
-    params, _ = checkpoints.load_params(workdir)
+    params, _ = stored_params.load_params(workdir)
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         values_of[jax.tree_util.keystr(path)] = np.asarray(leaf).tobytes()
     return values_of

@@ -106,7 +106,10 @@ def test_no_logit_depends_on_a_later_position_or_another_segment(params, backend
 
 @pytest.mark.parametrize(
     "remat, scan",
-    [("projections", True), ("dots", True), ("full", True), ("full", False), ("none", False)],
+    [
+        *(("projections", True), ("dots", True), ("offload", True), ("full", True)),
+        *(("full", False), ("none", False)),
+    ],
 )
 def test_remat_and_scan_change_no_gradient(params, remat, scan):
     ids = random_ids((2, 16))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lvm_jax.storage.patience import StoreError
-from lvm_jax.training import checkpoints, in_use, metrics, recovery, stopping
+from lvm_jax.training import in_use, metrics, recovery, stopping, stored_params
 from lvm_jax.training import workdir as workdir_lib
 from tests.training.toy import RESOLVED, batches, losses, run, steps_on_disk
 
@@ -20,7 +20,7 @@ def test_a_run_on_a_store_is_the_run_on_a_disk(store, tmp_path):
     assert losses(store.root) == losses(tmp_path)
     assert steps_on_disk(store.root) == steps_on_disk(tmp_path) == [10, 12]
     assert run(store.root) is None  # finished
-    params, config = checkpoints.load_params(store.root)
+    params, config = stored_params.load_params(store.root)
     np.testing.assert_array_equal(params["w"], straight["params"]["w"])
     assert config == RESOLVED
     assert not (store.root / in_use.FILE).exists()

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from lvm_jax.training import checkpoints, metrics
+from lvm_jax.training import metrics, stored_params
 from lvm_jax.training import workdir as workdir_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -195,7 +195,7 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(straight, shards, tmp_pa
     newest = workdir_lib.latest_step(workdir)
     assert newest in (STEPS, STEPS + 5)
     assert f"the last good checkpoint is {workdir}/checkpoints/{newest}; the same command" in last
-    checkpoints.load_params(workdir)
+    stored_params.load_params(workdir)
 
 
 def test_help_is_readable():

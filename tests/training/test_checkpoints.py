@@ -7,7 +7,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from lvm_jax import mesh as mesh_lib
 from lvm_jax import trees
-from lvm_jax.training import checkpoints
+from lvm_jax.training import checkpoints, stored_params
 from lvm_jax.training import workdir as workdir_lib
 from lvm_jax.training.workdir import RunIdentity
 
@@ -63,14 +63,14 @@ def test_restores_on_other_topologies(saved):
 
 def test_params_alone_on_one_device(saved, caplog):
     workdir, _, state = saved
-    params, config = checkpoints.load_params(workdir)
+    params, config = stored_params.load_params(workdir)
     assert not caplog.records, "what orbax finds odd about reading alone looks like an error"
     assert config == CONFIG
     assert [*trees.flatten(params)] == ["dense/kernel"]
     assert isinstance(params["dense"]["kernel"], np.ndarray)
     np.testing.assert_array_equal(params["dense"]["kernel"], state["params"]["dense"]["kernel"])
     with pytest.raises(ValueError, match=r"no checkpoint of step 9; it has \[3\]"):
-        checkpoints.load_params(workdir, step=9)
+        stored_params.load_params(workdir, step=9)
 
 
 def test_the_state_may_be_donated_at_once(tmp_path):
@@ -116,18 +116,18 @@ def test_a_damaged_checkpoint_is_named(saved):
     workdir, *_ = saved
     (workdir / workdir_lib.FOLDER / "3" / "state" / "manifest.ocdbt").write_bytes(b"gone")
     with pytest.raises(ValueError, match=r"is whole: step 3 \(state/manifest\.ocdbt has 4 "):
-        checkpoints.load_params(workdir)
+        stored_params.load_params(workdir)
 
 
 def test_a_run_without_a_checkpoint_has_no_parameters(tmp_path):
     prepare(tmp_path)
     with pytest.raises(ValueError, match="no checkpoint yet"):
-        checkpoints.load_params(tmp_path)
+        stored_params.load_params(tmp_path)
 
 
 def test_no_training_directory(tmp_path):
     with pytest.raises(ValueError, match=r"no training directory: .*config\.json is missing"):
-        checkpoints.load_params(tmp_path)
+        stored_params.load_params(tmp_path)
 
 
 def test_a_failed_write_leaves_the_last_checkpoint(saved):
@@ -142,7 +142,7 @@ def test_a_failed_write_leaves_the_last_checkpoint(saved):
     folder.unlink()
     (workdir / "aside").rename(folder)
     assert workdir_lib.latest_step(workdir) == 3
-    checkpoints.load_params(workdir)
+    stored_params.load_params(workdir)
 
 
 def test_plain_trees_come_back_into_their_containers():

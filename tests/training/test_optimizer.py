@@ -74,3 +74,28 @@ def test_gradients_are_clipped_by_their_global_norm():
     # (1 - b1) times the gradient scaled from norm 5 to norm 1.
     np.testing.assert_allclose(moment["a"], [0.06, 0.0], rtol=1e-6)
     np.testing.assert_allclose(moment["b"], [0.0, 0.08], rtol=1e-6)
+
+
+def test_a_short_first_moment_is_rounded_once_and_computed_in_float32():
+    options = {"warmup_steps": 0, "clip_norm": 0.0, "weight_decay": 0.0}
+    params = {"a": jnp.zeros(256)}
+    short, whole = (
+        optimizer.make(config(first_moment_dtype=dtype, **options))
+        for dtype in ("bfloat16", "float32")
+    )
+    rng = np.random.default_rng(0)
+    state, expected = short.init(params), whole.init(params)
+    for _ in range(20):
+        grads = {"a": jnp.asarray(rng.normal(size=256).astype(np.float32))}
+        before = np.asarray(optax.tree.get(state, "mu")["a"], np.float32)
+        updates, state = short.update(grads, state, params)
+        wanted, expected = whole.update(grads, expected, params)
+        moment = optax.tree.get(state, "mu")["a"]
+        assert moment.dtype == jnp.bfloat16
+        # One rounding of 8 bits of the exact value, where a product in bfloat16 would add another.
+        exact = np.float64(0.9) * before + 0.1 * np.float64(grads["a"])
+        np.testing.assert_allclose(np.float64(moment), exact, rtol=2**-8, atol=1e-30)
+        # Errors of the ten or so moments that count add up to at most as many roundings.
+        error = np.abs(updates["a"] - wanted["a"]).max()
+        assert 0 <= error <= 0.02 * np.abs(wanted["a"]).max()
+    np.testing.assert_array_equal(*(optax.tree.get(s, "nu")["a"] for s in (state, expected)))

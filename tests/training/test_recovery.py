@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from lvm_jax.training import checkpoints, checksums, recovery, stopping
+from lvm_jax.training import checksums, recovery, stopping, stored_params
 from lvm_jax.training import workdir as workdir_lib
 from tests.training.toy import losses, run, steps_on_disk
 
@@ -74,7 +74,7 @@ def test_a_run_is_not_finished_by_a_damaged_checkpoint(workdir, finished):
     flip(workdir / workdir_lib.FOLDER / "12")
     final = run(workdir)
     assert final is not None and losses(workdir) == losses(finished)
-    params, _ = checkpoints.load_params(finished)
+    params, _ = stored_params.load_params(finished)
     np.testing.assert_array_equal(final["params"]["w"], params["w"])
     assert run(workdir) is None
 
@@ -94,7 +94,7 @@ def test_no_whole_checkpoint_is_an_error_that_names_all(workdir):
     flip(folder / "10")
     empty(folder / "12")
     before = sorted(workdir.rglob("*"))
-    for start in (lambda: run(workdir), lambda: checkpoints.load_params(workdir)):
+    for start in (lambda: run(workdir), lambda: stored_params.load_params(workdir)):
         with pytest.raises(ValueError, match=r"in .* is whole: step 12 \(its folder "):
             start()
         with pytest.raises(ValueError, match=r"; step 10 \(state/d/.*restore one from a copy"):
@@ -103,15 +103,15 @@ def test_no_whole_checkpoint_is_an_error_that_names_all(workdir):
 
 
 def test_parameters_are_read_from_the_newest_whole_checkpoint(workdir, caplog):
-    expected, _ = checkpoints.load_params(workdir, step=10)
+    expected, _ = stored_params.load_params(workdir, step=10)
     flip(workdir / workdir_lib.FOLDER / "12")
-    params, _ = checkpoints.load_params(workdir)
+    params, _ = stored_params.load_params(workdir)
     jax.tree.map(np.testing.assert_array_equal, params, expected)
     assert "step 12 (state/d/" in caplog.text and "reading step 10 instead" in caplog.text
     with pytest.raises(
         ValueError, match=r"cannot read .*/12: state/d/.*\(checksum\); name another"
     ):
-        checkpoints.load_params(workdir, step=12)
+        stored_params.load_params(workdir, step=12)
 
 
 def test_every_file_of_a_checkpoint_is_looked_after(workdir):
@@ -141,8 +141,8 @@ def test_checkpoints_from_before_checksums_are_read(workdir, finished, caplog):
         marked = f'"{recovery.HAS_CHECKSUMS}": true'
         assert marked in metadata.read_text()
         metadata.write_text(metadata.read_text().replace(marked, ""))
-    expected, _ = checkpoints.load_params(finished)
-    jax.tree.map(np.testing.assert_array_equal, checkpoints.load_params(workdir)[0], expected)
+    expected, _ = stored_params.load_params(finished)
+    jax.tree.map(np.testing.assert_array_equal, stored_params.load_params(workdir)[0], expected)
     caplog.set_level("INFO")
     run(workdir, 14)
     assert "12 has no checksums" in caplog.text

@@ -27,12 +27,13 @@ from lvm_jax.training.group_sums import GroupSums
 from lvm_jax.training.optimizer import OptimizerConfig
 from lvm_jax.training.training import Evaluator, Training
 from lvm_jax.training.transformer import breakdown as breakdown_lib
-from lvm_jax.training.transformer import device_rows, next_token
+from lvm_jax.training.transformer import device_rows, next_token, starting_weights
 from lvm_jax.training.transformer.batch import Batch, abstract_batch
 from lvm_jax.training.transformer.breakdown import NOTHING_APART, Breakdown
 from lvm_jax.training.transformer.ema import EmaConfig
 from lvm_jax.training.transformer.skipping import SkipConfig
-from lvm_jax.training.transformer.state import State, make_init
+from lvm_jax.training.transformer.starting_weights import StartingWeights
+from lvm_jax.training.transformer.state import State, make_init, make_init_from
 from lvm_jax.training.workdir import RunIdentity
 
 
@@ -49,6 +50,12 @@ class TransformerExperiment:
         eval_data: held-out shards, or None for no evaluation.
         eval_batches: an evaluation takes each held-out row once, and at most as many rows as so
             many batches have; always the same ones.
+        init_from: start from the parameters of this training directory (its newest whole
+            checkpoint) or model directory (`stored_params`), with steps, schedule and moments of
+            its own. A run that goes on does not look there again. "" starts from random ones.
+        init_ema: start from the average of parameters that the run of `init_from` kept.
+        init_fresh: parameters that are random all the same, by name such as "head/kernel" or by the
+            beginning of names such as "embedding".
         z_loss: weight of the squared logarithm of the softmax's normaliser, such as 1e-4: keeps
             logits from drifting; train/loss is without it. 0 adds none.
         ema: an average of the parameters.
@@ -65,6 +72,9 @@ class TransformerExperiment:
     eval_batches: int = 8
     model: TransformerConfig
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    init_from: str = ""
+    init_ema: bool = False
+    init_fresh: tuple[str, ...] = ()
     z_loss: float = 0.0
     ema: EmaConfig = dataclasses.field(default_factory=EmaConfig)
     skip: SkipConfig = dataclasses.field(default_factory=SkipConfig)
@@ -77,6 +87,12 @@ class TransformerExperiment:
         counts = ("batch_size", "accumulation", "loss_chunks", "eval_batches")
         configs.require_at_least(self, 1, *counts)
         configs.require_at_least(self, 0, "z_loss")
+        if not self.init_from and (self.init_ema or self.init_fresh):
+            name = "init_ema" if self.init_ema else "init_fresh"
+            raise ConfigError(
+                *(Field(name), f"={getattr(self, name)} but there is no ", Field("init_from")),
+                "; set it to a directory",
+            )
         context = Field("data.context"), f"={self.data.context}"
         if self.data.context > self.model.context:
             raise ConfigError(
@@ -143,15 +159,24 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> State | N
         "eval_data",
         watched=experiment.eval_data is not None,
     )
+    weights, started_from = starting_weights.choose(
+        workdir,
+        experiment.init_from,
+        experiment.model,
+        ema=experiment.init_ema,
+        fresh=experiment.init_fresh,
+        tokenizer_fingerprint=source.tokenizer_fingerprint,
+    )
     identity = RunIdentity(
-        resolved=resolved_config(experiment, source, held_out),
-        fixed=("kind", "model", "seed"),
+        resolved={**resolved_config(experiment, source, held_out), **started_from},
+        fixed=("kind", "model", "seed", "state"),
         data=("data_dependencies",),
         # How a step is computed may change between two starts; what it computes may not.
         free=("model.remat", "model.attention", "model.scan"),
     )
     training = dataclasses.replace(
         make_training(experiment, mesh, breakdown_lib.of_data(source)),
+        begin=None if weights is None else lambda: _state_from(weights, experiment, mesh),
         batches=lambda step: device_batches(source, step, experiment, mesh),
         data_metrics=lambda step: {
             f"data/epochs/{name}": epochs for name, epochs in source.epochs(step).items()
@@ -160,6 +185,13 @@ def train(experiment: TransformerExperiment, workdir: pathlib.Path) -> State | N
     )
     logging.debug("config: %s", json.dumps(configs.to_dict(experiment)))
     return loop.run(experiment.loop, workdir, identity, training)
+
+
+def _state_from(weights: StartingWeights, experiment: TransformerExperiment, mesh: Mesh) -> State:
+    model, rules = experiment.model, experiment.rules
+    parts = {"ema": experiment.ema, "skip": experiment.skip}
+    params = weights.read(model, mesh, rules, experiment.seed)
+    return make_init_from(model, experiment.optimizer, mesh, rules, **parts)(params)
 
 
 def make_mesh(
@@ -225,6 +257,8 @@ def make_training(
     """
     if experiment.optimizer.offload:
         devices.require_host_memory(mesh.devices.flat, "optimizer.offload", True)
+    if experiment.model.remat == "offload":
+        devices.require_host_memory(mesh.devices.flat, "model.remat", "offload")
     parts = {"ema": experiment.ema, "skip": experiment.skip}
     model, rules, context = experiment.model, experiment.rules, experiment.data.context
     tokens = experiment.batch_size * context
@@ -331,12 +365,28 @@ def resolved_config(
     return {
         "kind": "transformer",
         **configs.to_dict(experiment),
+        **_state_entry(experiment),
         "data_dependencies": source.dependencies(),
         "data_fingerprint": source.fingerprint,
         "eval_data_fingerprint": None if held_out is None else held_out.fingerprint,
         "tokenizer_fingerprint": source.tokenizer_fingerprint,
         **image_record.entry(images),
     }
+
+
+def _state_entry(experiment: TransformerExperiment) -> dict[str, Any]:
+    """What decides which arrays a state has, as {"state": ...}; nothing where it is the usual.
+
+    A run cannot go on from a state of other arrays, such as one without an average.
+    """
+    entry: dict[str, Any] = {}
+    if experiment.ema.decay:
+        entry["ema"] = True
+    if experiment.skip.max_in_a_row:
+        entry["skip"] = True
+    if experiment.optimizer.first_moment_dtype != "float32":
+        entry["first_moment_dtype"] = experiment.optimizer.first_moment_dtype
+    return {"state": entry} if entry else {}
 
 
 def device_batches(

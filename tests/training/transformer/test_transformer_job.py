@@ -9,7 +9,7 @@ import pytest
 
 from lvm_jax import configs
 from lvm_jax.model import transformer
-from lvm_jax.training import checkpoints, metrics
+from lvm_jax.training import metrics, stored_params
 from lvm_jax.training.transformer import transformer_job
 from lvm_jax.training.transformer.batch import BATCH_DTYPES
 from tests.training.compilations import counting_compilations
@@ -62,7 +62,7 @@ def test_trains_evaluates_and_saves(finished, shards):
         by_image = [line[f"{name}/loss_by_image/{index}"] for index in range(3)]
         assert by_image == pytest.approx([np.log(63)] * 3, abs=0.5)
         assert f"{name}/loss_by_image/3" not in line
-    params, config = checkpoints.load_params(workdir)
+    params, config = stored_params.load_params(workdir)
     jax.tree.map(np.testing.assert_array_equal, params, jax.device_get(state["params"]))
     assert (config["kind"], config["tokenizer_fingerprint"]) == ("transformer", "toy")
     model = configs.build(transformer.TransformerConfig, config["model"], "model")
