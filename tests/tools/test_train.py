@@ -105,14 +105,19 @@ def test_killed_and_started_again_is_bitwise_the_same(straight, shards, tmp_path
     assert losses(tmp_path) == losses(straight[0])
 
 
-def test_two_processes_killed_go_on_as_one(straight, shards, tmp_path):
-    """Over JAX's own runtime and gloo: each process reads half of every batch."""
+@pytest.mark.parametrize("axis", ["fsdp", "context"])
+def test_two_processes_killed_go_on_as_one(straight, shards, tmp_path, axis):
+    """Over JAX's own runtime and gloo: each has half the rows of a batch, or half of every row."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     explicit = ["mode=explicit", f"coordinator_address={address}", "num_processes=2"]
     flags = debug_flags(tmp_path, shards)
-    together = [*flags, *(f"--config.distributed.{flag}" for flag in explicit)]
+    together = [
+        *flags,
+        f"--config.mesh.{axis}=2",
+        *(f"--config.distributed.{flag}" for flag in explicit),
+    ]
     processes = []
     for i in range(2):
         with open(tmp_path / f"{i}.log", "w") as log:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from lvm_jax.configs import ConfigError
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.model.attention import backends, blockwise
 from lvm_jax.model.attention.needs import Sizes
@@ -93,6 +94,16 @@ def test_auto_depends_on_length_and_mesh():
     assert choose(1024, make_mesh(MeshConfig())) == "blockwise"
     assert choose(1024, make_mesh(MeshConfig(), jax.devices()[:1])) == "per_head"
     assert backends.choose("xla", sizes(1024), None).name == "xla"
+
+
+def test_auto_on_shared_rows_is_what_takes_them():
+    mesh = make_mesh(MeshConfig(fsdp=2, context=4))
+    choice = backends.choose("auto", sizes(64), mesh)
+    assert choice.name == "blockwise"
+    assert "splash: needs TPU devices, not cpu" in str(choice)
+    assert backends.choose("splash", sizes(2048), mesh).interpret
+    with pytest.raises(ConfigError, match=r"^attention=splash needs rows of a multiple of 1024 "):
+        backends.choose("splash", sizes(1280), mesh)
 
 
 def test_one_query_against_a_cache_equals_the_last_row():

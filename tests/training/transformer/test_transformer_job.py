@@ -70,11 +70,15 @@ def test_trains_evaluates_and_saves(finished, shards):
 
 
 def test_goes_on_with_another_mesh(finished, shards, tmp_path):
-    workdir = shutil.copytree(finished[0], tmp_path / "run")
-    changes = {"mesh": {"fsdp": 2, "data": 2, "tensor": 2}}
-    other = make_experiment(shards, loop={"num_steps": 5}, optimizer={"decay_steps": 4}, **changes)
-    assert int(transformer_job.train(other, workdir)["step"]) == 5
-    assert [step for step, _ in losses(workdir)] == [1, 2, 3, 4, 5]
+    last = []
+    for sizes in ({"fsdp": 2, "data": 2, "tensor": 2}, {"fsdp": 2, "context": 4}):
+        workdir = shutil.copytree(finished[0], tmp_path / str(len(last)))
+        changes = {"loop": {"num_steps": 5}, "optimizer": {"decay_steps": 4}, "mesh": sizes}
+        state = transformer_job.train(make_experiment(shards, **changes), workdir)
+        assert int(state["step"]) == 5
+        assert [step for step, _ in losses(workdir)] == [1, 2, 3, 4, 5]
+        last.append(losses(workdir)[-1][1])
+    assert last[0] == pytest.approx(last[1], rel=5e-6)  # sums in another order
 
 
 def test_the_step_is_compiled_once_in_every_start(shards, tmp_path):
@@ -138,6 +142,14 @@ def test_durations_in_epochs_and_tokens(shards):
             {"mesh": {"fsdp": 2, "context": 4}, "loss_chunks": 8},
             r"^data\.context=16 must be a multiple of loss_chunks\*mesh\.context=32; nearest"
             r" mesh .*mesh\.data=2 mesh\.fsdp=2 mesh\.context=2 ",
+        ),
+        (
+            {"mesh": {"fsdp": 2, "context": 4}, "eval_data": {"shards": "/any", "context": 12}},
+            r"^eval_data\.context=12 must be a multiple of 2\*mesh\.context=8; nearest mesh",
+        ),
+        (
+            {"mesh": {"fsdp": 2, "context": 4}, "model": {"attention": "xla"}},
+            r"^model\.attention=xla needs whole rows, which the mesh cuts in 4 parts; use model",
         ),
         ({"mesh": {"fsdp": 1, "tensor": 8}}, r"heads=\d\) does not divide over mesh\.tensor=8"),
         ({"model": {"preset": "debug", "vocabulary": {"num_codes": 99}}}, r"=99 but the shards"),
