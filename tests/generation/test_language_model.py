@@ -19,7 +19,8 @@ from lvm_jax.training.workdir import RunIdentity, prepare_workdir
 def workdir(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     resolved = {
-        "model": configs.to_dict(model.config),
+        # A kernel of the machine that trained it, not of the one that loads it.
+        "model": {**configs.to_dict(model.config), "attention": "splash"},
         "tokenizer_fingerprint": model.tokenizer_fingerprint,
     }
     prepare_workdir(folder, RunIdentity(resolved=resolved, fixed=("model",)))

@@ -1,7 +1,8 @@
 """JAX's Pallas-Triton attention for GPUs: one kernel forward and one backward.
 
 Blocks that the causal mask hides are skipped. It knows no grouped heads: keys and values are
-repeated for each query head.
+repeated for each query head. JAX 0.12 still has it, but means to take it and the compiler behind it
+away for `tokamax`; "auto" then says so and takes "blockwise".
 
 Shapes: B rows, L length, H query heads, G key/value heads, K head dim.
 """
@@ -84,7 +85,7 @@ _attend.defvjp(_forward, _backward)
 
 def _kernels() -> types.ModuleType:
     with warnings.catch_warnings():
-        # JAX 0.12 would rather see its tokamax used, which not every environment can have.
+        # Said in this file's docstring.
         warnings.simplefilter("ignore", DeprecationWarning)
         from jax.experimental.pallas.ops.gpu import attention
     return attention

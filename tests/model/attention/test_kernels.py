@@ -107,6 +107,28 @@ def test_remat_policies_keep_what_they_say(name, forward, backward, remat, times
     assert (count(forward), count(backward)) == (times, 1)
 
 
+def test_a_model_on_a_mesh_gives_the_reference_loss_and_gradients():
+    """With layers in a scan, of which remat keeps results of the kernel."""
+    length = 128
+    base = dataclasses.replace(PRESETS["debug"], context=length)
+    params = transformer.init_params(base, 0)
+    ids = jax.random.randint(jax.random.key(1), (B, length), 0, base.vocabulary.size)
+    segments = packed()[:, :length]
+    mesh = make_mesh(MeshConfig(fsdp=1, tensor=2), jax.devices()[:2])
+
+    def gradients(mesh, **changes):
+        config = dataclasses.replace(base, **changes)
+        logits = lambda params: transformer.apply(config, params, ids, segments, mesh=mesh)
+        loss = lambda params: jnp.mean(jax.nn.logsumexp(logits(params), axis=-1))
+        return jax.device_get(jax.jit(jax.value_and_grad(loss))(params))
+
+    actual = gradients(mesh, attention="splash", remat="dots")
+    expected = gradients(None, attention="xla")
+    for one, other in zip(jax.tree.leaves(actual), jax.tree.leaves(expected)):
+        # As in test_mesh_equality.py, and layers of float32 sums in another order.
+        np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max())
+
+
 def kernels(jaxpr):
     """Names of the kernels of which some result is used."""
     for equation in jaxpr.eqns:
@@ -122,6 +144,8 @@ def is_jaxpr(value):
     return hasattr(value, "eqns") or hasattr(value, "jaxpr")
 
 
+# Known: see the file's docstring.
+@pytest.mark.filterwarnings("ignore:The Pallas Triton backend is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", ["splash", "triton", "cudnn"])
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_kernels_are_lowered_for_platforms_that_are_not_here(name, is_packed, monkeypatch):
@@ -148,8 +172,9 @@ def test_kernels_are_lowered_for_platforms_that_are_not_here(name, is_packed, mo
 def test_tokamax_agrees_with_the_reference():
     pytest.importorskip("tokamax")
     mesh = make_mesh(MeshConfig(fsdp=2, tensor=2), jax.devices()[:4])
-    for segments in (None, packed()):
-        assert_like_the_reference("tokamax", inputs(2, 64), segments, 5e-6, mesh)
+    with jax.numpy_rank_promotion("allow"):  # it leans on that
+        for segments in (None, packed()):
+            assert_like_the_reference("tokamax", inputs(2, 64), segments, 5e-6, mesh)
 
 
 def test_first_keys_are_where_segments_begin():

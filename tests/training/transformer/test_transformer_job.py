@@ -90,6 +90,13 @@ def test_the_step_is_compiled_once_in_every_start(shards, tmp_path):
         assert len(compiled) == 1
 
 
+def test_the_start_says_which_attention_runs(shards):
+    experiment = transformer_job.resolve(make_experiment(shards))
+    mesh = transformer_job.make_mesh(experiment)
+    training = transformer_job.make_training(experiment, mesh)
+    assert "attention: xla (rows of 16 ids have no blocks to skip)" in training.summary
+
+
 def test_batches_are_the_pipelines_and_are_split_over_the_mesh(shards):
     experiment = make_experiment(shards, mesh={"data": 2, "fsdp": 2, "context": 2})
     mesh = transformer_job.mesh_lib.make_mesh(experiment.mesh)
@@ -162,6 +169,14 @@ def test_durations_in_epochs_and_tokens(shards):
         ({"loop": {"num_steps": "soon"}}, r"loop\.num_steps='soon'"),
         ({"optimiser": {"peak_lr": 1.0}}, r"config\.optimiser.*did you mean config\.optimizer"),
         ({"optimizer": {"peak_rl": 1.0}}, r"config\.optimizer\.peak_rl=1\.0; did you mean"),
+        (
+            {"model": {"attention": "cudnn"}},
+            r"model\.attention=cudnn needs GPU devices, not cpu; use model\.attention=auto",
+        ),
+        (
+            {"model": {"attention": "splash"}},
+            r"multiple of 128 ids, not data\.context=16; use 128, or model\.attention=auto",
+        ),
         ({"model": {"preset": "3bb"}}, r"config\.model\.preset='3bb' is unknown; use one of"),
     ],
 )
