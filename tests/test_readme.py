@@ -69,6 +69,7 @@ RULES = (
     smallest(
         "python tools/evaluate.py --task=analogies --config=experiments/quickstart", "evaluation"
     ),
+    Rule(begins="python tools/plan.py", append="--nocompile"),
     Rule(begins="python tools/benchmark.py train", append=TINY_MODEL),
     *(
         Rule(
