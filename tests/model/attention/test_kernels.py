@@ -160,13 +160,24 @@ def test_kernels_are_lowered_for_platforms_that_are_not_here(name, is_packed, mo
         "cudnn": ("cuda", "__cudnn$fmhaSoftmax"),
     }[name]
     segments = packed() if is_packed else None
-    traced = run.trace(*inputs(2, 100, "bfloat16"), segments, name, interpret=False)
-    assert [leaf.shape[-1] for leaf in traced.out_info] == [100] * 4
-    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    kind = {"tpu": "TPU v5", "cuda": "NVIDIA H100 80GB HBM3"}[platform]
+    arrays = inputs(2, 100, "bfloat16")
+    with described(kind):
+        traced = run.trace(*arrays, segments, name, interpret=False)
+        assert [leaf.shape[-1] for leaf in traced.out_info] == [100] * 4
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
     # Forward and backward; Triton's backward pass has a kernel before.
     assert text.count(call) >= 2
     if name == "cudnn":
         assert ("PADDING_CAUSAL" in text) == is_packed
+
+
+def described(kind):
+    """Tells kernels what to be lowered for: JAX 0.12 looks for a GPU otherwise."""
+    platform = "tpu" if kind.startswith("TPU") else "gpu"
+    device = jax.sharding.AbstractDevice(device_kind=kind, num_cores=1, platform=platform)
+    axes = ((1,), ("any",), (jax.sharding.AxisType.Auto,))
+    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh(*axes, abstract_device=device))
 
 
 def test_tokamax_agrees_with_the_reference():
