@@ -12,7 +12,7 @@ from lvm_jax import mesh as mesh_lib
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.training import durations
-from lvm_jax.training.transformer import next_token, transformer_job
+from lvm_jax.training.transformer import next_token, transformer_experiment
 from lvm_jax.training.transformer.batch import abstract_batch
 from lvm_jax.training.transformer.state import make_init
 from lvm_jax.training.vqgan import tokenizer_job
@@ -48,7 +48,7 @@ def test_the_header_says_what_to_expect(path):
     ids=[*TRANSFORMERS, *(f"lvm-{size}" for size in LVM)],
 )
 def test_a_transformer_experiment_trains_by_shape(values):
-    experiment = transformer_job.build_experiment(values)
+    experiment = transformer_experiment.build_experiment(values)
     rates = durations.Rates(
         examples_per_step=experiment.batch_size,
         tokens_per_step=experiment.batch_size * experiment.data.context,
@@ -78,7 +78,7 @@ def test_a_tokenizer_experiment_can_be_built(name):
 
 @pytest.mark.parametrize(("size", "num_devices"), HARDWARE.items())
 def test_parameters_and_batches_divide_on_the_hardware_of_the_header(size, num_devices):
-    experiment = transformer_job.build_experiment(LVM[size])
+    experiment = transformer_experiment.build_experiment(LVM[size])
     sizes = dict(zip(mesh_lib.AXES, mesh_lib.resolve(experiment.mesh, num_devices)))
     rows = experiment.batch_size // experiment.accumulation
     assert rows % (sizes["data"] * sizes["fsdp"]) == 0
@@ -104,7 +104,7 @@ def test_arguments_change_the_config(name, argument):
 def test_an_unknown_key_is_refused_by_name(name):
     path = str(ROOT / "experiments" / f"{name}.py")
     with pytest.raises(ValueError, match=r"config\.loop\.num_stepz=5; did you mean .*num_steps"):
-        transformer_job.build_experiment(load_experiment(path, [("loop.num_stepz", "5")]))
+        transformer_experiment.build_experiment(load_experiment(path, [("loop.num_stepz", "5")]))
 
 
 def test_overrides_are_typed_and_may_name_what_the_experiment_left_out():
@@ -116,7 +116,7 @@ def test_overrides_are_typed_and_may_name_what_the_experiment_left_out():
         ("loop.tensorboard", "true"),
         ("loop.num_steps", "2 epochs"),
     ]
-    experiment = transformer_job.build_experiment(load_experiment(path, overrides))
+    experiment = transformer_experiment.build_experiment(load_experiment(path, overrides))
     assert experiment.mesh.fsdp == 2
     assert experiment.optimizer.peak_lr == 1e-3
     assert experiment.model.num_layers == 22
@@ -133,5 +133,5 @@ def test_a_missing_file_names_the_nearest():
 
 def test_configs_come_back_from_json():
     for name in TRANSFORMERS:
-        experiment = transformer_job.build_experiment(VALUES[name])
+        experiment = transformer_experiment.build_experiment(VALUES[name])
         assert configs.build(type(experiment), configs.to_dict(experiment)) == experiment

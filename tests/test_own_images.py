@@ -14,7 +14,7 @@ from lvm_jax.data.shards.reader import Shards
 from lvm_jax.evaluation import analogy_experiment, analogy_job, training_codes
 from lvm_jax.sentences import corpora
 from lvm_jax.training import metrics, workdir
-from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.transformer import transformer_experiment, transformer_job
 from lvm_jax.training.vqgan import tokenizer_job
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -73,7 +73,7 @@ def test_four_stages_end_in_a_report_on_pictures_that_training_never_saw(own):
     shards = from_sentences.build_shards(corpus, tokenizer, own.root / "shards")
     trained_on |= shown(s for s in corpus.sources if not s.name.startswith("held_out_"))
 
-    experiment = transformer_job.build_experiment(own("model", TOY_MODEL))
+    experiment = transformer_experiment.build_experiment(own("model", TOY_MODEL))
     transformer_job.train(experiment, own.root / "model")
     lines = metrics.read_metrics(own.root / "model")
     assert sum("eval/held_out/loss" in line for line in lines) >= 2

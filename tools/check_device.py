@@ -55,12 +55,12 @@ def main(options: Options) -> None:
     # Imported after the flags are known to be good: a typo should not wait for jax.
     from lvm_jax.distributed import supervisor
     from lvm_jax.model.transformer_config import PRESETS
-    from lvm_jax.training.transformer import transformer_job
+    from lvm_jax.training.transformer import transformer_experiment
 
     model = PRESETS["1b"]
     if options.config is not None:
         values = options.config.load()
-        experiment = options.config.build(transformer_job.build_experiment, values)
+        experiment = options.config.build(transformer_experiment.build_experiment, values)
         with configs.within("config.distributed"):
             supervisor.start_unsupervised(experiment.distributed)
         model = experiment.model

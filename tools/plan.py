@@ -28,7 +28,7 @@ from lvm_jax import configs
 if TYPE_CHECKING:
     from lvm_jax.planning.plan import Plan
     from lvm_jax.planning.topologies import Topology
-    from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+    from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -140,9 +140,9 @@ def _prepare(options: Common) -> tuple["Topology", "TransformerExperiment"]:
     number(options.tokens)
     values = options.config.load()
     # Imported after the flags are known to be good, and after the environment is set.
-    from lvm_jax.training.transformer import transformer_job
+    from lvm_jax.training.transformer import transformer_experiment
 
-    return topology, options.config.build(transformer_job.build_experiment, values)
+    return topology, options.config.build(transformer_experiment.build_experiment, values)
 
 
 def _show(
@@ -188,7 +188,7 @@ def prepare_environment(platform: str, num_devices: int) -> None:
 
 
 def keys() -> dict[str, type]:
-    from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+    from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
 
     return {"config": TransformerExperiment}
 

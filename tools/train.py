@@ -37,9 +37,9 @@ def main(options: Options) -> None:
     values = options.config.load()
     # Imported after the flags are known to be good: a typo should not wait for jax.
     from lvm_jax.storage import paths
-    from lvm_jax.training.transformer import transformer_job
+    from lvm_jax.training.transformer import transformer_experiment, transformer_job
 
-    experiment = options.config.build(transformer_job.build_experiment, values)
+    experiment = options.config.build(transformer_experiment.build_experiment, values)
     experiment = training.with_profile(experiment, options.profile_steps)
     workdir = paths.path(options.workdir)
     with training.one_run(experiment.distributed, workdir):
@@ -47,7 +47,7 @@ def main(options: Options) -> None:
 
 
 def keys() -> dict[str, type]:
-    from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+    from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
 
     return {"config": TransformerExperiment}
 

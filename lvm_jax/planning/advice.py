@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from lvm_jax.planning import estimate, search
 from lvm_jax.planning.plan import Plan
 from lvm_jax.planning.topologies import Topology
-from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
 
 # Seconds of a step that another mesh must save, by estimate, to be worth a word.
 _WORTH = 0.1

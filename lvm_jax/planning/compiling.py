@@ -14,7 +14,7 @@ from lvm_jax.planning import collectives
 from lvm_jax.planning.collectives import Collective
 from lvm_jax.training.training import Training
 from lvm_jax.training.transformer import transformer_job
-from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
 
 # An epoch of the paper's data (Bai et al. 2023, section 3.1), for runs whose length is in epochs.
 EPOCH_TOKENS = 420e9

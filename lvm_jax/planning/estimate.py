@@ -25,7 +25,7 @@ from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.planning.collectives import Collective, Kind
 from lvm_jax.planning.topologies import Topology
-from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
 
 _FLOAT32 = 4
 # Rows of a TPU's bfloat16 tile.

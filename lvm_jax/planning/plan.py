@@ -25,7 +25,7 @@ from lvm_jax.planning.roofline import Roofline
 from lvm_jax.planning.topologies import Topology
 from lvm_jax.training import durations
 from lvm_jax.training.transformer import transformer_job
-from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
 
 # A GPU's and an estimate's programs are kept so far below the memory: allocators need room, and an
 # estimate errs. A TPU's compiler says itself whether a program fits.

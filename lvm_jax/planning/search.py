@@ -17,7 +17,7 @@ from lvm_jax.model import flops
 from lvm_jax.planning import chips, estimate, hardware, plan
 from lvm_jax.planning.plan import Plan
 from lvm_jax.planning.topologies import Topology
-from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
 
 REMAT = ("none", "dots", "projections", "full")
 LOSS_CHUNKS = (1, 4, 16)

@@ -18,7 +18,7 @@ from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import corpora
 from lvm_jax.tokenizer import codec
 from lvm_jax.training.checkpoints import Checkpoints
-from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.transformer import transformer_experiment, transformer_job
 from lvm_jax.training.workdir import RunIdentity, prepare_workdir
 
 CONFIGS = {
@@ -97,7 +97,7 @@ def made(request, pictures, tokenizer, model, tmp_path_factory):
 
 def train(model, workdir, data):
     """What `transformer_job.train` leaves before its first step, and the toy model's parameters."""
-    experiment = transformer_job.build_experiment(
+    experiment = transformer_experiment.build_experiment(
         {
             "batch_size": 1,
             "data": {"context": 66, "long_sentences": "split", **data},

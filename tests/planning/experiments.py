@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from lvm_jax.training.transformer import transformer_job
-from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+from lvm_jax.training.transformer import transformer_experiment
+from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
 
 
 def small(**changes: Any) -> TransformerExperiment:
@@ -19,4 +19,4 @@ def small(**changes: Any) -> TransformerExperiment:
         "mesh": {"data": 2, "fsdp": 4},
         "loop": {"num_steps": "1 epoch"},
     }
-    return transformer_job.build_experiment({**values, **changes})
+    return transformer_experiment.build_experiment({**values, **changes})

@@ -6,14 +6,14 @@ Skipped where they are not installed: the extras plan (libtpu) and plan-gpu.
 import pytest
 
 from lvm_jax.planning import estimate, hardware, plan, topologies
-from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.transformer import transformer_experiment
 
 _FLOAT32, _BFLOAT16 = 4, 2
 
 
 def experiment(size, mesh):
     """Few rows of few ids: the program is the same, and compiles as slowly."""
-    return transformer_job.build_experiment(
+    return transformer_experiment.build_experiment(
         {
             "batch_size": 32,
             "data": {"shards": "nowhere", "context": 1024},

@@ -13,7 +13,7 @@ import pytest
 
 from experiment_files import load_experiment
 from lvm_jax import configs
-from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.transformer import transformer_experiment
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -40,9 +40,9 @@ def test_get_config_must_return_a_mapping(tmp_path, returned):
 def test_a_section_may_be_left_out(value):
     path = str(ROOT / "experiments" / "lvm.py")
     experiment = load_experiment(path, [("eval_data", value)])
-    assert transformer_job.build_experiment(experiment).eval_data is None
+    assert transformer_experiment.build_experiment(experiment).eval_data is None
     with pytest.raises(ValueError, match=r"config\.model=None must be a mapping"):
-        transformer_job.build_experiment(load_experiment(path, [("model", value)]))
+        transformer_experiment.build_experiment(load_experiment(path, [("model", value)]))
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_print_config_prints_the_whole_config_and_runs_nothing(command, section)
     values = json.loads(printed.stdout)
     assert section in values
     if section == "mesh":
-        experiment = transformer_job.build_experiment(values)
+        experiment = transformer_experiment.build_experiment(values)
         assert configs.to_dict(experiment) == values, "defaults are filled in"
         assert values["mesh"] == {"data": -1, "fsdp": 16, "tensor": 1}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from lvm_jax.training import loop, repeats
-from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.transformer import transformer_experiment, transformer_job
 from lvm_jax.training.vqgan import tokenizer_job
 from tests import toys
 
@@ -30,7 +30,9 @@ def test_both_trainings_look(steps, watched, tmp_path, caplog, monkeypatch):
     transformer = {**of_both, "data": shards, "model": {"preset": "debug", "context": 16}}
     tokenizer = {**of_both, "corpus": corpus, "tokenizer": {"preset": "debug"}, "training": PLAIN}
     transformer_job.train(
-        transformer_job.build_experiment(transformer | ({"eval_data": shards} if watched else {})),
+        transformer_experiment.build_experiment(
+            transformer | ({"eval_data": shards} if watched else {})
+        ),
         tmp_path / "model",
     )
     tokenizer_job.train(

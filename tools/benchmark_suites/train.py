@@ -16,7 +16,7 @@ from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.partition import batch_sharding, check_batch
 from lvm_jax.training.loop import LoopConfig
 from lvm_jax.training.optimizer import OptimizerConfig
-from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.transformer import transformer_experiment, transformer_job
 
 OPTIMIZER = OptimizerConfig(warmup_steps=10, decay_steps=1000)
 
@@ -91,9 +91,9 @@ def _our_step(
 
 def _experiment(
     config: TransformerConfig, batch_size: int, context: int
-) -> transformer_job.TransformerExperiment:
+) -> transformer_experiment.TransformerExperiment:
     """What is measured as an experiment, whose data nobody opens."""
-    return transformer_job.TransformerExperiment(
+    return transformer_experiment.TransformerExperiment(
         batch_size=batch_size,
         data=DataConfig(shards="none", context=context),
         model=config,

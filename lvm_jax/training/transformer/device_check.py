@@ -36,7 +36,7 @@ from lvm_jax.training.loop import LoopConfig
 from lvm_jax.training.optimizer import OptimizerConfig
 from lvm_jax.training.training import Training
 from lvm_jax.training.transformer import transformer_job
-from lvm_jax.training.transformer.transformer_job import TransformerExperiment
+from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
 
 Precision = Literal["float32", "bfloat16"]
 ONE_DEVICE = MeshConfig(data=1, fsdp=1)

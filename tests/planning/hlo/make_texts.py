@@ -22,7 +22,7 @@ from lvm_jax.data.feeding.data_config import DataConfig
 from lvm_jax.model.transformer_config import PRESETS, TransformerConfig
 from lvm_jax.training.loop import LoopConfig
 from lvm_jax.training.training import Training
-from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.transformer import transformer_experiment, transformer_job
 from lvm_jax.vocabulary import Vocabulary
 
 HERE = pathlib.Path(__file__).parent
@@ -83,7 +83,7 @@ def training(
         axis_types=(AxisType.Auto,) * len(mesh_lib.AXES),
         devices=devices,
     )
-    experiment = transformer_job.TransformerExperiment(
+    experiment = transformer_experiment.TransformerExperiment(
         batch_size=2 * data * fsdp,
         data=DataConfig(shards="none", context=config.context),
         model=config,

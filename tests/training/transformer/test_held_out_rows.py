@@ -12,7 +12,7 @@ from lvm_jax.data.feeding.data_config import DataConfig, MixtureSource
 from lvm_jax.data.feeding.pipeline import Pipeline
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import PRESETS
-from lvm_jax.training.transformer import device_rows, transformer_job
+from lvm_jax.training.transformer import device_rows, transformer_experiment, transformer_job
 from lvm_jax.training.transformer.loss import loss_sums
 
 CONTEXT = 16
@@ -85,7 +85,7 @@ def test_rows_of_a_mixture_come_once(shards, limit):
 
 
 def evaluated(place, batch_size, mesh, eval_batches=100):
-    experiment = transformer_job.build_experiment(
+    experiment = transformer_experiment.build_experiment(
         {
             "batch_size": batch_size,
             "data": {"shards": place, "context": CONTEXT},

@@ -10,7 +10,7 @@ import pytest
 from lvm_jax import configs
 from lvm_jax.model import transformer
 from lvm_jax.training import metrics, stored_params
-from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.transformer import transformer_experiment, transformer_job
 from lvm_jax.training.transformer.batch import BATCH_DTYPES
 from tests.training.compilations import counting_compilations
 from tests.training.without_data import assert_compiled_step_is_the_loops
@@ -33,7 +33,7 @@ def make_experiment(shards, **changes):
     for key, value in changes.items():
         old = values.get(key)
         values[key] = {**old, **value} if isinstance(value, dict) and old else value
-    return transformer_job.build_experiment(values)
+    return transformer_experiment.build_experiment(values)
 
 
 def losses(workdir):
