@@ -9,7 +9,7 @@ gone.
 import functools
 from typing import Any
 
-from lvm_jax.storage import paths, ranges
+from lvm_jax.storage import paths, patience, ranges
 from lvm_jax.storage.patience import StoreError
 
 
@@ -24,6 +24,7 @@ def prepare(folder: Any) -> None:
         return
     stored.exists()  # says in one line what orbax would in many
     ranges.use_emulator()
+    _limit_tries()
     if stored.scheme == "s3":
         try:
             _teach_s3()
@@ -32,6 +33,19 @@ def prepare(folder: Any) -> None:
                 *(None, f"this version of orbax cannot be made to use s3 ({error}); "),
                 str(stored),
             ) from error
+
+
+def _limit_tries() -> None:
+    """Lets a write that fails again and again fail: tensorstore would try for a quarter of an hour.
+
+    Where orbax keeps its settings elsewhere, it does.
+    """
+    from orbax.checkpoint._src.serialization import tensorstore_utils
+
+    for name in ("_BASE_TS_CONTEXT", "_DEFAULT_OCDBT_TS_CONTEXT"):
+        settings = getattr(tensorstore_utils, name, {})
+        for driver in ("gcs", "s3"):
+            settings[f"{driver}_request_retries"] = ranges.retries(patience.patience_seconds())
 
 
 @functools.cache

@@ -99,8 +99,12 @@ def status_of(error: BaseException) -> int | None:
     """The HTTP status behind an error of a library, if it says so."""
     for link in _chain(error):
         response = getattr(link, "response", None)
-        if isinstance(response, dict):  # of botocore
+        if str(link).startswith("Forbidden"):  # of gcsfs
+            status = 403
+        elif isinstance(response, dict):  # of botocore
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        elif type(link).__module__ == "aiohttp.http_exceptions":
+            status = None  # its 400 says that an answer was torn, not what the store said
         else:
             status = getattr(link, "code", None) or getattr(link, "status", None)
         if str(status).isdecimal() and 400 <= int(str(status)) < 600:

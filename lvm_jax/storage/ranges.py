@@ -12,13 +12,26 @@ from lvm_jax.storage.paths import StorePath
 
 _CONCURRENT = 128
 # tensorstore's own tries; `patience` makes more of them.
-_RETRIES = {"max_retries": 4, "initial_delay": "200ms", "max_delay": "2s"}
+_FEW_SECONDS = 3.0
+_FIRST_DELAY, _LONGEST_DELAY = 0.2, 10.0
 
 
 def use_emulator() -> None:
     """Lets tensorstore find an emulator of GCS where the other libraries find it."""
     if host := os.environ.get("STORAGE_EMULATOR_HOST"):
         os.environ.setdefault("TENSORSTORE_GCS_HTTP_URL", host)
+
+
+def retries(seconds: float) -> dict[str, Any]:
+    """Settings of tensorstore by which it tries again for about so many seconds."""
+    delay, waited, number = _FIRST_DELAY, 0.0, 0
+    while waited + delay <= seconds:
+        waited, delay, number = waited + delay, min(2 * delay, _LONGEST_DELAY), number + 1
+    return {
+        "max_retries": max(1, number),
+        "initial_delay": f"{_FIRST_DELAY}s",
+        "max_delay": f"{_LONGEST_DELAY}s",
+    }
 
 
 def spec(path: StorePath) -> dict[str, Any]:
@@ -88,7 +101,7 @@ def _open(bucket: StorePath) -> ts.KvStore:
     driver = "gcs" if bucket.scheme == "gs" else "s3"
     context = ts.Context(
         {
-            f"{driver}_request_retries": _RETRIES,
+            f"{driver}_request_retries": retries(_FEW_SECONDS),
             f"{driver}_request_concurrency": {"limit": _CONCURRENT},
         }
     )

@@ -132,9 +132,9 @@ def require(workdir: pathlib.Path, owner: Owner) -> None:
 
 def release(workdir: pathlib.Path, pid: int) -> None:
     """Removes the mark of a process of this machine, if it is there."""
-    owner = read(workdir)
-    if owner is not None and owner.is_here and owner.pid == pid:
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):
+        owner = read(workdir)
+        if owner is not None and owner.is_here and owner.pid == pid:
             (paths.path(workdir) / FILE).unlink()
 
 

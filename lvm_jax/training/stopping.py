@@ -13,6 +13,7 @@ from absl import logging
 
 from lvm_jax.distributed import member, notice
 from lvm_jax.storage import paths
+from lvm_jax.storage.patience import StoreError
 from lvm_jax.training import recovery, workdir
 
 
@@ -116,7 +117,8 @@ def explained(directory: pathlib.Path) -> Iterator[None]:
         hint = resume_hint(directory, if_repeated=True)
         raise RunError(f"training failed: {_one_line(error)}; {hint}") from error
     except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, OSError) and workdir.is_gone(directory):
+        lost = isinstance(error, OSError) and not isinstance(error, StoreError)
+        if lost and workdir.is_gone(directory):
             # Whatever could not be written first is no news.
             raise RunError(f"training failed: {resume_hint(directory)}") from error
         raise RunError(f"training failed: {_one_line(error)}; {resume_hint(directory)}") from error
@@ -136,6 +138,16 @@ def resume_hint(
         just_saved: a step whose checkpoint needs no looking at.
         if_repeated: also how to go back further, as the same failure would come again from there.
     """
+    try:
+        return _resume_hint(directory, just_saved, if_repeated)
+    except StoreError:
+        return (
+            f"{directory} cannot be looked at now; the same command resumes from the newest whole "
+            "checkpoint there"
+        )
+
+
+def _resume_hint(directory: pathlib.Path, just_saved: int | None, if_repeated: bool) -> str:
     folder = paths.path(directory) / workdir.FOLDER
     if workdir.is_gone(directory):
         return (

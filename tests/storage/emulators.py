@@ -36,7 +36,8 @@ class Proxy:
         self.rule: Rule = lambda method, path: None
         self.requests: list[tuple[str, str]] = []
         self._upstream_port = upstream_port
-        self._creating = threading.Lock()
+        self._conditional = threading.Lock()
+        self._uploaded: dict[str, tuple[int, list[tuple[str, str]], bytes]] = {}
         self._few = threading.Semaphore(4)  # emulators keep few connections waiting
         proxy = self
 
@@ -100,17 +101,31 @@ class Proxy:
         return b"".join(parts)
 
     def _pass_on(self, handler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-        query = urllib.parse.parse_qs(urllib.parse.urlsplit(handler.path).query)
-        # The emulator of GCS knows no preconditions.
-        if query.get("ifGenerationMatch") == ["0"]:
-            with self._creating:
-                bucket = urllib.parse.urlsplit(handler.path).path.split("/b/")[1].split("/")[0]
-                name = query.get("name") or [_name_in(body)]
-                key = urllib.parse.quote(name[0], safe="")
-                if self._send("GET", f"/storage/v1/b/{bucket}/o/{key}", {}, b"")[0] == 200:
+        url = urllib.parse.urlsplit(handler.path)
+        query = urllib.parse.parse_qs(url.query)
+        sent = handler.command, handler.path, dict(handler.headers), body
+        # The emulator of GCS knows no preconditions and tells no generations of what it gives.
+        if wanted := query.get("ifGenerationMatch"):
+            with self._conditional:
+                bucket = url.path.split("/b/")[1].split("/")[0]
+                name = (query.get("name") or [_name_in(body)])[0]
+                if self._generation(bucket, urllib.parse.quote(name, safe="")) != wanted[0]:
                     return 412, [], b"{}"
-                return self._send(handler.command, handler.path, dict(handler.headers), body)
-        return self._send(handler.command, handler.path, dict(handler.headers), body)
+                return self._send(*sent)
+        if handler.path in self._uploaded:
+            return self._uploaded[handler.path]
+        status, headers, data = self._send(*sent)
+        # Nor does it say again that an upload ended well, as GCS does.
+        if "upload_id" in query and status == 200:
+            self._uploaded[handler.path] = status, headers, data
+        if query.get("alt") == ["media"] and status in (200, 206):
+            bucket, key = url.path.split("/b/")[1].split("/o/")
+            headers = [*headers, ("x-goog-generation", self._generation(bucket, key))]
+        return status, headers, data
+
+    def _generation(self, bucket: str, key: str) -> str:
+        status, _, data = self._send("GET", f"/storage/v1/b/{bucket}/o/{key}", {}, b"")
+        return json.loads(data)["generation"] if status == 200 else "0"
 
     def _send(self, method: str, path: str, headers: dict[str, str], body: bytes):
         headers = {name: value for name, value in headers.items() if name.lower() not in _HOP}
