@@ -49,6 +49,12 @@ def smallest(command: str, part: str) -> Rule:
     return Rule(begins=command, replace=((file, f"{file}:size=smallest"),))
 
 
+POD_MADE_SMALL = (
+    "--config.distributed.mode=single --config.mesh.fsdp=1 --config.mesh.data=1 "
+    "--config.model.preset=debug --config.data.context=16 --config.eval_data.context=16 "
+    "--config.batch_size=8 --config.loop.num_steps=2 --config.optimizer.warmup_steps=1"
+)
+
 RULES = (
     Rule(
         begins="bash tools/quickstart.sh",
@@ -111,12 +117,15 @@ RULES = (
     ),
     # Hundreds of megabytes: that the flags are known is all that is tried.
     Rule(begins="python tools/prepare_uvd_mini.py", append="--only=nothing", code=2),
+    Rule(  # its store is a disk here; tests/storage has stores
+        begins="python tools/train.py --config=experiments/lvm.py:size=3b --workdir=gs:",
+        replace=(("gs://BUCKET/runs/", "stored/"), ("gs://BUCKET/", "shared/")),
+        append=POD_MADE_SMALL,
+    ),
     Rule(
         begins="python tools/train.py --config=experiments/lvm.py:size=3b",
         replace=(("/shared/", "shared/"),),
-        append="--config.distributed.mode=single --config.mesh.fsdp=1 --config.mesh.data=1 "
-        "--config.model.preset=debug --config.data.context=16 --config.eval_data.context=16 "
-        "--config.batch_size=8 --config.loop.num_steps=2 --config.optimizer.warmup_steps=1",
+        append=POD_MADE_SMALL,
     ),
 )
 
