@@ -1,6 +1,7 @@
 """FLOPs counted in jaxprs, against what can be worked out by hand."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from lvm_jax.model.attention import splash, triton
 from lvm_jax.model.transformer_config import PRESETS
-from lvm_jax.planning import flops
+from lvm_jax.planning import flops, kernels
 from tests.planning.hlo import make_texts
 
 DEBUG = PRESETS["debug"]
@@ -139,6 +140,19 @@ def test_a_gpus_kernels_count():
     forward, backward = ((config.context + block) / 2 for block in blocks)
     expected = (2 * forward + 7 * backward) * one
     assert counted(config).attention == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize("name, products", [("fwd_wrapper", 2), ("bwd_wrapper", 5)])
+def test_cudnns_kernels_count_though_nothing_of_them_is_visible(name, products):
+    """A stand-in for its equation, which is traced only where the library is."""
+    arrays = [jax.ShapeDtypeStruct((2, 256, heads, 64), jnp.bfloat16) for heads in (8, 4, 4)]
+    equation = types.SimpleNamespace(
+        primitive=types.SimpleNamespace(name=f"dot_product_attention_{name}"),
+        invars=[types.SimpleNamespace(aval=aval) for aval in arrays],
+        params={},
+    )
+    # Blocks of 128.
+    assert kernels.flops(equation, 0) == products * 2.0 * (2 * 256 * 8 * 64) * (256 + 128) / 2
 
 
 def test_blocks_that_the_mask_hides_do_not_count():

@@ -145,7 +145,7 @@ def cut(text: str) -> str:
 
 def _short(line: str) -> str:
     trips = re.search(r'"known_trip_count":\{"n":"\d+"\}', line)
-    source = re.search(r'op_name="[^"]*"', line)
+    source = re.search(r'op_name="[^"]*"', line) if _MOVES.search(line) else None
     line = re.sub(r", (?:metadata|backend_config)=\{.*$", "", line)
     line += f", metadata={{{source[0]}}}" if source else ""
     return line + (f", backend_config={{{trips[0]}}}" if trips else "")
