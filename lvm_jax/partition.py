@@ -311,8 +311,9 @@ def table(shapes: Mapping[str, Any], placed: Mapping[str, Any]) -> str:
         total += math.prod(array.shape)
         local += num_bytes
         shape = "x".join(map(str, array.shape))
-        spec = ", ".join(_spell(entry) for entry in where[name].spec)
-        rows.append((name, shape, str(np.dtype(array.dtype)), f"({spec})", f"{num_bytes:,}"))
+        rows.append(
+            (name, shape, str(np.dtype(array.dtype)), spell(where[name].spec), f"{num_bytes:,}")
+        )
     rows.append(("total", f"{total:,}", "", "", f"{local:,}"))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     lines = [
@@ -325,5 +326,6 @@ def table(shapes: Mapping[str, Any], placed: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _spell(entry: Any) -> str:
-    return "-" if entry is None else "+".join(as_tuple(entry))
+def spell(spec: PartitionSpec) -> str:
+    """P(("data", "fsdp"), None) -> "(data+fsdp, -)"."""
+    return f"({', '.join('+'.join(as_tuple(entry)) or '-' for entry in spec)})"

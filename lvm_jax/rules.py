@@ -31,7 +31,9 @@ class Rules:
         batch: of activations: rows.
         length: of activations: ids of a row.
         residual_length: of activations: the same between the halves of a layer, where every id is
-            on its own.
+            on its own. Split over tensor, too, each device keeps and normalises its part alone; the
+            all-reduces of tensor become reduce-scatters and all-gathers of about as many bytes. Its
+            axes begin with those of length.
         act_embed, act_heads, act_kv_heads, act_head_dim, act_mlp, act_vocab: of activations: what
             weights call so without act.
     """
@@ -46,7 +48,7 @@ class Rules:
     norm: MeshAxes = None
     batch: MeshAxes = ("data", "fsdp")
     length: MeshAxes = "context"
-    residual_length: MeshAxes = "context"
+    residual_length: MeshAxes = ("context", "tensor")
     act_embed: MeshAxes = None
     act_heads: MeshAxes = "tensor"
     act_kv_heads: MeshAxes = "tensor"

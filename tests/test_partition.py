@@ -15,7 +15,7 @@ from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.partition import Rules
-from tests import fake_devices
+from tests import fake_devices, sharding_tables
 
 DEBUG = PRESETS["debug"]
 
@@ -177,3 +177,10 @@ def test_the_table_lists_every_parameter_and_adds_up():
     ]
     per_device = [int(line.split()[-1].replace(",", "")) for line in lines[1:]]
     assert per_device[-1] == sum(per_device[:-1])
+
+
+@pytest.mark.parametrize("preset", sharding_tables.MESHES)
+def test_everything_lies_where_it_did(preset):
+    assert sharding_tables.text(preset) == sharding_tables.path(preset).read_text(), (
+        "python -m tests.sharding_tables writes the new tables; their diff says what moved"
+    )

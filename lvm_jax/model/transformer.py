@@ -34,6 +34,10 @@ Attend = Callable[[Array, Array, Array], Array]
 Place = Callable[[Array, Sequence[str | None]], Array]
 """An activation and its logical axes -> the same, told where it lives."""
 
+# Logical axes of the residual stream, and of what the matrices of a layer are given and give.
+RESIDUAL = ("batch", "residual_length", "act_embed")
+INSIDE = ("batch", "length", "act_embed")
+
 # What jax.checkpoint keeps of a layer, by the config's name: results marked by `checkpoint_name`,
 # here as PROJECTION and in `attention` as ATTENTION.
 REMAT_POLICIES = {
@@ -161,6 +165,22 @@ class MLP(nnx.Module):
         return self.down(place(y_BLM, ("batch", "length", "act_mlp")))
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _move(x: Array, place: Place, here: Sequence[str], there: Sequence[str]) -> Array:
+    """An activation that lives here, placed there; its gradient goes the other way.
+
+    A constraint alone would hold the gradient there, too: sums over devices that a reduce-scatter
+    brings here would be all-reduced first.
+    """
+    return place(x, there)
+
+
+_move.defvjp(
+    lambda x, place, here, there: (place(x, there), None),
+    lambda place, here, there, _, g: (place(g, here),),
+)
+
+
 class Block(nnx.Module):
     """One decoder layer, norms before each half."""
 
@@ -173,11 +193,13 @@ class Block(nnx.Module):
     def __call__(
         self, x_BLD: Array, rotary: tuple[Array, Array], attend: Attend, place: Place
     ) -> Array:
-        axes = ("batch", "residual_length", "act_embed")
-        x_BLD = place(x_BLD, axes)
-        x_BLD = x_BLD + self.attention(self.attention_norm(x_BLD), rotary, attend, place)
-        x_BLD = checkpoint_name(place(x_BLD, axes), PROJECTION)
-        return x_BLD + self.mlp(self.mlp_norm(x_BLD), place)
+        enter = lambda x_BLD: _move(x_BLD, place, RESIDUAL, INSIDE)
+        leave = lambda x_BLD: _move(x_BLD, place, INSIDE, RESIDUAL)
+        x_BLD = place(x_BLD, RESIDUAL)
+        seen_BLD = enter(self.attention_norm(x_BLD))
+        x_BLD = x_BLD + leave(self.attention(seen_BLD, rotary, attend, place))
+        x_BLD = checkpoint_name(place(x_BLD, RESIDUAL), PROJECTION)
+        return x_BLD + leave(self.mlp(enter(self.mlp_norm(x_BLD)), place))
 
 
 class Ends(nnx.Module):
@@ -336,7 +358,7 @@ def hidden_balanced(
     else:
         for index in range(config.num_layers):
             x_BLD, _ = run(x_BLD, layer_params(params, index))
-    return place(outer.final_norm(x_BLD), ("batch", "residual_length", "act_embed"))
+    return place(outer.final_norm(x_BLD), RESIDUAL)
 
 
 def head(
@@ -348,7 +370,8 @@ def head(
     rules: Rules | None = None,
 ) -> Float[Array, "B L V"]:
     """Logits in float32 over the padded vocabulary; nothing is masked here."""
-    logits_BLV = ends(config, params).head(x_BLD)
+    place = functools.partial(constrain, mesh=mesh, rules=rules)
+    logits_BLV = ends(config, params).head(_move(x_BLD, place, RESIDUAL, INSIDE))
     return constrain(logits_BLV, ("batch", "length", "act_vocab"), mesh, rules)
 
 

@@ -18,9 +18,10 @@ def prepare(workdir):
     workdir_lib.prepare_workdir(workdir, RunIdentity(resolved=CONFIG, fixed=("model",)))
 
 
-def place(num_devices, spec):
+def place(num_devices, spec, context=1):
     devices = jax.devices()[:num_devices]
-    config = mesh_lib.MeshConfig(data=1, fsdp=-1, tensor=1 if num_devices == 1 else 2)
+    tensor = 2 if num_devices > context else 1
+    config = mesh_lib.MeshConfig(data=1, fsdp=-1, context=context, tensor=tensor)
     return NamedSharding(mesh_lib.make_mesh(config, devices), PartitionSpec(*spec))
 
 
@@ -52,8 +53,14 @@ def saved(tmp_path):
 
 def test_restores_on_other_topologies(saved):
     _, store, state = saved
-    for num_devices, spec in ((8, ("tensor", "fsdp")), (2, (None, "tensor")), (1, ())):
-        sharding = place(num_devices, spec)
+    for num_devices, spec, context in (
+        (8, ("tensor", "fsdp"), 1),
+        (8, (("fsdp", "context"), "tensor"), 2),
+        (4, (None, "context"), 4),
+        (2, (None, "tensor"), 1),
+        (1, (), 1),
+    ):
+        sharding = place(num_devices, spec, context)
         restored = store.restore(abstract(make_state(sharding)))
         assert jax.tree.structure(restored) == jax.tree.structure(state)
         for new, old in zip(jax.tree.leaves(restored), jax.tree.leaves(state)):

@@ -122,7 +122,8 @@ def loss_sums(
         minimised, totals = sums(x_BLD, rows)
     else:
         # Of each part of a row that a device has, so that no piece moves between devices.
-        parts = partition.num_parts("length", mesh, rules)
+        kinds = ("length", "residual_length")
+        parts = max(partition.num_parts(logical, mesh, rules) for logical in kinds)
         minimised, totals = _sums_in_chunks(sums, (x_BLD, rows), parts, loss_chunks)
     return minimised, {**totals, "tokens": jnp.sum(batch["weights"])}
 
