@@ -36,7 +36,7 @@ def render(plan: Plan) -> str:
     body = "".join(
         [
             _header(plan),
-            f'<h2>What to change</h2><ul class="card">{advice}</ul>' if advice else "",
+            f'<h2>What to change</h2><section class="card"><ul>{advice}</ul></section>' if advice else "",
             f'<h2>Limits</h2><div class="columns">{"".join(figures)}</div>',
             f"<h2>Network</h2>{_moves(plan)}",
             f'<h2>What was planned</h2><div class="columns">{_facts(plan)}</div>',

@@ -15,8 +15,8 @@ def experiment(size, mesh):
     """Few rows of few ids: the program is the same, and compiles as slowly."""
     return transformer_experiment.build_experiment(
         {
-            "batch_size": 32,
-            "data": {"shards": "nowhere", "context": 1024},
+            "batch_size": 16,
+            "data": {"shards": "nowhere", "context": 512},
             "model": {"preset": size},
             "mesh": mesh,
             "loop": {"num_steps": "1 epoch"},
