@@ -32,11 +32,10 @@ def render(plan: Plan) -> str:
             figure("Seconds of a step", _times(plan.bounds), _times_note(plan.bounds)),
             figure("Roofline", _roofline(plan, plan.bounds), _ROOFLINE_NOTE),
         ]
-    advice = "".join(f"<li>{text(line)}</li>" for line in plan.advice)
     body = "".join(
         [
             _header(plan),
-            f'<h2>What to change</h2><section class="card"><ul>{advice}</ul></section>' if advice else "",
+            _advice(plan),
             f'<h2>Limits</h2><div class="columns">{"".join(figures)}</div>',
             f"<h2>Network</h2>{_moves(plan)}",
             f'<h2>What was planned</h2><div class="columns">{_facts(plan)}</div>',
@@ -65,6 +64,13 @@ def _header(plan: Plan) -> str:
     )
     lead = f"{how} Times are bounds: kernels that are slower than the hardware add to them."
     return header(f"{plan.name} on {plan.topology}", f"{verdict}.", lead, tiles)
+
+
+def _advice(plan: Plan) -> str:
+    if not plan.advice:
+        return ""
+    lines = "".join(f"<li>{text(line)}</li>" for line in plan.advice)
+    return f'<h2>What to change</h2><section class="card"><ul>{lines}</ul></section>'
 
 
 def _memory(plan: Plan) -> str:
