@@ -16,11 +16,11 @@ GPUs in nodes of 8.
 """
 
 import dataclasses
-import os
 import pathlib
 import re
 from typing import TYPE_CHECKING
 
+import absent_hardware
 import cli
 from experiment_files import ExperimentFile
 from lvm_jax import configs
@@ -133,10 +133,7 @@ def search(options: Search) -> None:
 
 
 def _prepare(options: Common) -> tuple["Topology", "TransformerExperiment"]:
-    from lvm_jax.planning import topologies
-
-    topology = topologies.parse(options.topology)
-    prepare_environment(topology.platform, topology.num_devices)
+    topology = absent_hardware.prepare_environment(options.topology)
     number(options.tokens)
     values = options.config.load()
     # Imported after the flags are known to be good, and after the environment is set.
@@ -173,18 +170,6 @@ def number(text: str | None) -> float | None:
     if match is None or not float(match[1]):
         raise configs.ConfigError(configs.Field("tokens"), f"={text} is no number; write 420b")
     return float(match[1]) * {"": 1, "k": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}[match[2]]
-
-
-def prepare_environment(platform: str, num_devices: int) -> None:
-    """What jax and the compilers must find in the environment when they are imported."""
-    # The devices of this machine, if it has any, are left to others.
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    if platform == "cpu":
-        os.environ["JAX_NUM_CPU_DEVICES"] = str(num_devices)
-    if platform == "gpu":
-        # Kernels cannot be tried out on a GPU that is not here.
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_autotune_level=0".strip()
 
 
 def keys() -> dict[str, type]:

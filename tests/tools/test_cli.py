@@ -147,7 +147,7 @@ def test_print_config_prints_the_whole_config_and_runs_nothing(command, section)
     if section == "mesh":
         experiment = transformer_experiment.build_experiment(values)
         assert configs.to_dict(experiment) == values, "defaults are filled in"
-        assert values["mesh"] == {"data": -1, "fsdp": 16, "tensor": 1}
+        assert values["mesh"] == {"data": -1, "fsdp": 16, "context": 1, "tensor": 1}
 
 
 HEAD = """

@@ -11,6 +11,8 @@ import time
 
 import pytest
 
+from lvm_jax.data.feeding.data_config import DataConfig
+from lvm_jax.data.feeding.pipeline import Pipeline
 from lvm_jax.training import metrics, stored_params
 from lvm_jax.training import workdir as workdir_lib
 
@@ -63,6 +65,29 @@ def straight(shards, tmp_path_factory):
     done = run(*debug_flags(workdir, shards), "--profile_steps=2:4")
     assert done.returncode == 0, done.stderr
     return workdir, done
+
+
+def test_a_dry_run_shows_the_first_batch_and_touches_nothing(shards, tmp_path):
+    workdir = tmp_path / "run"
+    flags = (*debug_flags(workdir, shards), "--dry_run", "--topology=cpu:4")
+    done = run(*flags, "--config.mesh.tensor=2")
+    assert done.returncode == 0, done.stderr
+    assert not workdir.exists()
+    config = DataConfig(shards=str(shards), context=16)
+    batches = Pipeline(config, seed=0, global_batch=8).iterate(0)
+    first = next(batches)
+    batches.close()
+    ids, targets = (", ".join(map(str, first[key][0, :8])) for key in ("inputs", "targets"))
+    for text in (
+        "mesh: data 1 x fsdp 2 x context 1 x tensor 2",
+        "attention: xla",
+        "layers/mlp/up/kernel",
+        f"run: {STEPS} steps, {STEPS * 8 * 16:,} ids",
+        f"{int(first['weights'].sum()):,} targets with loss",
+        f"first row: [{ids}, ...] -> [{targets}, ...]",
+        "memory of a cpu",
+    ):
+        assert text in done.stdout, text
 
 
 def test_tells_what_it_does(straight):
