@@ -73,9 +73,10 @@ def require_host_memory(devices: Iterable[jax.Device], name: str, value: object)
         ConfigError: names a device and the memories that it has.
     """
     for device in devices:
+        # Those of another process's devices are not known; that process looks at them.
         kinds = sorted(memory.kind for memory in device.addressable_memories())
-        if HOST_MEMORY not in kinds:
+        if kinds and HOST_MEMORY not in kinds:
             raise ConfigError(
                 *(Field(name), f"={value} needs {HOST_MEMORY} memory, but {device.device_kind} "),
-                f"has {', '.join(kinds) or 'none that JAX names'} only; leave it out here",
+                f"has only {', '.join(kinds)}; leave it out here",
             )

@@ -98,6 +98,12 @@ class TokenizerExperiment:
                 f"={list(self.perceptual_weights)} are set and nothing reads them; set ",
                 *(Field("training.perceptual.network"), " too"),
             )
+        for name in ("optimizer", "discriminator_optimizer"):
+            if getattr(self, name).offload:
+                raise ConfigError(
+                    *(Field(f"{name}.offload"), "=True is for a transformer's training; the "),
+                    "moments of a tokenizer are small: leave it out",
+                )
         self.training.check_images(self.tokenizer)
 
 

@@ -205,3 +205,20 @@ def test_too_many_in_a_row_end_the_run(shards, tmp_path):
     )
     with pytest.raises(Exception, match=r"step \d+: 2 updates in a row were left out .*grad_norm"):
         transformer_job.train(experiment, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"optimizer": {"offload": True}}, "optimizer.offload=True"),
+        ({"model": {"remat": "offload"}}, "model.remat=offload"),
+    ],
+)
+def test_devices_without_the_memory_are_refused(shards, monkeypatch, changes, field):
+    experiment = transformer_job.resolve(make_experiment(shards, **changes))
+    mesh = transformer_job.make_mesh(experiment)
+    kind = type(jax.devices()[0])
+    monkeypatch.setattr(kind, "addressable_memories", lambda device: [device.default_memory()])
+    message = rf"^{field} needs pinned_host memory, but cpu has only device; leave it out here$"
+    with pytest.raises(ValueError, match=message):
+        transformer_job.make_training(experiment, mesh)

@@ -242,6 +242,7 @@ def test_an_epoch_shows_every_image_once(pictures):
         ({"accumulation": 0}, "config.accumulation=0 must be at least 1"),
         ({"perceptual_weights": ["a.npz"]}, r"config.perceptual_weights=\['a.npz'\] are set and"),
         ({"training": {"perceptual": {"network": "vgg"}}}, "perceptual.network='vgg' must be one"),
+        ({"optimizer": {"offload": True}}, "config.optimizer.offload=True is for a transformer's"),
         ({"training": {"generator_weight": 1.0}}, "num_layers=3 needs images of 24 pixels"),
     ],
 )
