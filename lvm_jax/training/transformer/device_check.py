@@ -9,8 +9,6 @@ device in float32 with all scores at once:
     precision     bfloat16 beside float32
     memory        remat policies, loss in chunks, micro-batches
     meshes        each axis alone and all together; with micro-batches; with bfloat16
-
-Letters: B rows, L positions.
 """
 
 import dataclasses
@@ -36,6 +34,7 @@ from lvm_jax.training.loop import LoopConfig
 from lvm_jax.training.optimizer import OptimizerConfig
 from lvm_jax.training.training import Training
 from lvm_jax.training.transformer import transformer_job
+from lvm_jax.training.transformer.batch import place, random_batch
 from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
 
 Precision = Literal["float32", "bfloat16"]
@@ -329,7 +328,9 @@ class _Check:
         with jax.default_matmul_precision(precision):
             mesh = transformer_job.make_mesh(experiment, self._devices[:count])
             training = transformer_job.make_training(experiment, mesh)
-            return _take_update(training, make_batch(experiment, packed=case.packed))
+            shape = experiment.batch_size, experiment.data.context
+            num_codes = experiment.model.vocabulary.num_codes
+            return _take_update(training, random_batch(num_codes, *shape, packed=case.packed))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -342,13 +343,7 @@ class _Update:
 def _take_update(training: Training, batch: Values) -> _Update:
     state = training.init_state()
     before = _on_host(state["params"])
-    placed = {
-        key: jax.make_array_from_callback(
-            leaf.shape, leaf.sharding, lambda index, key=key: batch[key][index]
-        )
-        for key, leaf in training.abstract_batch.items()
-    }
-    state, metrics = training.step(state, placed, *training.constants)
+    state, metrics = training.step(state, place(batch, training.abstract_batch), *training.constants)
     after, moments = _on_host(state["params"]), _on_host(optax.tree.get(state["opt_state"], "mu"))
     return _Update(
         loss=float(metrics["loss"]),
@@ -368,29 +363,3 @@ def _on_host(tree: Any) -> Values:
 
 def _error(value: np.ndarray, reference: np.ndarray) -> float:
     return float(np.linalg.norm(value - reference) / np.linalg.norm(reference))
-
-
-def make_batch(experiment: TransformerExperiment, *, packed: bool, seed: int = 0) -> Values:
-    """Random rows: packed ones hold up to four sentences and end in padding.
-
-    Returns:
-        A batch as `batch.BATCH_DTYPES` has it, arrays [B, L].
-    """
-    rng = np.random.default_rng(seed)
-    shape = rows, length = experiment.batch_size, experiment.data.context
-    ids_BL = rng.integers(0, experiment.model.vocabulary.num_codes, (rows, length + 1))
-    segments_BL, positions_BL = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    for row in range(rows):
-        ends = [length]
-        if packed:
-            ends = sorted(rng.choice(np.arange(1, length), 3, replace=False))
-        for segment, (start, end) in enumerate(itertools.pairwise([0, *ends]), 1):
-            segments_BL[row, start:end] = segment
-            positions_BL[row, start:end] = np.arange(end - start)
-    return {
-        "inputs": ids_BL[:, :-1].astype(np.int32),
-        "targets": ids_BL[:, 1:].astype(np.int32),
-        "segments": segments_BL,
-        "positions": positions_BL,
-        "weights": (segments_BL > 0).astype(np.float32),
-    }
