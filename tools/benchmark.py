@@ -1,4 +1,4 @@
-"""Measures speed, prints a table, and writes JSON on request.
+r"""Measures speed, prints a table, and writes JSON on request.
 
   python tools/benchmark.py train                  # the train step, tokens/s
   python tools/benchmark.py decode                 # prompt in, ids out
@@ -10,7 +10,8 @@
   python tools/benchmark.py checkpoints            # a save, alone and among steps
   python tools/benchmark.py train --against=hf     # beside transformers' LlamaForCausalLM
   python tools/benchmark.py tokenize --tokenizer=openmuse_f16_8192 --batch=2 --against=torch
-  python tools/benchmark.py train --preset=300m --batch=8 --context=4096 --json=train.json
+  python tools/benchmark.py train --preset=300m --batch=8 --context=4096 --dtype=bfloat16 --packed \
+      --json=train.json
 
 Times are medians over repeats after a warm-up; compile time stands apart. With --against the
 contestants take turns, and speed_ratio is the median of each turn's ratio (above 1: faster than
@@ -126,10 +127,21 @@ class Train(Suite, Repeats, Model):
     Attributes:
         batch: rows (2 by default for train, 4 for decode) or images (16 for tokenize).
         context: ids per training row.
+        packed: rows of several sentences and padding; the rival's stay whole.
+        loss_chunks: pieces of a row whose logits exist at a time.
     """
 
     batch: int = 2
     context: int = 1024
+    packed: bool = False
+    loss_chunks: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.context % self.loss_chunks:
+            raise ValueError(
+                f"--loss_chunks={self.loss_chunks} must divide --context={self.context}"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -243,6 +255,8 @@ def train(options: Train) -> Rows:
         context=options.context,
         warmup=options.warmup,
         repeats=options.repeats,
+        packed=options.packed,
+        loss_chunks=options.loss_chunks,
         against=options.against,
     )
 

@@ -343,7 +343,9 @@ class _Update:
 def _take_update(training: Training, batch: Values) -> _Update:
     state = training.init_state()
     before = _on_host(state["params"])
-    state, metrics = training.step(state, place(batch, training.abstract_batch), *training.constants)
+    state, metrics = training.step(
+        state, place(batch, training.abstract_batch), *training.constants
+    )
     after, moments = _on_host(state["params"]), _on_host(optax.tree.get(state["opt_state"], "mu"))
     return _Update(
         loss=float(metrics["loss"]),
