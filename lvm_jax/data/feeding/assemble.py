@@ -38,14 +38,13 @@ def pack(
     Returns:
         ids: uint16 [B, N].
         counts: int64 [B], pieces of each row.
-        takes: int64 [P], ids of each piece.
-        kinds: int16 [P], as given.
+        pieces: int64 [2, P], ids and kind of each piece. In one array, since each costs a process
+            that sends it some memory of its own.
     """
     return {
         "ids": _gather_ids(pieces, datas_P, vocabulary, row_length),
         "counts": pieces.counts,
-        "takes": pieces.takes,
-        "kinds": kinds_P,
+        "pieces": np.stack([pieces.takes, kinds_P]),
     }
 
 
@@ -60,17 +59,19 @@ def unpack(packed: Arrays, packing: Packing) -> Arrays:
         See `pipeline.Pipeline.batch`.
     """
     ids_BN = packed["ids"]
-    spans = (packed[key] for key in ("counts", "takes", "kinds"))
+    takes_P, kinds_P = packed["pieces"]
     return {
         "inputs": ids_BN[:, :-1].astype(np.int32),
         "targets": ids_BN[:, 1:].astype(np.int32),
-        **_LAYOUTS[packing](*spans, ids_BN.shape[1] - 1),
+        **_LAYOUTS[packing](
+            packed["counts"], takes_P, kinds_P.astype(np.int16), ids_BN.shape[1] - 1
+        ),
     }
 
 
 def split(packed: Arrays, num_rows: int) -> Iterator[Arrays]:
     """Packed rows in parts of `num_rows` rows; see `pack`."""
-    ids_BN, counts_B, takes_P = (packed[key] for key in ("ids", "counts", "takes"))
+    ids_BN, counts_B, pieces_2P = (packed[key] for key in ("ids", "counts", "pieces"))
     ends_B = np.cumsum(counts_B)
     for row in range(0, len(ids_BN), num_rows):
         rows = slice(row, row + num_rows)
@@ -78,8 +79,7 @@ def split(packed: Arrays, num_rows: int) -> Iterator[Arrays]:
         yield {
             "ids": ids_BN[rows],
             "counts": counts_B[rows],
-            "takes": takes_P[first:last],
-            "kinds": packed["kinds"][first:last],
+            "pieces": pieces_2P[:, first:last],
         }
 
 
