@@ -29,10 +29,13 @@ def write_program(folder, name, text):
     path.chmod(0o755)
 
 
-@pytest.mark.parametrize("program", ["tpu_pod.sh", "slurm.sbatch", "xpk.sh"])
+@pytest.mark.parametrize(
+    "program", ["tpu_pod.sh", "slurm.sbatch", "xpk.sh", "../measure_device.sh"]
+)
 def test_programs_explain_themselves(program):
     done = launch(program, "--help")
-    assert done.returncode == 0 and f"tools/launch/{program}" in done.stdout
+    where = LAUNCH / program
+    assert done.returncode == 0 and str(where.resolve().relative_to(ROOT)) in done.stdout
     assert "set -" not in done.stdout and "case" not in done.stdout
 
 
@@ -48,6 +51,8 @@ def test_programs_explain_themselves(program):
         ("tpu_pod.sh", ["stop", "pod", "--zone=z", "--config=x"], "unknown argument '--config=x'"),
         ("xpk.sh", ["run", "--cluster=c", "--type=t"], "--image=... is missing"),
         ("slurm.sbatch", ["--config=x"], "this is not a job"),
+        ("../measure_device.sh", ["--size=huge"], "unknown argument '--size=huge'"),
+        ("../measure_device.sh", [], "name a folder for the results"),
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(program, arguments, message):
