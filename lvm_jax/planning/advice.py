@@ -33,11 +33,11 @@ def _to_fit(plan: Plan, experiment: TransformerExperiment, topology: Topology) -
     sizes = tuple(plan.mesh.values())
     usable = search.usable_memory(topology)
     # What the compiler needed shows how far off the estimate is.
-    ratio = max(plan.memory.needed / estimate.memory(experiment, sizes).total, 1.0)
+    ratio = max(plan.memory.needed / estimate.memory(experiment, sizes, topology).total, 1.0)
     found = False
     for changes in _changes(experiment):
         for words, changed in changes:
-            need = ratio * estimate.memory(changed, sizes).total
+            need = ratio * estimate.memory(changed, sizes, topology).total
             if estimate.divides(changed, sizes) and need <= usable:
                 yield f"{words} should fit: about {need / 2**30:.1f} GiB"
                 found = True

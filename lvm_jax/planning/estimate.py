@@ -6,9 +6,14 @@ micro-batch on it, N layers, D hidden and F mlp width, V padded vocabulary:
     arguments    parameters, moments and average as the rules split them, the batch
     gradients    float32, split as the parameters; twice where micro-batches are summed
     saved        N x what the remat policy keeps of a layer's T tokens
-    layer        one layer's forward and backward at a time: all its activations, twice
-    gathered     one layer's kernels in the compute dtype, twice: the next is fetched meanwhile
+    layer        one layer's forward and backward at a time: a multiple of all its activations
+    scores       float32 scores of a layer, where attention is no kernel
+    kernels      one layer's as they are gathered, twice: the next is fetched meanwhile; as many
+                 float32 gradients before they are scattered
     logits       float32 and their gradient, of T / loss_chunks tokens
+
+The multiples of layer and scores are fitted to what compilers needed: libtpu 0.0.42.1 for v3, v5e
+and v5p, XLA for H200, presets 300m to 7b, remat "full", "projections" and "dots".
 """
 
 import dataclasses
@@ -18,11 +23,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
 
 from lvm_jax import mesh as mesh_lib
 from lvm_jax import trees
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
+from lvm_jax.planning import hardware, traffic
 from lvm_jax.planning.collectives import Collective, Kind
 from lvm_jax.planning.topologies import Topology
 from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
@@ -32,6 +39,13 @@ _FLOAT32 = 4
 _TILE = 16
 # inputs, targets, segments, positions and weights of a row.
 _BATCH_ARRAYS = 5
+# Columns of a TPU's tile: heads that are narrower take as much.
+_LANES = 128
+# Activations of a layer that live at once, of those that remat "none" keeps: a GPU's compiler fuses
+# more of them.
+_LAYERS = {"tpu": 1.5, "gpu": 0.6, "cpu": 1.5}
+# Arrays as large as the scores that live at once: blocks of the lower triangle, or all of them.
+_SCORES = {"blockwise": 1.6, "xla": 2.0}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,7 +56,8 @@ class MemoryEstimate:
     gradients: float
     saved: float
     layer: float
-    gathered: float
+    scores: float
+    kernels: float
     logits: float
 
     @property
@@ -56,30 +71,53 @@ class MemoryEstimate:
         return sum(dataclasses.asdict(self).values())
 
 
-def memory(experiment: TransformerExperiment, sizes: Sequence[int]) -> MemoryEstimate:
+def memory(
+    experiment: TransformerExperiment, sizes: Sequence[int], topology: Topology
+) -> MemoryEstimate:
     """The memory of a step.
 
     Args:
         experiment: what is trained.
         sizes: of the mesh, in the order of `mesh.AXES`; its own may hold -1.
+        topology: what it runs on: its platform decides what activations and attention take.
     """
     model, mesh = experiment.model, dict(zip(mesh_lib.AXES, sizes))
     shards = _parameter_bytes(experiment, mesh)
     tokens = _tokens(experiment, mesh)
     size, tensor = _itemsize(model), mesh["tensor"]
+    lanes = _LANES if topology.platform == "tpu" else 1
+    kept = lambda remat: traffic.kept_elements(
+        dataclasses.replace(model, remat=remat), tensor, lanes=lanes
+    )
     micro_batches = 1 if experiment.accumulation == 1 else 2
-    layer = tokens * _width(model, "none", tensor) * size
     vocabulary = model.vocabulary.padded_size
     matrices = model.matrix_parameters_per_layer / tensor
+    scores = _FLOAT32 * tokens * _keys(experiment, topology, mesh["context"])
     return MemoryEstimate(
         arguments=_copies(experiment) * shards
         + _BATCH_ARRAYS * _FLOAT32 * tokens * experiment.accumulation,
         gradients=micro_batches * shards,
-        saved=tokens * size * model.num_layers * _width(model, model.remat, tensor),
-        layer=2 * layer,
-        gathered=0.0 if mesh["fsdp"] == 1 else 2 * size * matrices,
+        saved=tokens * size * model.num_layers * kept(model.remat),
+        layer=_LAYERS[topology.platform] * tokens * size * kept("none"),
+        scores=scores * model.num_heads / tensor,
+        kernels=0.0 if mesh["fsdp"] == 1 else 2 * (size + _FLOAT32) * matrices,
         logits=2 * _FLOAT32 * tokens / experiment.loss_chunks * vocabulary / tensor,
     )
+
+
+def _keys(experiment: TransformerExperiment, topology: Topology, context: int) -> float:
+    """Scores of a query that live at once, in arrays as large as all of them."""
+    name = _attention(experiment.model, experiment.data.context, topology)
+    keys = experiment.data.context / context
+    return _SCORES.get(name, 0.0) * (keys if name == "xla" else keys / 2)
+
+
+@functools.lru_cache(maxsize=64)
+def _attention(model: TransformerConfig, context: int, topology: Topology) -> str:
+    """The backend that runs on devices of a topology."""
+    device = np.asarray(hardware.fake_devices(topology)[:1], dtype=object)
+    mesh = Mesh(device.reshape((1,) * len(mesh_lib.AXES)), mesh_lib.AXES)
+    return transformer.choose_attention(model, context, mesh).name
 
 
 def collectives(
@@ -186,23 +224,6 @@ def _tokens(experiment: TransformerExperiment, mesh: Mapping[str, int]) -> float
 
 def _itemsize(model: TransformerConfig) -> int:
     return 2 if model.dtype == "bfloat16" else _FLOAT32
-
-
-def _width(model: TransformerConfig, remat: str, tensor: int) -> float:
-    """Elements per token that a layer keeps for its backward pass under a policy."""
-    hidden = model.hidden_dim
-    heads = (model.num_heads + 2 * model.kv_heads) * model.head_dim / tensor
-    output, mlp = model.num_heads * model.head_dim / tensor, model.mlp_dim / tensor
-    kept = hidden
-    if remat not in ("full", "offload"):  # "offload" keeps them in the host's memory
-        # The products with kernels: q, k, v, what attention's and SwiGLU's last make, gate and up.
-        kept += heads + 2 * hidden + 2 * mlp
-    if remat in ("dots", "none"):
-        kept += output
-    if remat == "none":
-        # The norms' results, their float32 inputs and the product inside SwiGLU.
-        kept += 6 * hidden + mlp
-    return kept
 
 
 def _group(sizes: Sequence[int], axis: str) -> tuple[int, ...]:

@@ -297,7 +297,7 @@ def _memory(
         exact = compiled.memory
         fits = topology.platform != "gpu" or exact.needed <= USABLE * capacity
         return MemoryUse(**dataclasses.asdict(exact), capacity=capacity, fits=fits)
-    guess = estimate.memory(experiment, sizes)
+    guess = estimate.memory(experiment, sizes, topology)
     wanted = compiled.wanted if compiled is not None else None
     temporaries = int(guess.temporaries if wanted is None else max(wanted, guess.temporaries))
     return MemoryUse(

@@ -6,6 +6,7 @@ fastest are compiled, best first, and ranked by what the compiler says.
 
 import dataclasses
 import itertools
+import math
 import pathlib
 import time
 from collections.abc import Iterator, Sequence
@@ -23,8 +24,9 @@ REMAT = ("none", "dots", "projections", "full")
 LOSS_CHUNKS = (1, 4, 16)
 # Matrices in more parts than a host has chips would be summed over slow links in every layer.
 MOST_TENSOR = 8
-# FLOPs executed for each of the model's: the forward pass again, or what is cheap of it.
-_EXECUTED = {"full": 4 / 3}
+# What a doubling of tensor must save of a step: its collectives are between the products of every
+# layer, where less hides them than an estimate says.
+_TENSOR_MARGIN = 0.03
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,15 +63,20 @@ def candidates(experiment: TransformerExperiment, topology: Topology) -> list[Ca
         for tried in _variants(experiment, sizes):
             if not estimate.divides(tried, sizes):
                 continue
-            of_model = _model_flops(tried)
-            executed = of_model * _EXECUTED.get(tried.model.remat, 1.0)
+            of_model, executed = _flops(tried)
             moved = estimate.collectives(tried, sizes, topology)
             line = plan.bounds_of(tried, topology, mesh, moved, executed, of_model).roofline
             seconds = (line.overlapped_seconds + line.serial_seconds) / 2
-            memory = estimate.memory(tried, sizes).total
+            memory = estimate.memory(tried, sizes, topology).total
             found.append(Candidate(experiment=tried, sizes=sizes, memory=memory, seconds=seconds))
     # Of equally fast ones, those that need less come first.
-    return sorted(found, key=lambda each: (each.seconds, each.memory))
+    return sorted(found, key=lambda each: (_rank(each), each.memory))
+
+
+def _rank(candidate: Candidate) -> float:
+    """Seconds of a step, and what a split of matrices should save."""
+    doublings = math.log2(dict(zip(mesh_lib.AXES, candidate.sizes))["tensor"])
+    return candidate.seconds * (1 + _TENSOR_MARGIN * doublings)
 
 
 def _meshes(experiment: TransformerExperiment, topology: Topology) -> Iterator[mesh_lib.Sizes]:
@@ -99,10 +106,15 @@ def _config(sizes: mesh_lib.Sizes) -> mesh_lib.MeshConfig:
     return mesh_lib.MeshConfig(**dict(zip(mesh_lib.AXES, sizes)))
 
 
-def _model_flops(experiment: TransformerExperiment) -> float:
-    context = experiment.data.context
+def _flops(experiment: TransformerExperiment) -> tuple[float, float]:
+    """(the model's, executed) of a step: the backward pass makes again what was not kept."""
+    model, context = experiment.model, experiment.data.context
+    per_token = flops.train_flops_per_token(model, context)
+    forward = flops.forward_flops_per_token(model, (context + 1) / 2)
+    attention = forward - flops.forward_flops_per_token(model, 0)
+    again = {"full": forward, "projections": attention, "offload": attention}
     tokens = experiment.batch_size * context
-    return tokens * flops.train_flops_per_token(experiment.model, context)
+    return tokens * per_token, tokens * (per_token + again.get(model.remat, 0.0))
 
 
 def usable_memory(topology: Topology) -> float:
@@ -115,7 +127,7 @@ class Found:
     """What a search came to.
 
     Attributes:
-        plans: compiled, those that fit first, then by `score`.
+        plans: compiled, ordered by `score`.
         tried, left: candidates that were compiled, and those that would have been worth it.
     """
 
@@ -124,10 +136,16 @@ class Found:
     left: int
 
 
-def score(found: Plan) -> tuple[bool, float]:
-    """Orders plans, the best first: fits, then seconds of a step as of `Candidate`."""
+def has_room(found: Plan) -> bool:
+    """Whether a plan fits and leaves the share of memory free that `plan.USABLE` leaves."""
+    return found.memory.fits and found.memory.needed <= plan.USABLE * found.memory.capacity
+
+
+def score(found: Plan) -> tuple[bool, bool, float]:
+    """Orders plans, the best first: fits, with room, then seconds of a step as of `Candidate`."""
     assert found.bounds is not None
-    return not found.memory.fits, (found.bounds.best_seconds + found.bounds.serial_seconds) / 2
+    seconds = (found.bounds.best_seconds + found.bounds.serial_seconds) / 2
+    return not found.memory.fits, not has_room(found), seconds
 
 
 def search(
@@ -147,7 +165,7 @@ def search(
     Args:
         name, experiment, topology, tokens, price, compiles, cache: see `plan.make`; with a cache a
             search that was stopped goes on where it was.
-        most: plans that fit to compile.
+        most: plans to compile that fit with room, see `has_room`.
         minutes: no compilation begins later.
 
     Raises:
@@ -170,7 +188,7 @@ def search(
     ratio, tried = 1.0, 0
     for candidate in queue:
         late = minutes is not None and time.monotonic() - begun > 60 * minutes
-        if late or sum(made.memory.fits for made in plans) >= most:
+        if late or sum(map(has_room, plans)) >= most:
             break
         if fitting and candidate.memory * ratio > memory:
             continue
@@ -185,7 +203,7 @@ def search(
             compiles=compiles,
             cache=cache,
         )
-        if not made.memory.fits:
+        if not has_room(made):
             ratio = max(ratio, made.memory.needed / candidate.memory)
         plans.append(made)
     ordered = tuple(sorted(plans, key=score))

@@ -101,18 +101,25 @@ def _operands(config: TransformerConfig, tensor: int) -> float:
     return projections + attention + 2 * hidden + 2 * mlp + mlp + hidden
 
 
-def kept_elements(config: TransformerConfig, tensor: int = 1) -> float:
+def kept_elements(config: TransformerConfig, tensor: int = 1, *, lanes: int = 1) -> float:
     """Elements per token that a layer leaves for its backward pass under its remat policy.
 
     What the scan over the layers stacks, but for the softmax's sums (one per head), and for the
-    scores that attention "xla" keeps under "dots" and "none".
+    scores that attention "xla" keeps under "dots" and "none". The residual stream is split over
+    tensor as matrices are.
+
+    Args:
+        config: the model; what "offload" keeps in the host's memory does not count.
+        tensor: devices that share the model's matrices.
+        lanes: heads are padded to a multiple of so many elements.
     """
-    hidden = config.hidden_dim
-    heads = (config.num_heads + 2 * config.kv_heads) * config.head_dim / tensor
-    output = config.num_heads * config.head_dim / tensor
+    head_dim = math.ceil(config.head_dim / lanes) * lanes
+    hidden = config.hidden_dim / tensor
+    heads = (config.num_heads + 2 * config.kv_heads) * head_dim / tensor
+    output = config.num_heads * head_dim / tensor
     mlp = config.mlp_dim / tensor
     kept = float(hidden)
-    if config.remat != "full":
+    if config.remat not in ("full", "offload"):
         # The residual between the halves; queries, keys and values; gate and up.
         kept += hidden + heads + 2 * mlp
     if config.remat in ("dots", "none"):

@@ -51,7 +51,7 @@ def moved(made, *kinds, axis="fsdp"):
 
 def test_memory_is_what_sizes_say(made):
     config, found = made
-    guess = estimate.memory(config, tuple(found.mesh.values()))
+    guess = estimate.memory(config, tuple(found.mesh.values()), topologies.parse(found.topology))
     assert found.method == "compiled" and found.memory.fits
     # Tiles are padded: 160 rows of 640 columns to whole tiles, and the batch's rows.
     assert 1.0 <= found.memory.arguments / guess.arguments < 1.2

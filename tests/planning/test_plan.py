@@ -71,7 +71,7 @@ def test_a_plan_is_json_and_a_page(estimated, tmp_path):
 
 def test_the_cpus_compiler_needs_what_was_estimated(on_cpus):
     made, _ = on_cpus
-    guess = estimate.memory(small(), (2, 4, 1, 1))
+    guess = estimate.memory(small(), (2, 4, 1, 1), topologies.parse("cpu:8"))
     assert made.method == "compiled" and made.bounds is None
     # Counters and rounding to whole tiles aside.
     assert made.memory.arguments == pytest.approx(guess.arguments, rel=0.02)
@@ -108,13 +108,14 @@ def test_what_divides_is_what_a_mesh_can_be_made_of():
 def test_every_way_to_save_memory_saves_it():
     sizes = (1, 8, 1, 1)
     base = small(model={**BIG, "remat": "none"}, mesh={"fsdp": 8}, **ROWS)
-    need = lambda experiment: estimate.memory(experiment, sizes).total
+    need = lambda experiment: estimate.memory(experiment, sizes, V5E).total
     model = lambda remat: dataclasses.replace(base.model, remat=remat)
     by_remat = [need(dataclasses.replace(base, model=model(remat))) for remat in search.REMAT]
     assert by_remat == sorted(by_remat, reverse=True) and len(set(by_remat)) == len(by_remat)
     assert need(dataclasses.replace(base, accumulation=4)) < need(base)
     assert need(dataclasses.replace(base, loss_chunks=4)) < need(base)
-    assert estimate.memory(base, (8, 1, 1, 1)).arguments > estimate.memory(base, sizes).arguments
+    whole = estimate.memory(base, (8, 1, 1, 1), V5E)
+    assert whole.arguments > estimate.memory(base, sizes, V5E).arguments
 
 
 def test_what_does_not_fit_is_told_what_would():

@@ -38,11 +38,11 @@ def test_activations_shrink_with_devices_and_parameters_with_shards():
     assert shards.parameters == alone.parameters
 
 
-def test_tensor_parallelism_splits_kernels_but_not_the_residual_stream():
+def test_tensor_parallelism_splits_kernels_and_what_is_kept():
     alone, split = least(), least(tensor=4)
     assert split.parameters == alone.parameters / 4
     assert split.logits == alone.logits / 4
-    assert alone.saved == split.saved
+    assert split.saved == alone.saved / 4
     assert alone.activations / 4 < split.activations < alone.activations
 
 
