@@ -27,27 +27,79 @@ Expected result: the paper's curves end at a loss of about 5.6 (300m) and 5.1 (3
 the README's recipe.
 Batch size and learning rate of the epoch are ours: the paper gives neither; its batch is said to be
 ~2M tokens. They were chosen for 300m and 3b, and the others have those of the same hardware.
-Arguments: size=3b (or another of the above), original=False (of 7b).
+Arguments: size=3b (or another of the above), original=False (of 7b), and
+
+topology=v3-512 (or another of experiments/lvm_topologies.json: v4-256, v5e-256, v5p-512, h100:64,
+...) takes mesh, remat policy, micro-batches and loss chunks that were planned for that hardware, at
+512 rows; 7b, too, then takes an epoch of such batches. The file says how each was found (compiled
+or estimated) and what share of the memory it takes; tools/plan_table.py writes it.
 """
 
+import json
+import pathlib
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from experiments import common
+from lvm_jax.planning import topologies
 
+RECOMMENDED = pathlib.Path(__file__).with_name("lvm_topologies.json")
 ON_ONE_HOST = ("100m", "300m", "600m", "1b")
 OF_README = "7b"
 SIZES = (*ON_ONE_HOST, "3b", OF_README, "13b", "20b", "30b")
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    values = common.parse_arg(arg, size="3b", original=False)
+    values = common.parse_arg(arg, size="3b", original=False, topology="")
     size, original = common.require_one_of(SIZES, size=values["size"]), values["original"]
     if original and size != OF_README:
         raise ValueError(f"config argument original=True is of size={OF_README}, not of {size}")
+    if values["topology"]:
+        if original:
+            raise ValueError(
+                "config argument original=True is of no topology: its rows are too few"
+            )
+        return ConfigDict({"seed": 0, **one_epoch(size), **on_topology(size, values["topology"])})
     recipe = of_readme(original) if size == OF_README else one_epoch(size)
     return ConfigDict({"seed": 0, "model": {"preset": size}, **recipe})
+
+
+def on_topology(size: str, name: str) -> dict[str, Any]:
+    """What was planned for a size on some hardware.
+
+    Raises:
+        ValueError: nothing was planned for it, or the size does not fit it.
+    """
+    rows = json.loads(RECOMMENDED.read_text())["rows"]
+    # v3:16x16 is v3-512.
+    known = {topologies.parse(row["topology"]): row["topology"] for row in rows}
+    try:
+        topology = topologies.parse(name)
+    except ValueError:
+        topology = None
+    if topology not in known:
+        common.require_one_of(known.values(), topology=name)
+    assert topology is not None
+    of_size = {row["topology"]: row for row in rows if row["size"] == size}
+    row = of_size.get(known[topology])
+    if row is None or "problem" in row:
+        fitting = [other for other in of_size.values() if "problem" not in other]
+        least = min(fitting, key=lambda other: other["chips"], default=None)
+        problem = "was not planned" if row is None else f"needs {row['problem']} of a device"
+        raise ValueError(
+            f"config argument topology={name}: size={size} {problem}"
+            + ("" if least is None else f"; the smallest on which it runs is {least['topology']}")
+        )
+    one_host = topology.platform == "gpu" and topology.shape[0] == 1
+    return {
+        "batch_size": row["batch_size"],
+        "mesh": row["mesh"],
+        "accumulation": row["accumulation"],
+        "loss_chunks": row["loss_chunks"],
+        "model": {"preset": size, "remat": row["remat"]},
+        "distributed": {"mode": "single" if one_host else "auto"},
+    }
 
 
 def one_epoch(size: str) -> dict[str, Any]:

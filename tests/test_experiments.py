@@ -1,6 +1,8 @@
 """Every experiment file builds its config, and the config describes something that can be built."""
 
+import json
 import pathlib
+import re
 
 import jax
 import pytest
@@ -11,8 +13,9 @@ from lvm_jax import configs, partition
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import PRESETS
+from lvm_jax.planning import hardware, topologies
 from lvm_jax.training import durations
-from lvm_jax.training.transformer import next_token, transformer_experiment
+from lvm_jax.training.transformer import next_token, transformer_experiment, transformer_job
 from lvm_jax.training.transformer.batch import abstract_batch
 from lvm_jax.training.transformer.state import make_init
 from lvm_jax.training.vqgan import tokenizer_job
@@ -90,6 +93,61 @@ def test_parameters_and_batches_divide_on_the_hardware_of_the_header(size, num_d
         for length, axis in zip(array.shape, logical):
             for mesh_axis in rules.mesh_axes(axis):
                 assert length % sizes[mesh_axis] == 0
+
+
+PLANNED = json.loads(lvm.RECOMMENDED.read_text())["rows"]
+FITTING = [row for row in PLANNED if "problem" not in row]
+
+
+def on_topology(row, overrides=()):
+    path = f"{ROOT}/experiments/lvm.py:size={row['size']},topology={row['topology']}"
+    return transformer_experiment.build_experiment(load_experiment(path, overrides))
+
+
+def test_every_size_is_planned_for_every_topology():
+    pairs = [(row["size"], row["topology"]) for row in PLANNED]
+    assert len({*pairs}) == len(pairs) == len(lvm.SIZES) * len({name for _, name in pairs})
+    assert {"v3-512", "v4-256", "v5e-256", "v5p-128", "v5p-512", "v6e-256"} <= {
+        *dict(pairs).values()
+    }
+    # Nothing is recommended that leaves no room.
+    assert all(row["memory_share"] <= 1 for row in FITTING)
+
+
+@pytest.mark.parametrize("topology", sorted({row["topology"] for row in PLANNED}))
+def test_what_is_planned_divides_on_its_topology(topology):
+    described = topologies.parse(topology)
+    devices = hardware.fake_devices(described)
+    for row in FITTING:
+        if row["topology"] == topology:
+            experiment = on_topology(row)
+            # Refuses parameters, rows and lengths that do not divide.
+            mesh = transformer_job.make_mesh(experiment, devices)
+            assert mesh.size == described.num_devices, row
+            assert dict(mesh.shape) == row["mesh"]
+            assert experiment.batch_size * experiment.data.context == 2**21
+            assert experiment.model.remat == row["remat"]
+
+
+def test_a_topology_has_all_its_names_and_overrides_win():
+    row = next(row for row in FITTING if (row["size"], row["topology"]) == ("3b", "v3-512"))
+    assert on_topology(row) == on_topology({**row, "topology": "v3:16x16"})
+    changed = on_topology(row, [("mesh.fsdp", "8"), ("model.remat", "full")])
+    assert (changed.mesh.fsdp, changed.mesh.data) == (8, row["mesh"]["data"])
+    assert changed.model.remat == "full"
+
+
+def test_a_topology_that_is_not_planned_or_too_small_says_which_is():
+    known = re.escape(", ".join(dict.fromkeys(row["topology"] for row in PLANNED)))
+    for name in ("v9-4", "v5e-16"):
+        with pytest.raises(ValueError, match=f"topology={name} must be one of {known}"):
+            on_topology({"size": "3b", "topology": name})
+    least = min((row for row in FITTING if row["size"] == "30b"), key=lambda row: row["chips"])
+    problem = rf"topology=h100:8: size=30b needs .* GiB of a device; .* runs is {least['topology']}"
+    with pytest.raises(ValueError, match=problem):
+        on_topology({"size": "30b", "topology": "h100:8"})
+    with pytest.raises(ValueError, match="original=True is of no topology"):
+        load_experiment(f"{ROOT}/experiments/lvm.py:size=7b,original=True,topology=v3-512")
 
 
 @pytest.mark.parametrize(("name", "argument"), VARIANTS.items())

@@ -1,34 +1,52 @@
 r"""Plans many trainings, and keeps them in one table: every size on every pod, or growing slices.
 
-  python tools/plan_table.py --out=experiments/results/plans.json
+  python tools/plan_table.py --out=experiments/results/plans.json \
+      --recommend=experiments/lvm_topologies.json
   python tools/plan_table.py --out=runs/plans.json --sizes=1b,3b --topologies=v3-512,h200:64
   python tools/plan_table.py --out=experiments/results/weak_scaling.json --weak_scaling
 
-Every plan is the best of one search by tools/plan.py, compiled in a process of its own: a batch of
-2.1M tokens and a run of 420B, with the mesh, remat policy and micro-batches that the search picks.
+Every plan is the best of a search by tools/plan.py, compiled in a process of its own: a batch of
+2.1M tokens and a run of 420B, with the mesh, remat policy and micro-batches that the search picks,
+the first in its order that the compiler fits into 90% of the memory. That takes 20 s to 2 minutes a
+plan on 2 cores, and more where the first does not fit; with --nocompile about 3 s.
+
 Weak scaling keeps all of these, and 4 rows for each chip, while v5p slices grow from 16 to 512
-chips. A plan that the table has is not made again. Beside the table a picture shows it, OUT.png.
+chips. A plan that was compiled is not made again, and takes the place of one that was estimated.
+Beside the table a picture shows it, OUT.png.
 """
 
 import dataclasses
+import datetime
 import json
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import absent_hardware
 import cli
-from experiment_files import ROOT
+import plan_pictures
+import recommendations
+from experiment_files import ROOT, load_experiment
+from lvm_jax import configs
 
 _SIZES = ("100m", "300m", "600m", "1b", "3b", "7b", "13b", "20b", "30b")
-_TOPOLOGIES = ("v3-512", "v4-256", "v5p-512", "v5e-256", "v6e-256", "h200:64")
-_ROWS, _TOKENS = 512, "420b"
+_TOPOLOGIES = (
+    *("v3-512", "v4-256", "v5e-256", "v5p-128", "v5p-512", "v6e-256", "tpu7x-128"),
+    *("h100:8", "h100:64", "h200:8", "h200:64"),
+)
+_ROWS, _TOKENS = 512, 420e9
 # Chips -> slice; a v5p chip is one device.
 _GROWING = {chips: f"v5p-{2 * chips}" for chips in (16, 32, 64, 128, 256, 512)}
 _ROWS_PER_CHIP = 4
 _FSDP = 8
+_GIB = 2**30
+Row = dict[str, Any]
+"""Of the table: "size", "topology" and what `_row` keeps of a plan, or "error"."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,146 +59,230 @@ class Options:
         topologies: hardware, see tools/plan.py.
         weak_scaling: growing slices instead of these topologies; sizes are then 1b and 7b, or what
             --sizes says.
+        recommend: JSON file for experiments/lvm.py: what the rows of `out` say to run where.
         compile: compile each; --nocompile estimates.
         budget_minutes: no plan begins later.
+        plan_minutes: in a search no further compilation begins later.
     """
 
     out: str
     sizes: tuple[str, ...] = ()
     topologies: tuple[str, ...] = _TOPOLOGIES
     weak_scaling: bool = False
+    recommend: str | None = None
     compile: bool = True
     budget_minutes: float | None = None
+    plan_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.weak_scaling and self.recommend:
+            problem = f"={self.recommend}: what slices that grow keep is fixed, not recommended"
+            raise configs.ConfigError(configs.Field("recommend"), problem)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A plan to make.
+
+    Attributes:
+        size: of experiments/lvm.py.
+        topology: see tools/plan.py.
+        overrides: of the experiment.
+        searches: for the best mesh, remat policy and micro-batches.
+    """
+
+    size: str
+    topology: str
+    overrides: Mapping[str, Any]
+    searches: bool
 
 
 def main(options: Options) -> None:
     from lvm_jax import atomic
 
     begun, out = time.monotonic(), pathlib.Path(options.out)
-    rows = json.loads(out.read_text())["plans"] if out.exists() else []
+    known = json.loads(out.read_text())["plans"] if out.exists() else []
+    rows = {(row["size"], row["topology"]): row for row in known}
     wanted = _weak(options) if options.weak_scaling else _every(options)
-    known = {(row["size"], row["topology"]) for row in rows}
-    left = [entry for entry in wanted if (entry[0], entry[1]) not in known]
-    for number, (size, topology, flags) in enumerate(left, 1):
-        late = time.monotonic() - begun > 60 * (options.budget_minutes or float("inf"))
-        if late:
+    left = [entry for entry in wanted if _is_left(rows.get((entry.size, entry.topology)), options)]
+    for number, entry in enumerate(left, 1):
+        if time.monotonic() - begun > 60 * (options.budget_minutes or float("inf")):
             print(f"time is up; the same command makes the other {len(left) - number + 1}")
             break
-        print(f"{number} of {len(left)}: {size} on {topology}", flush=True)
-        rows.append({"size": size, "topology": topology, **_plan(size, flags, options)})
-        atomic.write_json(out, {"plans": rows}, indent=1, parents=True)
-    shown = [row for row in rows if "mfu" in row]
+        load = os.getloadavg()[0]
+        print(f"{number} of {len(left)}: {entry.size} on {entry.topology}", flush=True)
+        rows[entry.size, entry.topology] = row = _plan(entry, options)
+        print(f"{_line(row)}  {row['seconds']:.0f} s at a load of {load:.1f}", flush=True)
+        ordered = sorted(rows.values(), key=_place)
+        text = ",\n  ".join(json.dumps(row) for row in ordered)
+        atomic.write_text(out, f'{{"plans": [\n  {text}\n]}}\n', parents=True)
+        if options.recommend:
+            recommendations.write(pathlib.Path(options.recommend), ordered)
+    _show(sorted(rows.values(), key=_place), options)
+
+
+def _is_left(row: Row | None, options: Options) -> bool:
+    if row is None or "error" in row:
+        return True
+    return options.compile and row["method"] != "compiled"
+
+
+def _place(row: Row) -> tuple[int, int, str]:
+    """Where in the table: by topology, then by size; growing slices by size, then by chips."""
+    growing, topology, size = [*_GROWING.values()], row["topology"], row["size"]
+    number = _SIZES.index(size) if size in _SIZES else len(_SIZES)
+    if "per_chip" in row:
+        return number, growing.index(topology) if topology in growing else len(growing), topology
+    return (
+        _TOPOLOGIES.index(topology) if topology in _TOPOLOGIES else len(_TOPOLOGIES),
+        number,
+        topology,
+    )
+
+
+def _show(rows: Sequence[Row], options: Options) -> None:
     for row in rows:
         print(_line(row))
-    if shown:
-        _draw(out.with_suffix(".png"), shown, options.weak_scaling)
+    if options.recommend:
+        recommendations.write(pathlib.Path(options.recommend), rows)
+    picture = pathlib.Path(options.out).with_suffix(".png")
+    planned = [row for row in rows if "error" not in row]
+    if not planned:
+        return
+    if not options.weak_scaling:
+        plan_pictures.draw_sizes(picture, planned)
+        return
+    from lvm_jax.planning import scaling
+
+    plan_pictures.draw_growing(picture, planned)
+    for size in dict.fromkeys(row["size"] for row in planned):
+        shares = [scaling.PerChip(**row["per_chip"]) for row in planned if row["size"] == size]
+        print(f"\n{size}, per chip and step\n{scaling.table(shares)}")
+        print("\n".join(scaling.not_flat(shares) or ["all of it is flat"]))
 
 
-def _every(options: Options) -> list[tuple[str, str, list[str]]]:
-    """(size, topology, flags of tools/plan.py) of the sizes on each topology."""
-    flags = ["--search", "--best=1", f"--config.batch_size={_ROWS}"]
+def _every(options: Options) -> list[Entry]:
+    """The sizes on each topology."""
     return [
-        (size, topology, [f"--topology={topology}", *flags])
-        for size in options.sizes or _SIZES
+        Entry(size=size, topology=topology, overrides={"batch_size": _ROWS}, searches=True)
         for topology in options.topologies
+        for size in options.sizes or _SIZES
     ]
 
 
-def _weak(options: Options) -> list[tuple[str, str, list[str]]]:
+def _weak(options: Options) -> list[Entry]:
     fixed = {"accumulation": 1, "loss_chunks": 1, "mesh.fsdp": _FSDP, "model.remat": "full"}
     return [
-        (
-            size,
-            topology,
-            [
-                f"--topology={topology}",
-                f"--config.batch_size={_ROWS_PER_CHIP * chips}",
-                f"--config.mesh.data={chips // _FSDP}",
-                *(f"--config.{key}={value}" for key, value in fixed.items()),
-            ],
+        Entry(
+            size=size,
+            topology=topology,
+            overrides={
+                "batch_size": _ROWS_PER_CHIP * chips,
+                "mesh.data": chips // _FSDP,
+                **fixed,
+            },
+            searches=False,
         )
         for size in options.sizes or ("1b", "7b")
         for chips, topology in _GROWING.items()
     ]
 
 
-def _plan(size: str, flags: list[str], options: Options) -> dict[str, Any]:
+def _plan(entry: Entry, options: Options) -> Row:
     """The row of a plan; of one that cannot be made, why."""
     begun = time.monotonic()
+    try:
+        plan = _compiled(entry, options) if options.compile else _estimated(entry)
+        row = _row(plan, growing=not entry.searches)
+    except ValueError as error:
+        row = {"error": str(error)}
+    seconds = round(time.monotonic() - begun, 1)
+    return {"size": entry.size, "topology": entry.topology, **row, "seconds": seconds}
+
+
+def _compiled(entry: Entry, options: Options) -> dict[str, Any]:
+    """A plan by tools/plan.py: a compiler that ends its process ends no other plan."""
     with tempfile.TemporaryDirectory() as folder:
         made = pathlib.Path(folder, "plan.json")
         command = [sys.executable, str(ROOT / "tools" / "plan.py"), f"--json={made}"]
-        command += [
-            f"--config={ROOT}/experiments/lvm.py:size={size}",
-            f"--tokens={_TOKENS}",
-            *flags,
-        ]
-        command += [] if options.compile else ["--nocompile"]
+        command += [f"--config={_config(entry)}", f"--topology={entry.topology}"]
+        command += [f"--tokens={_TOKENS:.0f}"]
+        command += [f"--config.{key}={value}" for key, value in entry.overrides.items()]
+        if entry.searches:
+            command += ["--search", "--best=1", f"--budget_minutes={options.plan_minutes}"]
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if result.returncode:
-            return {"error": result.stderr.strip().rpartition("\n")[2]}
-        plan = json.loads(made.read_text())
-    return {**_row(plan), "seconds": round(time.monotonic() - begun, 1)}
+            raise ValueError(result.stderr.strip().rpartition("\n")[2])
+        return json.loads(made.read_text())
 
 
-def _row(plan: dict[str, Any]) -> dict[str, Any]:
+def _estimated(entry: Entry) -> dict[str, Any]:
+    """The same without a compiler, here."""
+    topology = absent_hardware.prepare_environment(entry.topology)
+    from lvm_jax.planning import plan, search
+    from lvm_jax.training.transformer import transformer_experiment
+
+    overrides = [(key, str(value)) for key, value in entry.overrides.items()]
+    values = load_experiment(_config(entry), overrides)
+    experiment = transformer_experiment.build_experiment(values)
+    arguments = (_config(entry), experiment, topology)
+    if entry.searches:
+        found = search.search(*arguments, most=1, tokens=_TOKENS, compiles=False).plans[0]
+    else:
+        found = plan.make(*arguments, tokens=_TOKENS, compiles=False)
+    return json.loads(json.dumps(configs.to_dict(found)))
+
+
+def _config(entry: Entry) -> str:
+    return f"{ROOT}/experiments/lvm.py:size={entry.size}"
+
+
+def _row(plan: dict[str, Any], growing: bool) -> Row:
     """What a table keeps of a plan; FLOPs and bytes are those of a device and step."""
     memory, bounds = plan["memory"], plan["bounds"]
     kept = ("method", "compiler", "chips", "devices", "mesh", "remat", "accumulation")
-    return {
-        **{key: plan[key] for key in kept},
-        "loss_chunks": plan["loss_chunks"],
-        "batch_size": plan["batch_size"],
+    needed = sum(memory[key] for key in ("arguments", "temporaries", "code"))
+    row = {
+        **{key: plan[key] for key in (*kept, "loss_chunks", "batch_size", "context")},
+        "date": datetime.date.today().isoformat(),
         "attention": plan["attention"].removeprefix("attention: ").partition(" ")[0],
-        "memory_gib": round(
-            sum(memory[key] for key in ("arguments", "temporaries", "code")) / 2**30, 2
-        ),
-        "capacity_gib": round(memory["capacity"] / 2**30, 1),
+        "memory_gib": round(needed / _GIB, 2),
+        "arguments_gib": round(memory["arguments"] / _GIB, 2),
+        "capacity_gib": round(memory["capacity"] / _GIB, 1),
+        "memory_share": round(needed / memory["capacity"], 3),
         "fits": memory["fits"],
         "flops": plan["flops"]["executed"] / plan["devices"],
-        "collective_gib": round(sum(move["bytes"] for move in plan["moves"]) / 2**30, 3),
+        "collective_gib": round(sum(move["bytes"] for move in plan["moves"]) / _GIB, 3),
         "limit": bounds["limit"],
         "mfu": round(bounds["mfu"], 4),
         "serial_mfu": round(bounds["serial_mfu"], 4),
         "tokens_per_second": round(bounds["tokens_per_second"]),
         "days": round(bounds["days"], 2),
+        "serial_days": round(bounds["serial_days"], 2),
         "chip_hours": round(bounds["chip_hours"]),
+        "compile_seconds": round(plan["seconds"]["compile"], 1),
     }
+    if growing:
+        from lvm_jax.planning import scaling
+        from lvm_jax.planning.plan import Plan
+
+        share = scaling.per_chip(configs.build_stored(Plan, plan, "the plan"))
+        row["per_chip"] = configs.to_dict(share)
+    return row
 
 
-def _line(row: dict[str, Any]) -> str:
+def _line(row: Row) -> str:
     head = f"{row['size']:>5}  {row['topology']:9}"
     if "error" in row:
         return f"{head}  {row['error']}"
     mesh = " ".join(f"{axis}={size}" for axis, size in row["mesh"].items() if size > 1)
     fits = "" if row["fits"] else " DOES NOT FIT"
     return (
-        f"{head}  {mesh:28} {row['remat']:11} x{row['accumulation']:<3}"
+        f"{head}  {row['method']:9}  {mesh:28} {row['remat']:11} x{row['accumulation']:<3}"
         f"{row['memory_gib']:7.1f} of {row['capacity_gib']:5.1f} GiB{fits}  "
         f"{row['collective_gib']:7.2f} GiB sent  MFU {row['serial_mfu']:.0%}-{row['mfu']:.0%}  "
         f"{row['days']:6.1f} days  {row['limit']}"
     )
-
-
-def _draw(path: pathlib.Path, rows: list[dict[str, Any]], weak: bool) -> None:
-    """MFU bounds: by size, a line for each topology; or by chips, a line for each size."""
-    from matplotlib.figure import Figure
-
-    line, point = ("size", "chips") if weak else ("topology", "size")
-    names = list(dict.fromkeys(row[line] for row in rows))
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for name in names:
-        own = [row for row in rows if row[line] == name and row["fits"]]
-        places = [str(row[point]) for row in own]
-        drawn = axes.plot(places, [100 * row["mfu"] for row in own], marker="o", label=name)
-        color = drawn[0].get_color()
-        axes.plot(places, [100 * row["serial_mfu"] for row in own], "--", color=color, lw=1)
-    axes.set(xlabel=point, ylabel="MFU in %: at best, and without overlap (dashed)")
-    axes.set_ylim(0)
-    axes.grid(axis="y", linewidth=0.6)
-    axes.legend(frameon=False)
-    figure.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

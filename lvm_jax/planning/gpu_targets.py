@@ -1,8 +1,9 @@
 """What XLA's compiler for CUDA must know of a GPU that is not here, in its own text form.
 
-The field names are those of XLA's `GpuTargetConfigProto`; it prints one for a GPU that is there
-with --xla_gpu_dump_... flags. Figures: NVIDIA's H100 and H200 data sheets (SXM5) and the CUDA
-programming guide's table of compute capability 9.0.
+Field names and figures are those that XLA itself prints of an H100 80GB HBM3 (its
+`GpuTargetConfigProto`, pasted in https://github.com/openxla/xla/pull/25919); an H200 is taken to
+be the same chip with its own memory. Size and bandwidth of the memory are from
+`devices.DEVICE_PEAKS`.
 """
 
 from collections.abc import Mapping

@@ -211,13 +211,25 @@ def make(
     compiles = compiles and not missing
     devices = (hardware.compile_devices if compiles else hardware.fake_devices)(topology)
     logging.info("%s: tracing the step", topology.describe())
-    step = compiling.trace(experiment, devices)
+    # Stand-ins have no memory of a host; FLOPs are the same without it.
+    step = compiling.trace(experiment if compiles else _on_devices(experiment), devices)
     compiled = None
     if compiles:
         compiler = hardware.compiler(topology)
         logging.info("compiling it with %s, a minute or a few", compiler)
         compiled = remembered.compile_step(step, topology, compiler, cache)
     return _assemble(name, experiment, topology, step, compiled, missing, tokens, price)
+
+
+def _on_devices(experiment: TransformerExperiment) -> TransformerExperiment:
+    """The same with everything in the memory of devices."""
+    model, optimizer = experiment.model, experiment.optimizer
+    remat = "projections" if model.remat == "offload" else model.remat
+    return dataclasses.replace(
+        experiment,
+        model=dataclasses.replace(model, remat=remat),
+        optimizer=dataclasses.replace(optimizer, offload=False),
+    )
 
 
 def _assemble(

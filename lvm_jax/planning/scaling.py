@@ -63,10 +63,10 @@ def per_chip(plan: Plan) -> PerChip:
     )
 
 
-def table(plans: Sequence[Plan]) -> str:
+def table(shares: Sequence[PerChip]) -> str:
     """A row for each plan: its mesh, and per chip and step tokens, FLOPs and bytes."""
     rows = [("topology", "chips", "mesh", "tokens", "TFLOP", "memory GiB", "network GiB")]
-    for share in map(per_chip, plans):
+    for share in shares:
         mesh = " ".join(f"{axis}={size}" for axis, size in share.mesh.items())
         numbers = (share.flops / _TERA, share.memory_bytes / _GIB, share.network_bytes / _GIB)
         cells = (f"{share.tokens:,.0f}", *(f"{number:,.2f}" for number in numbers))
@@ -81,18 +81,18 @@ def table(plans: Sequence[Plan]) -> str:
     )
 
 
-def not_flat(plans: Sequence[Plan], tolerance: float = 0.05) -> list[str]:
+def not_flat(shares: Sequence[PerChip], tolerance: float = 0.05) -> list[str]:
     """What grows or shrinks per chip from the first plan to another, by more than a share.
 
     Args:
-        plans: of one model, on more and more chips.
+        shares: of plans of one model, on more and more chips.
         tolerance: share of the first plan's number that may be between them; of collectives, of all
             their bytes.
 
     Returns:
         A line for each: "v5p:4x4x8: all-gather over fsdp 4.10 GiB, 2.05 GiB on v5p:4x4x4".
     """
-    first, *others = map(per_chip, plans)
+    first, *others = shares
     lines = []
     for other in others:
         values = {

@@ -72,8 +72,11 @@ class Generation:
         return 4 * a, 4 * b, 4 * c
 
 
-# Google Cloud's pages about each generation: three-dimensional slices are tori if they are made of
-# whole cubes of 4 x 4 x 4 chips; a side of a two-dimensional one is a ring if it spans the pod.
+# Three-dimensional slices are tori if they are made of whole cubes of 4 x 4 x 4 chips; a side of a
+# two-dimensional one is a ring if it spans the pod. For v4, v5e, v5p and v6e that and the chip's
+# configuration are what MaxText hands libtpu for its slices (accelerator_to_spec_map.py). For v2,
+# v3 and tpu7x no source was read: they are taken to follow the same rules, pods of v2 and v3 being
+# 16 and 32 chips wide.
 GENERATIONS: dict[str, Generation] = {
     "v2": Generation(device_kind="TPU v2", sides=2, rings=16, cores=2),
     "v3": Generation(device_kind="TPU v3", sides=2, rings=32, cores=2),

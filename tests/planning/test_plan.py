@@ -148,6 +148,17 @@ def test_a_search_without_time_compiles_nothing():
     assert found.plans == () and found.left > 0
 
 
+def test_what_lies_in_the_hosts_memory_is_estimated_too(estimated):
+    moments = plan.make("small", small(optimizer={"offload": True}), V5E, compiles=False)
+    assert moments.memory.arguments < estimated.memory.arguments / 2
+    kept = [
+        plan.make("small", small(model={"preset": "debug", "remat": remat}), V5E, compiles=False)
+        for remat in ("offload", "projections")
+    ]
+    assert kept[0].remat == "offload" and kept[0].flops == kept[1].flops
+    assert kept[0].memory.needed < kept[1].memory.needed
+
+
 def test_what_is_not_installed_is_named(monkeypatch):
     monkeypatch.setattr(hardware.importlib.util, "find_spec", lambda name: None)
     made = plan.make("small", small(), V5E)

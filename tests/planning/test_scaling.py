@@ -48,8 +48,12 @@ def plan_on(topology, *, gathered=2**30, summed=2**28, flops_of_chip=5e12, mesh=
     )
 
 
+def share_on(topology, **changes):
+    return scaling.per_chip(plan_on(topology, **changes))
+
+
 def test_a_chips_share_of_a_step():
-    share = scaling.per_chip(plan_on("tpu7x:4x4x4"))
+    share = share_on("tpu7x:4x4x4")
     # Two devices of a chip have a memory, and a part of every collective, each.
     assert share.network_bytes == 2 * (2**30 + 2**28)
     assert share.memory_bytes == 2 * chips.chip("TPU7x").peak.bandwidth
@@ -58,8 +62,11 @@ def test_a_chips_share_of_a_step():
 
 
 def test_what_stays_the_same_is_flat():
-    plans = [plan_on("v5p:4x4x4"), plan_on("v5p:4x4x8", mesh=(8, 16), summed=2**28 + 2**20)]
-    assert scaling.not_flat(plans) == []
+    shares = [
+        share_on("v5p:4x4x4"),
+        share_on("v5p:4x4x8", mesh=(8, 16), summed=2**28 + 2**20),
+    ]
+    assert scaling.not_flat(shares) == []
 
 
 @pytest.mark.parametrize(
@@ -70,11 +77,11 @@ def test_what_stays_the_same_is_flat():
     ],
 )
 def test_what_changes_is_named(changed, line):
-    assert scaling.not_flat([plan_on("v5p:4x4x4"), plan_on("v5p:4x4x8", **changed)]) == [line]
+    assert scaling.not_flat([share_on("v5p:4x4x4"), share_on("v5p:4x4x8", **changed)]) == [line]
 
 
 def test_a_table_has_a_row_for_each_plan():
-    head, *rows = scaling.table([plan_on("v5p:4x4x4"), plan_on("v5p:4x4x8")]).splitlines()
+    head, *rows = scaling.table([share_on("v5p:4x4x4"), share_on("v5p:4x4x8")]).splitlines()
     assert head.split()[:3] == ["topology", "chips", "mesh"]
     assert rows[0].split() == [
         *("v5p:4x4x4", "64", "data=4", "fsdp=16", "4,096", "5.00", "2,575.11", "1.25")

@@ -44,13 +44,29 @@ def test_what_is_wrong_is_one_line(flag, words):
 
 def test_a_table_keeps_what_it_has(tmp_path):
     flags = f"--out={tmp_path / 'plans.json'}", "--nocompile", "--sizes=100m"
+    flags += (f"--recommend={tmp_path / 'recommended.json'}",)
     first = run("plan_table", *flags, "--topologies=v5e-8,v5e-2")
     assert first.returncode == 0, first.stderr
     rows = json.loads((tmp_path / "plans.json").read_text())["plans"]
-    assert rows[0]["fits"] and 0 < rows[0]["serial_mfu"] <= rows[0]["mfu"] < 1
+    failed, planned = rows
+    assert planned["fits"] and 0 < planned["serial_mfu"] <= planned["mfu"] < 1
     # A plan that cannot be made says why, and does not end the others.
-    assert "no v5e slice has 2 chips" in rows[1]["error"]
+    assert "no v5e slice has 2 chips" in failed["error"]
     assert (tmp_path / "plans.png").exists()
+    (recommended,) = json.loads((tmp_path / "recommended.json").read_text())["rows"]
+    assert recommended["mesh"] == planned["mesh"] and recommended["how"] == "estimated"
     again = run("plan_table", *flags, "--topologies=v5e-8")
     assert json.loads((tmp_path / "plans.json").read_text())["plans"] == rows
     assert "1 of" not in again.stdout
+
+
+def test_a_table_of_growing_slices_says_what_is_not_flat(tmp_path):
+    flags = f"--out={tmp_path / 'weak.json'}", "--nocompile", "--weak_scaling", "--sizes=100m"
+    result = run("plan_table", *flags)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "weak.json").read_text())["plans"]
+    assert [row["chips"] for row in rows] == [16, 32, 64, 128, 256, 512]
+    assert "100m, per chip and step" in result.stdout and "all of it is flat" in result.stdout
+    assert (tmp_path / "weak.png").exists()
+    refused = run("plan_table", *flags, "--recommend=r.json")
+    assert refused.returncode == 2 and "--recommend=r.json" in refused.stderr
