@@ -29,7 +29,7 @@ from typing import Any
 
 import absent_hardware
 import cli
-import plan_pictures
+import plan_views
 import recommendations
 from experiment_files import ROOT, load_experiment
 from lvm_jax import configs
@@ -60,6 +60,7 @@ class Options:
         weak_scaling: growing slices instead of these topologies; sizes are then 1b and 7b, or what
             --sizes says.
         recommend: JSON file for experiments/lvm.py: what the rows of `out` say to run where.
+        markdown: print the table of README in place of lines.
         compile: compile each; --nocompile estimates.
         budget_minutes: no plan begins later.
         plan_minutes: in a search no further compilation begins later.
@@ -70,6 +71,7 @@ class Options:
     topologies: tuple[str, ...] = _TOPOLOGIES
     weak_scaling: bool = False
     recommend: str | None = None
+    markdown: bool = False
     compile: bool = True
     budget_minutes: float | None = None
     plan_minutes: float = 10.0
@@ -141,20 +143,22 @@ def _place(row: Row) -> tuple[int, int, str]:
 
 
 def _show(rows: Sequence[Row], options: Options) -> None:
-    for row in rows:
-        print(_line(row))
+    planned = [row for row in rows if "error" not in row]
+    if options.markdown:
+        print(plan_views.markdown(planned, options.topologies))
+    else:
+        print("\n".join(map(_line, rows)))
     if options.recommend:
         recommendations.write(pathlib.Path(options.recommend), rows)
     picture = pathlib.Path(options.out).with_suffix(".png")
-    planned = [row for row in rows if "error" not in row]
     if not planned:
         return
     if not options.weak_scaling:
-        plan_pictures.draw_sizes(picture, planned)
+        plan_views.draw_sizes(picture, planned)
         return
     from lvm_jax.planning import scaling
 
-    plan_pictures.draw_growing(picture, planned)
+    plan_views.draw_growing(picture, planned)
     for size in dict.fromkeys(row["size"] for row in planned):
         shares = [scaling.PerChip(**row["per_chip"]) for row in planned if row["size"] == size]
         print(f"\n{size}, per chip and step\n{scaling.table(shares)}")

@@ -1,4 +1,4 @@
-"""Pictures of tables of plans, see tools/plan_table.py."""
+"""What tables of plans look like in pictures and in Markdown, see tools/plan_table.py."""
 
 import math
 import pathlib
@@ -77,3 +77,28 @@ def draw_growing(path: pathlib.Path, rows: Sequence[Row]) -> None:
         panel.grid(axis="y", linewidth=0.5)
         panel.legend(frameon=False)
     figure.savefig(path, dpi=130)
+
+
+def markdown(rows: Sequence[Row], topologies: Sequence[str]) -> str:
+    """A line for each size, a column for each topology; what was estimated has a *.
+
+    Args:
+        rows: of a table, none with an error.
+        topologies: those to show.
+    """
+    sizes = list(dict.fromkeys(row["size"] for row in rows))
+    cells = {(row["size"], row["topology"]): _cell(row) for row in rows}
+    lines = [["", *topologies], ["---"] * (len(topologies) + 1)]
+    lines += [[size, *(cells.get((size, name), "") for name in topologies)] for size in sizes]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(row: Row) -> str:
+    mark = "" if row["method"] == "compiled" else "*"
+    if not row["fits"]:
+        return f"needs {row['memory_share']:.0%}{mark}"
+    mesh, micro = row["mesh"], row["accumulation"]
+    tensor = f" x {mesh['tensor']}" if mesh["tensor"] > 1 else ""
+    count = f", {micro} parts" if micro > 1 else ""
+    bound = f"{row['memory_share']:.0%}, {row['mfu']:.0%}, {row['days']:.1f}"
+    return f"{mesh['data']} x {mesh['fsdp']}{tensor}{count}: {bound}{mark}"
