@@ -49,18 +49,16 @@ def make_step(
 
     Args:
         model, optimizer_config, mesh, rules: what to train, how and where.
-        accumulation: micro-batches per update; B must be a multiple of it times the devices that
-            share the batch, see `partition.check_batch`.
+        accumulation: micro-batches per update; see `partition.check_batch`.
         loss_chunks, z_loss, breakdown: see `loss.loss_sums`.
         ema: keeps an average of the parameters.
         skip: leaves out bad updates; parameters, moments and average stay as they were.
 
     Returns:
         (state, batch) -> (state, metrics); metrics are float32 scalars: loss (nats per token),
-        accuracy, grad_norm (before clipping), learning_rate (of this update), tokens (with loss);
-        with a z-loss z_loss (what it adds to the loss); with skipping skipped (1 if this update was
-        left out), skipped_in_a_row and skipped_in_all. Beside them `Breakdown.sums`, zeros for an
-        update that was left out.
+        accuracy, grad_norm (before clipping), learning_rate (of this update), tokens (with loss),
+        z_loss (what it adds to the loss) and `skipping.metrics` where they are switched on; and
+        `Breakdown.sums`, zeros for an update that was left out.
     """
     learning_rate = optimizer.schedule(optimizer_config)
     options = {"loss_chunks": loss_chunks, "z_loss": z_loss, "breakdown": breakdown}
@@ -71,24 +69,18 @@ def make_step(
     update = _make_update(optimizer_config, ema, placed["opt_state"])
 
     def train_step(state: State, batch: Batch) -> tuple[State, dict[str, Array]]:
-        num_updates = state["step"]
-        if skip.max_in_a_row:
-            num_updates -= state["skipped"]["total"]
+        left_out = state["skipped"]["total"] if skip.max_in_a_row else 0
+        num_updates = state["step"] - left_out
         (_, totals), grads = gradients(state["params"], batch)
         # A batch of padding alone changes nothing but the moments; it must not divide by zero.
         tokens = jnp.maximum(totals["tokens"], 1.0)
         grads = jax.tree.map(lambda g: g / tokens, grads)
         metrics = {
-            "loss": totals["loss"] / tokens,
-            "accuracy": totals["hits"] / tokens,
+            **_means(totals, tokens),
             "grad_norm": optax.tree.norm(grads),
             "learning_rate": jnp.asarray(learning_rate(num_updates), jnp.float32),
-            "tokens": totals["tokens"],
         }
-        if z_loss:
-            metrics["z_loss"] = totals["z_loss"] / tokens
         apart = {name: totals[name] for name in breakdown.labels}
-
         new, old = update(state, grads, num_updates)
         if skip.max_in_a_row:
             good, record = skipping.judge(skip, state["skipped"], metrics)
@@ -106,6 +98,13 @@ def make_step(
         out_shardings=(placed, partition.replicated(mesh)),
         donate_argnums=0,
     )
+
+
+def _means(totals: dict[str, Array], tokens: Array) -> dict[str, Array]:
+    """loss, accuracy and, where there is one, z_loss of a batch, and its tokens."""
+    sums = {"loss": "loss", "accuracy": "hits", "z_loss": "z_loss"}
+    means = {name: totals[key] / tokens for name, key in sums.items() if key in totals}
+    return {**means, "tokens": totals["tokens"]}
 
 
 def _make_update(
