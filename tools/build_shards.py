@@ -48,6 +48,7 @@ from absl import logging
 import cli
 from experiment_files import ExperimentFile
 from lvm_jax import configs, progress_bar
+from options import Place
 
 if TYPE_CHECKING:
     from lvm_jax.data.building.from_sentences import BuildConfig, Progress
@@ -69,7 +70,7 @@ class Build:
     """
 
     config: ExperimentFile
-    tokenizer: str
+    tokenizer: Place
     out: str
     slice: str | None = None
 
@@ -118,7 +119,7 @@ class Import:
     import_jsonl: tuple[str, ...]
     out: str
     slice: str | None = None
-    tokenizer: str | None = None
+    tokenizer: Place | None = None
     tokens_per_image: int | None = None
     num_codes: int | None = None
     max_bad_lines: int = 0

@@ -78,7 +78,7 @@ def parse(line: CommandLine, argv: Sequence[str]) -> tuple[Mode, Any]:
     kept, overrides = _take_overrides(argv, takes_config=CONFIG in line.flags())
     rest = FLAGS(kept)[1:]
     given = options.given_flags(line.flags())
-    _refuse_urls(given, rest)
+    _refuse_urls(line, given, rest)
     if overrides and CONFIG not in given:
         key, value = overrides[0]
         raise ValueError(
@@ -131,12 +131,15 @@ def _plain_arguments(
     return dict(zip(line.arguments, rest))
 
 
-def _refuse_urls(given: Mapping[str, Any], rest: Sequence[str]) -> None:
+def _refuse_urls(line: CommandLine, given: Mapping[str, Any], rest: Sequence[str]) -> None:
+    known = options.flags_of(line.modes)
+    takes_store = lambda name: name in known and known[name].takes_store
     for name, value in given.items():
-        if isinstance(value, str):
-            refuse_url(f"--{name}", value)
-    for word in rest:
-        refuse_url("the argument", word)
+        for word in value if isinstance(value, tuple) else (value,):
+            refuse_url(f"--{name}", word, takes_store(name))
+    for index, word in enumerate(rest):
+        name = line.words or (*line.arguments, *[""] * len(rest))[index]
+        refuse_url("", word, takes_store(name))
 
 
 def _take_overrides(

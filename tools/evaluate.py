@@ -21,6 +21,7 @@ import json_lines
 import next_steps
 from experiment_files import ExperimentFile
 from lvm_jax import configs
+from options import Place
 from picture_options import ReadingOptions
 
 if TYPE_CHECKING:
@@ -46,8 +47,8 @@ class Analogies(ReadingOptions):
 
     task: _Task
     config: ExperimentFile
-    model: str
-    tokenizer: str
+    model: Place
+    tokenizer: Place
     out: str
 
 
@@ -68,8 +69,8 @@ class Perplexity(ReadingOptions):
     """
 
     task: _Task
-    model: str
-    tokenizer: str
+    model: Place
+    tokenizer: Place
     out: str | None = None
     input_file: str
     over: Literal["codes", "all"] = "codes"

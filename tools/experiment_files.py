@@ -148,18 +148,37 @@ def _refuse_urls_in(name: str, value: Any) -> None:
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
             _refuse_urls_in(f"{name}[{index}]", inner)
-    elif isinstance(value, str):
-        refuse_url(name, value)
+    else:
+        refuse_url(name, value, takes_store=name.rpartition(".")[2] in _ON_STORES)
 
 
+# Values of experiments that may be on a store; their sections are not known here.
+_ON_STORES = ("shards", "init_from")
+_STORE = re.compile(r"(gs|s3)://+[^/]")
 # A drive letter is no scheme.
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
-def refuse_url(name: str, text: str) -> None:
-    """Refuses what would become a folder with the odd name "gs:"."""
-    if _URL.match(text):
+def refuse_url(name: str, value: Any, takes_store: bool) -> None:
+    """Refuses what would become a folder with the odd name "gs:".
+
+    Args:
+        name: of the value; "" for a plain argument.
+        value: a URL only if it is a text that looks like one.
+        takes_store: whether it may be on an object store.
+
+    Raises:
+        ValueError: a URL that is none of a store, or of a store although it may not be on one.
+    """
+    if not isinstance(value, str) or not _URL.match(value):
+        return
+    given = f"{name}={value}" if name else f"the argument {value}"
+    if takes_store and not _STORE.match(value):
         raise ValueError(
-            f"{name}={text} is a URL, but files are read and written on mounted file systems only; "
-            "mount the bucket and give its path"
+            f"{given} is a URL of no store; write gs://BUCKET/..., s3://BUCKET/... or a path"
+        )
+    if not takes_store:
+        raise ValueError(
+            f"{given} is a URL, but this is on a disk, always; give a path, and copy with the "
+            "store's own tool"
         )

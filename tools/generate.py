@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import cli
 import json_lines
 from lvm_jax import configs
+from options import Place
 from picture_options import ReadingOptions
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class Options(ReadingOptions):
         batch_size: answers decoded at a time.
     """
 
-    model: str
-    tokenizer: str
+    model: Place
+    tokenizer: Place
     images: tuple[str, ...] = ()
     out: str | None = None
     input_file: str | None = None

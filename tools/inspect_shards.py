@@ -21,6 +21,7 @@ import numpy as np
 
 import cli
 from lvm_jax import configs, progress_bar
+from options import Place
 
 if TYPE_CHECKING:
     from lvm_jax.data.shards.reader import Shards
@@ -41,11 +42,11 @@ class Options:
         export_jsonl: file to write all sentences to, as LVM's.
     """
 
-    directory: str
+    directory: Place
     verify: bool = False
     sample: int = 20_000
     decode: int = 0
-    tokenizer: str | None = None
+    tokenizer: Place | None = None
     out: str = "sentences.png"
     export_jsonl: str | None = None
 

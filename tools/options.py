@@ -8,7 +8,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from absl import flags
 
@@ -16,6 +16,10 @@ import docstrings
 
 FLAGS = flags.FLAGS
 Main = Callable[[Any], None]
+_ON_STORE = "may be on an object store"
+Place = Annotated[str, _ON_STORE]
+"""Type of a flag that takes a directory on a disk, gs://BUCKET/... or s3://BUCKET/...; others take
+paths of disks alone."""
 _DEFINE: dict[Any, Callable[..., Any]] = {
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
@@ -76,12 +80,14 @@ class Flag:
         hint: type of its field.
         default: of the field; None where modes do not agree.
         about: one line for --help.
+        takes_store: whether its type is `Place`.
     """
 
     name: str
     hint: Any
     default: Any
     about: str
+    takes_store: bool = False
 
     @property
     def choices(self) -> str:
@@ -124,7 +130,13 @@ def _flag(name: str, readers: Sequence[Mode], modes: Sequence[Mode]) -> Flag:
         hint=given_hint(typing.get_type_hints(options)[name]),
         default=defaults[0] if known and defaults[0] is not dataclasses.MISSING else None,
         about=about,
+        takes_store=_takes_store(typing.get_type_hints(options, include_extras=True)[name]),
     )
+
+
+def _takes_store(hint: Any) -> bool:
+    inner = typing.get_args(hint)
+    return _ON_STORE in getattr(hint, "__metadata__", ()) or any(map(_takes_store, inner))
 
 
 def given_hint(hint: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Literal
 import cli
 from lvm_jax import configs
 from lvm_jax.configs import ConfigError, Field
+from options import Place
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class Options:
             their number.
     """
 
-    workdirs: tuple[str, ...]
+    workdirs: tuple[Place, ...]
     out: str
     metrics: tuple[str, ...] = ()
     x: Literal["step", "tokens", "seconds", "flops"] = "step"

@@ -15,6 +15,7 @@ from typing import Any
 
 import cli
 from lvm_jax import configs
+from options import Place
 from picture_options import ReadingOptions
 
 
@@ -33,7 +34,7 @@ class Options(ReadingOptions):
         num_threads: threads that read images.
     """
 
-    tokenizer: str
+    tokenizer: Place
     images: tuple[str, ...]
     out: str
     scale: int | None = None

@@ -21,6 +21,7 @@ import absent_hardware
 import cli
 import training
 from experiment_files import ExperimentFile
+from options import Place
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Run:
     """
 
     config: ExperimentFile
-    workdir: str
+    workdir: Place
     profile_steps: str = ""
 
 
@@ -51,7 +52,7 @@ class DryRun:
     """
 
     config: ExperimentFile
-    workdir: str
+    workdir: Place
     dry_run: bool = False
     topology: str | None = None
 

@@ -12,6 +12,7 @@ import dataclasses
 import cli
 import training
 from experiment_files import ExperimentFile
+from options import Place
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Options:
     """
 
     config: ExperimentFile
-    workdir: str
+    workdir: Place
     profile_steps: str = ""
 
 

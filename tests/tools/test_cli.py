@@ -45,18 +45,32 @@ def test_a_section_may_be_left_out(value):
         transformer_experiment.build_experiment(load_experiment(path, [("model", value)]))
 
 
-@pytest.mark.parametrize(
-    "values, key",
-    [
-        ({"data": {"shards": "gs://bucket/shards"}}, r"config\.data\.shards=gs://bucket/shards"),
-        ({"folders": ["a", "s3://b"]}, r"config\.folders\[1\]=s3://b"),
-    ],
-)
-def test_urls_in_experiments_are_refused(tmp_path, values, key):
+def load(tmp_path, values):
     path = tmp_path / "experiment.py"
     path.write_text(f"def get_config():\n    return {values}\n")
-    with pytest.raises(ValueError, match=key + " is a URL.*mount"):
-        load_experiment(str(path))
+    return load_experiment(str(path))
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"data": {"shards": "gcs://b/shards"}}, r"config\.data\.shards=gcs://b/shards .*no store"),
+        (
+            {"init_from": "gs://"},
+            r"config\.init_from=gs:// is a URL of no store; write gs://BUCKET",
+        ),
+        ({"folders": ["a", "s3://b"]}, r"config\.folders\[1\]=s3://b is a URL.*copy"),
+        ({"data": {"plan_cache": "gs://b"}}, r"config\.data\.plan_cache=gs://b is a URL.*disk"),
+    ],
+)
+def test_urls_in_experiments_are_refused_where_they_lead_nowhere(tmp_path, values, message):
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, values)
+
+
+def test_shards_and_weights_may_be_on_stores(tmp_path):
+    values = {"data": {"sources": [{"shards": "s3://b/x"}]}, "init_from": "gs://b/runs/x"}
+    assert load(tmp_path, values) == values
 
 
 DEBUG = "--config=experiments/debug.py"
@@ -90,8 +104,13 @@ DEBUG = "--config=experiments/debug.py"
         ("train.py --print_config", "--config is required"),
         (f"train.py {DEBUG}", "--workdir is required"),
         # Places that are no paths.
-        (f"train.py {DEBUG} --workdir=gs://bucket/run", "--workdir=gs://bucket/run is a URL"),
-        ("inspect_shards.py s3://bucket/shards", "s3://bucket/shards is a URL"),
+        (f"train.py {DEBUG} --workdir=gcs://bucket/run", "--workdir=gcs://bucket/run is a URL"),
+        (
+            "inspect_shards.py s4://bucket/shards",
+            "argument s4://bucket/shards is a URL of no sto",
+        ),
+        ("build_shards.py --import_jsonl=a --out=gs://b/x", "--out=gs://b/x is a URL, but this is"),
+        ("build_shards.py --import_jsonl=a s3://b --out=x", "the argument s3://b is a URL, but"),
         ("build_shards.py --import_jsonl=nowhere --out=x", "--import_jsonl=nowhere does not exist"),
         (f"build_shards.py {DEBUG} --dry_run", f"{DEBUG} has no section corpus"),
     ],
