@@ -256,12 +256,16 @@ def check_batch(
     Raises:
         ValueError: names the nearest sizes that fit.
     """
-    ways = accumulation * num_parts("batch", mesh, rules)
+    parts = num_parts("batch", mesh, rules)
+    ways = accumulation * parts
     if num_rows < 1 or num_rows % ways:
         axes = (rules or Rules()).mesh_axes("batch")
         factors = "*".join((("accumulation",) if accumulation > 1 else ()) + tuple(axes))
         below, above = num_rows // ways * ways, (max(num_rows, 0) // ways + 1) * ways
         fitting = f"{below} or {above}" if below > 0 else f"{above}"
+        if num_rows > 0 and num_rows % parts == 0:
+            fewer = max(n for n in range(1, accumulation) if num_rows // parts % n == 0)
+            fitting += f", or accumulation={fewer}"
         raise ConfigError(
             Field(name), f"={num_rows} must be a multiple of {factors}={ways}; use {fitting}"
         )

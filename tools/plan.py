@@ -16,6 +16,7 @@ GPUs in nodes of 8.
 """
 
 import dataclasses
+import os
 import pathlib
 import re
 from typing import TYPE_CHECKING
@@ -41,8 +42,9 @@ class Common:
         tokens: of the whole run, such as 420b; by default what config.loop.num_steps says, an epoch
             being the paper's 420b.
         price: of a chip for an hour.
-        json: file to write the plan to; of a search, the best one.
-        html: file to write a report with pictures to.
+        json: file to write the plan to, in a folder that is made if need be; of a search, the best
+            one.
+        html: file to write a report with pictures to, likewise.
         compile: compile the step; --nocompile estimates memory and network, in seconds.
         cache: file that remembers what was compiled; "" for none.
     """
@@ -135,11 +137,29 @@ def search(options: Search) -> None:
 def _prepare(options: Common) -> tuple["Topology", "TransformerExperiment"]:
     topology = absent_hardware.prepare_environment(options.topology)
     number(options.tokens)
+    for name, file in (("json", options.json), ("html", options.html)):
+        if file is not None:
+            _require_place(name, pathlib.Path(file))
     values = options.config.load()
     # Imported after the flags are known to be good, and after the environment is set.
     from lvm_jax.training.transformer import transformer_experiment
 
     return topology, options.config.build(transformer_experiment.build_experiment, values)
+
+
+def _require_place(name: str, path: pathlib.Path) -> None:
+    """Makes the folder of a file that takes minutes to come, or refuses it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise configs.ConfigError(
+            configs.Field(name), f"={path} cannot be written: {error.strerror}"
+        ) from error
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise configs.ConfigError(
+            configs.Field(name),
+            f"={path} is a folder, or in one that cannot be written; give the path of a file",
+        )
 
 
 def _show(

@@ -1,13 +1,15 @@
 """What compilers made of steps, kept in a file of JSON lines: no step is compiled twice.
 
 A step is known by the text that is handed to the compiler, so whatever changes the step, changes
-its key. Lines are only added; one that a killed process left half is passed over.
+its key. Lines are only added; one that a killed process left half is passed over. A file that
+cannot be read or written costs time, never a plan.
 """
 
 import hashlib
 import json
 import os
 import pathlib
+from typing import Any
 
 import jax
 from absl import logging
@@ -36,12 +38,19 @@ def compile_step(
         return known
     compiled = compiling.compile_step(step, lowered)
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"key": key, **configs.to_dict(compiled)}) + "\n"
-        # One write, so that lines of several processes do not mix.
-        with open(path, "ab", buffering=0) as file:
-            file.write(line.encode())
+        _add(path, {"key": key, **configs.to_dict(compiled)})
     return compiled
+
+
+def _add(path: pathlib.Path, values: dict[str, Any]) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # One write, so that lines of several processes do not mix; a line end in front, so that
+        # what a killed process left half does not swallow the line.
+        with open(path, "ab", buffering=0) as file:
+            file.write(f"\n{json.dumps(values)}\n".encode())
+    except OSError as error:
+        logging.warning("%s: %s; what was compiled is not remembered", path, error.strerror)
 
 
 def key_of(program: str, topology: Topology, compiler: str) -> str:
@@ -54,13 +63,23 @@ def key_of(program: str, topology: Topology, compiler: str) -> str:
 
 def _read(path: pathlib.Path) -> dict[str, Compiled]:
     found: dict[str, Compiled] = {}
-    if not path.is_file():
+    try:
+        lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    except OSError as error:
+        logging.warning("%s: %s; nothing is remembered", path, error.strerror)
         return found
-    for line in path.read_text(errors="replace").splitlines():
+    passed_over = 0
+    for line in filter(None, lines):
         try:
             values = json.loads(line)
-            key = values.pop("key")
+            if not isinstance(values, dict):
+                raise ValueError("no object")
+            key = str(values.pop("key"))
             found[key] = configs.build_stored(Compiled, values, str(path))
         except (ValueError, KeyError):
-            logging.warning("%s: a line is not whole or of another version; passed over", path)
+            passed_over += 1
+    if passed_over:
+        logging.warning(
+            "%s: %d lines are not whole or of another version; passed over", path, passed_over
+        )
     return found

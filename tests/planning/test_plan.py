@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -89,6 +91,32 @@ def test_nothing_is_compiled_twice(on_cpus, monkeypatch):
     step = compiling.trace(small(accumulation=2), hardware.fake_devices(V5E))
     key = remembered.key_of("a step", V5E, "a compiler")
     assert key != remembered.key_of("a step", V5E, "another") and step.mesh.size == 8
+
+
+TOO_LARGE = compiling.Compiled(memory=None, problem="too large", seconds=1.0)
+
+
+@pytest.fixture
+def compile_step(monkeypatch):
+    """`remembered.compile_step` with a compiler that is asked once; takes the file."""
+    answers = iter([TOO_LARGE])
+    monkeypatch.setattr(compiling, "compile_step", lambda *_: next(answers))
+    step: Any = mock.Mock()
+    step.traced.lower().as_text.return_value = "a step"
+    return lambda cache: remembered.compile_step(step, V5E, "a compiler", cache)
+
+
+def test_lines_that_say_nothing_are_passed_over(compile_step, tmp_path):
+    cache = tmp_path / "plans.jsonl"
+    lines = ["[]", "5", '{"key": 3}', '{"key": []}', '{"key": "a", "memory": 1}', '\xff{"key']
+    cache.write_text("\n".join(lines), encoding="latin-1")
+    assert compile_step(cache) == compile_step(cache) == TOO_LARGE
+
+
+@pytest.mark.parametrize("name", ["file/plans.jsonl", "."])
+def test_a_plan_is_made_where_nothing_can_be_kept(compile_step, tmp_path, name):
+    (tmp_path / "file").touch()
+    assert compile_step(tmp_path / name) == TOO_LARGE
 
 
 def test_what_divides_is_what_a_mesh_can_be_made_of():

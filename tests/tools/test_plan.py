@@ -17,12 +17,12 @@ def run(tool, *flags):
 
 
 def test_a_plan_is_printed_and_written(tmp_path):
-    files = f"--json={tmp_path / 'plan.json'}", f"--html={tmp_path / 'plan.html'}"
+    files = f"--json={tmp_path / 'made' / 'plan.json'}", f"--html={tmp_path / 'plan.html'}"
     result = run("plan", *SMALL, "--topology=v5e-4", "--price=2", "--tokens=1b", *files)
     assert result.returncode == 0, result.stderr
     for words in ("v5e:2x2", "ESTIMATED", ": fits", "chip-hours, cost"):
         assert words in result.stdout
-    plan = json.loads((tmp_path / "plan.json").read_text())
+    plan = json.loads((tmp_path / "made" / "plan.json").read_text())
     assert plan["chips"] == 4 and plan["tokens"] == 1e9
     assert "<svg" in (tmp_path / "plan.html").read_text()
 
@@ -33,6 +33,9 @@ def test_a_plan_is_printed_and_written(tmp_path):
         ("--topology=v9-4", "no kind 'v9'"),
         ("--tokens=much", "--tokens=much is no number; write 420b"),
         ("--price=-1", "--price=-1.0 must not be negative"),
+        # Before anything is compiled.
+        ("--json=tools/plan.py/plan.json", "--json=tools/plan.py/plan.json cannot be written"),
+        ("--html=tools", "--html=tools is a folder"),
         ("--config.mesh.data=3", "nearest mesh that does: mesh.data=4 mesh.fsdp=1"),
     ],
 )
