@@ -1,7 +1,7 @@
 r"""Plans many trainings, and keeps them in one table: every size on every pod, or growing slices.
 
   python tools/plan_table.py --out=experiments/results/plans.json \
-      --recommend=experiments/lvm_topologies.json
+      --recommend=experiments/lvm_topologies.json --markdown
   python tools/plan_table.py --out=runs/plans.json --sizes=1b,3b --topologies=v3-512,h200:64
   python tools/plan_table.py --out=experiments/results/weak_scaling.json --weak_scaling
 
@@ -113,8 +113,11 @@ def main(options: Options) -> None:
             break
         load = os.getloadavg()[0]
         print(f"{number} of {len(left)}: {entry.size} on {entry.topology}", flush=True)
-        rows[entry.size, entry.topology] = row = _plan(entry, options)
-        print(f"{_line(row)}  {row['seconds']:.0f} s at a load of {load:.1f}", flush=True)
+        key, row = (entry.size, entry.topology), _plan(entry, options)
+        took = f"{row['seconds']:.0f} s, {row['cpu_seconds']:.0f} of CPU, at a load of {load:.1f}"
+        print(f"{_line(row)}  {took}", flush=True)
+        # An estimate is better than a failure.
+        rows[key] = rows.get(key, row) if "error" in row else row
         ordered = sorted(rows.values(), key=_place)
         text = ",\n  ".join(json.dumps(row) for row in ordered)
         atomic.write_text(out, f'{{"plans": [\n  {text}\n]}}\n', parents=True)
@@ -194,14 +197,18 @@ def _weak(options: Options) -> list[Entry]:
 
 def _plan(entry: Entry, options: Options) -> Row:
     """The row of a plan; of one that cannot be made, why."""
-    begun = time.monotonic()
+    begun, used = time.monotonic(), sum(os.times()[:4])
     try:
         plan = _compiled(entry, options) if options.compile else _estimated(entry)
         row = _row(plan, growing=not entry.searches)
     except ValueError as error:
         row = {"error": str(error)}
-    seconds = round(time.monotonic() - begun, 1)
-    return {"size": entry.size, "topology": entry.topology, **row, "seconds": seconds}
+    took = {
+        "seconds": round(time.monotonic() - begun, 1),
+        # Of this process and those it started: what other work on the machine does not change.
+        "cpu_seconds": round(sum(os.times()[:4]) - used, 1),
+    }
+    return {"size": entry.size, "topology": entry.topology, **row, **took}
 
 
 def _compiled(entry: Entry, options: Options) -> dict[str, Any]:

@@ -100,5 +100,7 @@ def _cell(row: Row) -> str:
     mesh, micro = row["mesh"], row["accumulation"]
     tensor = f" x {mesh['tensor']}" if mesh["tensor"] > 1 else ""
     count = f", {micro} parts" if micro > 1 else ""
-    bound = f"{row['memory_share']:.0%}, {row['mfu']:.0%}, {row['days']:.1f}"
-    return f"{mesh['data']} x {mesh['fsdp']}{tensor}{count}: {bound}{mark}"
+    mfu = f"{100 * row['serial_mfu']:.0f}-{row['mfu']:.0%}"
+    days = f"{row['days']:.1f}-{row['serial_days']:.1f}"
+    head = f"{mesh['data']} x {mesh['fsdp']}{tensor}{count}"
+    return f"{head}: {row['memory_share']:.0%}, {mfu}, {days}{mark}"
