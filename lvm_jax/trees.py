@@ -16,6 +16,7 @@ import safetensors.numpy
 
 from lvm_jax import atomic
 from lvm_jax.storage import paths
+from lvm_jax.storage.patience import StoreError
 
 SEPARATOR = "/"
 
@@ -118,5 +119,7 @@ def load_safetensors(path: pathlib.Path) -> dict[str, Any]:
         if stored := paths.store_path(path):
             return unflatten(safetensors.numpy.load(stored.read_bytes()))
         return unflatten(safetensors.numpy.load_file(str(path)))
+    except StoreError:
+        raise
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"cannot read weights {path}: {error}") from error

@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from lvm_jax import atomic
 from lvm_jax.pages.drawing import INK, SERIES, styled, svg
@@ -85,12 +86,15 @@ def _memory(plan: Plan) -> str:
             "program": memory.code,
         }
         for (label, size), color in zip(parts.items(), SERIES):
+            if not size:
+                continue
             axes.barh(0, size / _GIB, left=left, color=color, height=0.5, label=label)
             left += size / _GIB
         if memory.capacity:
             axes.axvline(memory.capacity / _GIB, color=INK, linewidth=1.5, label="capacity")
-        axes.set(xlabel="GiB", yticks=[], ylim=(-0.6, 0.6))
-        axes.legend(frameon=False, fontsize=9, ncols=4, loc="upper left")
+        axes.set(xlabel="GiB", yticks=[], ylim=(-0.4, 0.4))
+        # Above the line of the capacity, wherever that is.
+        axes.legend(frameon=False, fontsize=9, ncols=4, loc="lower left", bbox_to_anchor=(0, 1))
         return svg(drawing, "Memory of a device")
 
 
@@ -113,6 +117,7 @@ def _times(bounds: Bounds) -> str:
         axes.barh(names[::-1], seconds[::-1], color=SERIES[:3][::-1], height=0.6)
         axes.set(xlabel="seconds, each alone")
         axes.grid(axis="x", linewidth=0.6)
+        axes.set_axisbelow(True)
         return svg(drawing, "Seconds of a step")
 
 
@@ -135,7 +140,7 @@ def _roofline(plan: Plan, bounds: Bounds) -> str:
     moved = bounds.memory_seconds * peak.bandwidth
     intensity = executed / moved
     ridge = peak.flops / peak.bandwidth
-    x = np.geomspace(min(intensity, ridge) / 8, max(intensity, ridge) * 8, 50)
+    x = np.array([min(intensity, ridge) / 8, ridge, max(intensity, ridge) * 8])
     reached = min(peak.flops, intensity * peak.bandwidth)
     with styled("roofline"):
         drawing = Figure(figsize=(5.2, 2.9), layout="constrained")
@@ -145,6 +150,10 @@ def _roofline(plan: Plan, bounds: Bounds) -> str:
         at_best = executed / bounds.best_seconds / 1e12
         axes.plot([intensity], [at_best], "o", color=SERIES[1], ms=5, label="with its network")
         axes.set(xlabel="FLOPs per byte", ylabel="TFLOP/s of a device")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:,g}")
+            axis.set_minor_formatter("")
         axes.grid(linewidth=0.6)
         axes.legend(frameon=False, fontsize=9, loc="lower right")
         return svg(drawing, "Roofline")

@@ -8,6 +8,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import importlib
+import logging
 import os
 import pathlib
 import re
@@ -227,5 +228,7 @@ def _system(scheme: str) -> Any:
         raise ImportError(f"{scheme}:// needs {package}; install lvm_jax[{extra}]") from error
     import fsspec
 
+    # gcsfs logs a traceback for each error that it raises, and `patience` says it in one line.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     # Other machines write there too: what was listed once says nothing about now.
     return fsspec.filesystem(scheme, use_listings_cache=False)

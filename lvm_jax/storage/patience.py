@@ -137,9 +137,9 @@ def _explained(url: str, error: BaseException, tries: int, waited: float) -> Sto
         reason = f"the store refuses ({said}); look at the name of the bucket and its settings"
     else:
         reason = (
-            f"the store did not answer well for {waited:.0f} s and {tries} tries, at last with "
-            f"({said}); what was finished is kept: start again when it answers, or wait longer "
-            f"with {PATIENCE_VARIABLE}=SECONDS"
+            f"the store did not answer well for {waited:.0f} s (try {tries}: {said}); what was "
+            "finished is kept: start again when it answers, or wait longer with "
+            f"{PATIENCE_VARIABLE}=SECONDS"
         )
     return StoreError(getattr(error, "errno", None), reason, url)
 

@@ -20,6 +20,7 @@ from lvm_jax import atomic, configs, image_record, trees
 from lvm_jax.images import ImageConfig
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.storage import paths
+from lvm_jax.storage.patience import StoreError
 from lvm_jax.tokenizer import vqgan
 from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 
@@ -283,6 +284,8 @@ def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -
             f"no tokenizer in {directory}: {config_file} is missing; "
             + _where_a_tokenizer_is(paths.path(directory))
         ) from None
+    except StoreError:
+        raise
     except KeyError as error:
         raise ValueError(
             f"{config_file} is not a tokenizer's configuration, {error} is missing; "

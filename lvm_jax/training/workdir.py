@@ -160,6 +160,8 @@ def read_config(workdir: pathlib.Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ValueError(f"{workdir} is no training directory: {path} is missing") from error
+    except StoreError:
+        raise
     except (OSError, json.JSONDecodeError) as error:
         raise ValueError(f"cannot read {path}: {error}; restore it from a copy") from error
 

@@ -7,11 +7,14 @@ import time
 
 import pytest
 
+from lvm_jax import trees
+from lvm_jax.data.shards import manifest
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.storage import paths, patience
 from lvm_jax.storage.cache import Cache
 from lvm_jax.storage.patience import StoreError
-from lvm_jax.training import in_use, stopping
+from lvm_jax.tokenizer import codec
+from lvm_jax.training import in_use, stopping, workdir
 from tests.storage.test_shards import on_disk, require_same, uploaded, wait_for_copies  # noqa: F401
 from tests.training.toy import batches, losses, run, steps_on_disk
 
@@ -62,6 +65,21 @@ def test_a_store_that_stays_away_ends_in_one_line(store, monkeypatch, answer):
     assert "\n" not in said
     if answer != "tear":
         assert str(answer) in said or "slow" in said.lower(), said
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        workdir.read_config,
+        codec.load_tokenizer,
+        lambda folder: trees.load_safetensors(folder / "weights.safetensors"),
+        lambda folder: manifest.read_json(folder / "manifest.json"),
+    ],
+)
+def test_a_store_that_is_away_is_no_damaged_file(store, monkeypatch, read):
+    monkeypatch.setenv(patience.PATIENCE_VARIABLE, "0")
+    with store.proxy.failing(lambda method, path: 403), pytest.raises(StoreError, match="refuses"):
+        read(store.root)
 
 
 def test_missing_rights_are_named_at_once(store):

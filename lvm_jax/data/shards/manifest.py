@@ -14,6 +14,7 @@ import numpy as np
 from lvm_jax import atomic
 from lvm_jax.data.shards import records
 from lvm_jax.storage import paths
+from lvm_jax.storage.patience import StoreError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -47,6 +48,8 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     """A JSON object; ValueError names a file that is none."""
     try:
         value = json.loads(path.read_text())
+    except StoreError:
+        raise
     except (OSError, ValueError) as error:
         raise ValueError(f"cannot read {path}: {error}; {RESTORE}") from error
     if not isinstance(value, dict):
