@@ -273,7 +273,14 @@ def differences(
         yield name, one, other
 
 
+def value_at(values: Any, path: str) -> Any:
+    """values["model"]["num_layers"] for the path "model.num_layers"; None where there is none."""
+    for key in path.split("."):
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values
+
+
 def shorten(value: Any) -> str:
     """A value for a message; a fingerprint says enough with its first digits."""
-    text = str(value)
+    text = str(value) or "''"
     return text if len(text) <= 60 else f"{text[:16]}..."

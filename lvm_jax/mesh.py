@@ -52,7 +52,7 @@ class MeshConfig:
                 raise ConfigError(Field(name), f"={size} must be positive, or -1 for what is left")
         if self.sizes.count(-1) > (2 if self.shares else 1):
             raise ValueError(
-                f"mesh {self} has more than one -1; say all axes but one, or all but data and fsdp"
+                f"{self} has more than one -1; say all axes but one, or all but data and fsdp"
             )
 
     @property

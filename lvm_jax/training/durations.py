@@ -16,7 +16,7 @@ Where it is said, also a time: "90 s", "20 min" or "2 hours"."""
 
 _FORM = re.compile(r"(?P<number>[0-9][0-9_]*(\.[0-9]+)?)(?P<scale>[kmbKMB]?)\s*(?P<unit>[a-z]+|%)?")
 _TIME = re.compile(
-    r"(?P<number>[0-9][0-9_]*(\.[0-9]+)?)\s*(?P<unit>s|sec|seconds?|min|minutes?|h|hours?)"
+    r"(?P<number>[0-9][0-9_]*(\.[0-9]+)?)\s*(?P<unit>s|secs?|seconds?|mins?|minutes?|h|hours?)"
 )
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 _SCALES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}

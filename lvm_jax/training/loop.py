@@ -18,6 +18,7 @@ import jax
 from absl import logging
 
 from lvm_jax import configs, trees
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.distributed import member
 from lvm_jax.storage import paths
 from lvm_jax.training import (
@@ -84,6 +85,11 @@ class LoopConfig:
     def __post_init__(self) -> None:
         configs.require_at_least(self, 1, "keep_checkpoints")
         profiling.parse(self.profile_steps)
+        if durations.seconds(self.checkpoint_every) == 0:
+            raise ConfigError(
+                *(Field("checkpoint_every"), f"={self.checkpoint_every!r} must be positive, or 0 "),
+                "to save at the end only",
+            )
 
     def resolve(self, rates: durations.Rates) -> "LoopConfig":
         """The same with every duration in steps.
@@ -98,6 +104,12 @@ class LoopConfig:
             names.append("checkpoint_every")
         steps = {name: durations.to_steps(getattr(self, name), rates, name) for name in names}
         steps["log_every"] = max(steps["log_every"], 1)
+        profiled = profiling.parse(self.profile_steps)
+        if profiled is not None and profiled[0] >= num_steps:
+            raise ConfigError(
+                *(Field("profile_steps"), f"={self.profile_steps!r} begins after the last step: "),
+                *(Field("num_steps"), f"={num_steps}; take earlier ones"),
+            )
         return dataclasses.replace(self, num_steps=num_steps, **steps)
 
 

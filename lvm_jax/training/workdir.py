@@ -38,6 +38,9 @@ class RunIdentity:
         data: keys of `resolved` that identify its data, such as "data_fingerprint".
         free: dotted keys inside `fixed` that may change all the same, such as "model.remat": they
             say how something is computed, not what.
+        switches: dotted keys of `resolved` -> the value that is off, as which a missing one counts.
+            What is on cannot be turned off during a run, nor the other way round: the arrays of its
+            state would be others.
         accept_key: the dotted key of `resolved` that accepts other data, for messages.
     """
 
@@ -45,6 +48,7 @@ class RunIdentity:
     fixed: Sequence[str]
     data: Sequence[str] = ()
     free: Sequence[str] = ()
+    switches: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     accept_key: str = "loop.accept_changed_data"
 
 
@@ -81,13 +85,21 @@ def prepare_workdir(
 def _require_same_run(
     workdir: pathlib.Path, previous: Mapping[str, Any], identity: RunIdentity
 ) -> None:
-    for key in identity.fixed:
-        changes = _changes(previous.get(key), identity.resolved.get(key), key, identity.free)
-        if change := next(changes, None):
-            raise ValueError(
-                f"workdir {workdir} holds another run: its {change} now; "
-                "choose another workdir or the config it was started with"
-            )
+    changes = [
+        change
+        for key in identity.fixed
+        for change in _changes(previous.get(key), identity.resolved.get(key), key, identity.free)
+    ]
+    for key, off in identity.switches.items():
+        before, now = (configs.value_at(each, key) for each in (previous, identity.resolved))
+        before = off if before is None else before
+        if (before == off) != (now == off):
+            changes += _changes(before, now, key)
+    if changes:
+        raise ValueError(
+            f"workdir {workdir} holds another run: its {changes[0]} now; "
+            "choose another workdir or the config it was started with"
+        )
 
 
 def _check_data(

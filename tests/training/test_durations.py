@@ -38,7 +38,14 @@ def test_other_forms_are_refused_by_name(duration):
 
 @pytest.mark.parametrize(
     ("duration", "seconds"),
-    [("90 s", 90), ("20 min", 1200), ("20min", 1200), ("1.5 hours", 5400), ("1 h", 3600)],
+    [
+        ("90 s", 90),
+        ("20 min", 1200),
+        ("20mins", 1200),
+        ("20 mins", 1200),
+        ("1.5 hours", 5400),
+        ("1 h", 3600),
+    ],
 )
 def test_times_are_for_those_who_ask(duration, seconds):
     assert durations.seconds(duration) == seconds

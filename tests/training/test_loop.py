@@ -149,6 +149,10 @@ def test_durations_are_resolved_together():
         loop.LoopConfig(num_steps="5%").resolve(rates)
     with pytest.raises(ValueError, match="keep_checkpoints=0"):
         loop.LoopConfig(num_steps=1, keep_checkpoints=0)
+    with pytest.raises(ValueError, match="checkpoint_every='0 min' must be positive, or 0"):
+        loop.LoopConfig(num_steps=1, checkpoint_every="0 min")
+    with pytest.raises(ValueError, match="profile_steps='9:12' begins after the last step: num_st"):
+        loop.LoopConfig(num_steps=9, profile_steps="9:12").resolve(rates)
 
 
 def test_lines_are_on_disk_before_the_checkpoint_after_them(tmp_path, monkeypatch):

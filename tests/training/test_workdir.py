@@ -1,5 +1,7 @@
 """Which run a directory holds."""
 
+import json
+
 import pytest
 
 from lvm_jax.training import workdir as workdir_lib
@@ -73,3 +75,23 @@ def test_checkpoints_without_a_config_are_nobodys(begun):
     (begun / workdir_lib.CONFIG).unlink()
     with pytest.raises(ValueError, match=r"has checkpoints but no config\.json; choose another"):
         prepare(begun)
+
+
+def test_what_adds_arrays_to_a_state_is_neither_turned_on_nor_off(begun):
+    def resolved(**average):
+        return {**CONFIG, "average": average} if average else CONFIG
+
+    def go_on(before, now):
+        (begun / workdir_lib.CONFIG).write_text(json.dumps(before))
+        identity = RunIdentity(resolved=now, fixed=("model",), switches={"average.decay": 0.0})
+        workdir_lib.prepare_workdir(begun, identity)
+
+    # A config of before there was such a field says that it is off.
+    for before, now in (({}, {"decay": 0.0}), ({"decay": 0.9}, {"decay": 0.8})):
+        go_on(resolved(**before), resolved(**now))
+    for before, now, said in (
+        ({}, {"decay": 0.9}, "was 0.0 and is 0.9"),
+        ({"decay": 0.9}, {"decay": 0.0}, "was 0.9 and is 0.0"),
+    ):
+        with pytest.raises(ValueError, match=rf"another run: its average.decay {said} now; choose"):
+            go_on(resolved(**before), resolved(**now))

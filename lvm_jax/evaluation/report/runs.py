@@ -95,7 +95,7 @@ def labels(resolved: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[
             if key not in keys and not _SAYS_LITTLE.fullmatch(key):
                 keys.append(key)
     told = [
-        ", ".join(f"{key}={configs.shorten(_value(config, key))}" for key in chosen)
+        ", ".join(f"{key}={configs.shorten(configs.value_at(config, key))}" for key in chosen)
         for config in resolved
         for chosen in [keys[:_MOST_DIFFERENCES]]
     ]
@@ -103,12 +103,6 @@ def labels(resolved: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[
         text if text and told.count(text) == 1 else f"{name} {f'({text})' if text else ''}".strip()
         for text, name in zip(told, names)
     ]
-
-
-def _value(config: Any, key: str) -> Any:
-    for part in key.split("."):
-        config = config.get(part) if isinstance(config, Mapping) else None
-    return config
 
 
 def panels(runs: Sequence[Run], patterns: Sequence[str], x: XAxis) -> list[Panel]:
@@ -120,10 +114,11 @@ def panels(runs: Sequence[Run], patterns: Sequence[str], x: XAxis) -> list[Panel
         x: what the horizontal axis counts.
 
     Raises:
-        ValueError: no run has any of them, or one cannot be drawn over `x`.
+        ValueError: no run has any of them, one cannot be drawn over `x`, or one is no expression.
     """
     drawn = []
     for pattern in patterns:
+        _require_expression(pattern)
         names = [_names(run.lines, pattern) for run in runs]
         series = [
             _series(run, number, name, x, alone=len(names[number]) == 1)
@@ -137,6 +132,13 @@ def panels(runs: Sequence[Run], patterns: Sequence[str], x: XAxis) -> list[Panel
         known = sorted({name for run in runs for name in _names(run.lines, ".*/.*")})
         raise ValueError(f"no run has {' or '.join(patterns)}; they have {', '.join(known)}")
     return drawn
+
+
+def _require_expression(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"metric {pattern!r} is no regular expression: {error}") from error
 
 
 def _names(lines: Sequence[Mapping[str, Any]], pattern: str) -> list[str]:

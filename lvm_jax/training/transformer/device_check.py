@@ -100,8 +100,9 @@ class Result:
 
     Attributes:
         case: its name.
-        loss, gradient, update: relative errors; None when it did not run.
-        worst: the parameter whose gradient differs most.
+        loss, gradient, update: relative errors, the largest of all processes; None when it did
+            not run.
+        worst: the parameter whose gradient differs most, of this process.
         verdict: "ok", "differs", or "refused": this machine or model cannot run it so.
         reason: why it was refused.
     """
@@ -242,7 +243,8 @@ class _Check:
         self, model: TransformerConfig, context: int, num_rows: int, devices: list[jax.Device]
     ):
         self.model, self._devices = model, devices
-        self._machine = machine_of(mesh_lib.make_mesh(ONE_DEVICE, devices[:1]))
+        self._own = next(each for each in devices if each.process_index == jax.process_index())
+        self._machine = machine_of(mesh_lib.make_mesh(ONE_DEVICE, [self._own]))
         self._experiment = TransformerExperiment(
             batch_size=num_rows,
             data=DataConfig(shards="none", context=context),
@@ -286,13 +288,14 @@ class _Check:
             np.concatenate([reference.changes[name].ravel() for name in errors]),
         )
         loss = abs(update.loss - reference.loss) / abs(reference.loss)
+        loss, gradient, whole = _worst_of_processes(loss, errors[worst], whole)
         allowed = TOLERANCES[case.dtype]
         # A NaN is within no tolerance.
-        fits = loss <= allowed.loss and errors[worst] <= allowed.gradient
+        fits = loss <= allowed.loss and gradient <= allowed.gradient
         return Result(
             case=case.name,
             loss=loss,
-            gradient=errors[worst],
+            gradient=gradient,
             update=whole,
             worst=worst,
             verdict="ok" if fits and whole <= allowed.update else "differs",
@@ -326,7 +329,9 @@ class _Check:
         # Products of float32 would be made of bfloat16 or tensorfloat32 by default.
         precision = "highest" if case.dtype == "float32" else "default"
         with jax.default_matmul_precision(precision):
-            mesh = transformer_job.make_mesh(experiment, self._devices[:count])
+            # A process cannot see another's device: each has a reference of its own.
+            chosen = self._devices if count > 1 else [self._own]
+            mesh = transformer_job.make_mesh(experiment, chosen)
             training = transformer_job.make_training(experiment, mesh)
             shape = experiment.batch_size, experiment.data.context
             num_codes = experiment.model.vocabulary.num_codes
@@ -357,10 +362,21 @@ def _take_update(training: Training, batch: Values) -> _Update:
 
 def _on_host(tree: Any) -> Values:
     """Whole float32 arrays by name, the same in all processes."""
-    flat = trees.flatten(tree)
-    if jax.process_count() > 1:
-        flat = multihost_utils.process_allgather(flat, tiled=True)
+    flat = {
+        name: leaf
+        if leaf.is_fully_addressable
+        else multihost_utils.process_allgather(leaf, tiled=True)
+        for name, leaf in trees.flatten(tree).items()
+    }
     return {name: np.asarray(value, np.float32) for name, value in flat.items()}
+
+
+def _worst_of_processes(*errors: float) -> tuple[float, ...]:
+    """The largest of each error, NaN where one is; all processes call it."""
+    if jax.process_count() == 1:
+        return errors
+    every = multihost_utils.process_allgather(np.asarray(errors, np.float32))
+    return tuple(np.max(every, axis=0).tolist())
 
 
 def _error(value: np.ndarray, reference: np.ndarray) -> float:

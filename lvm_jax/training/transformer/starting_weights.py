@@ -98,7 +98,14 @@ def choose(
         {} for a run that starts from nothing; None and what it said for one that goes on.
     """
     if steps(workdir):
-        before = read_config(workdir).get(_STARTED_FROM)
+        config = read_config(workdir)
+        if directory and directory != config.get("init_from"):
+            logging.warning(
+                "init_from=%s is not looked at: %s goes on from its own checkpoint; choose another "
+                "workdir to start from there",
+                *(directory, workdir),
+            )
+        before = config.get(_STARTED_FROM)
         return None, {} if before is None else {_STARTED_FROM: before}
     if not directory:
         return None, {}

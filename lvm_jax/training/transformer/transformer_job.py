@@ -111,10 +111,15 @@ def prepare(
     )
     identity = RunIdentity(
         resolved={**resolved_config(experiment, source, held_out), **started_from},
-        fixed=("kind", "model", "seed", "state"),
+        fixed=("kind", "model", "seed"),
         data=("data_dependencies",),
         # How a step is computed may change between two starts; what it computes may not.
         free=("model.remat", "model.attention", "model.scan"),
+        switches={
+            "ema.decay": 0.0,
+            "skip.max_in_a_row": 0,
+            "optimizer.first_moment_dtype": "float32",
+        },
     )
     training = dataclasses.replace(
         make_training(experiment, mesh, breakdown_lib.of_data(source)),
@@ -308,28 +313,12 @@ def resolved_config(
     return {
         "kind": "transformer",
         **configs.to_dict(experiment),
-        **_state_entry(experiment),
         "data_dependencies": source.dependencies(),
         "data_fingerprint": source.fingerprint,
         "eval_data_fingerprint": None if held_out is None else held_out.fingerprint,
         "tokenizer_fingerprint": source.tokenizer_fingerprint,
         **image_record.entry(images),
     }
-
-
-def _state_entry(experiment: TransformerExperiment) -> dict[str, Any]:
-    """What decides which arrays a state has, as {"state": ...}; nothing where it is the usual.
-
-    A run cannot go on from a state of other arrays, such as one without an average.
-    """
-    entry: dict[str, Any] = {}
-    if experiment.ema.decay:
-        entry["ema"] = True
-    if experiment.skip.max_in_a_row:
-        entry["skip"] = True
-    if experiment.optimizer.first_moment_dtype != "float32":
-        entry["first_moment_dtype"] = experiment.optimizer.first_moment_dtype
-    return {"state": entry} if entry else {}
 
 
 def device_batches(

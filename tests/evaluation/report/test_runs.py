@@ -70,6 +70,8 @@ def test_what_was_not_counted_or_logged_is_refused(tmp_path):
     loaded = runs.load([write_run(tmp_path / "a", 0.5)])
     with pytest.raises(ValueError, match=r"no run has train/nothing; they have .*train/loss"):
         runs.panels(loaded, ["train/nothing"], "step")
+    with pytest.raises(ValueError, match=r"metric 'train/\(' is no regular expression: missing \)"):
+        runs.panels(loaded, ["train/("], "step")
     lines = [{"step": 1, "time": 0.0, "train/loss": 1.0}]
     with pytest.raises(ValueError, match="old has not counted its flops; choose another --x"):
         runs.panels([runs.Run(label="old", lines=lines)], ["train/loss"], "flops")

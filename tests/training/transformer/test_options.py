@@ -192,7 +192,7 @@ def test_a_run_with_all_of_them_goes_on_where_it_was(shards, tmp_path):
     again = transformer_job.train(experiment, tmp_path)
     assert_equal(jax.device_get(again), jax.device_get(whole))
     other = make_experiment(shards, **{**ALL, "ema": {}}, loop={"num_steps": 6})
-    with pytest.raises(ValueError, match=r"state\.ema was True and is None now") as error:
+    with pytest.raises(ValueError, match=r"its ema\.decay was 0\.5 and is 0\.0 now") as error:
         transformer_job.train(other, tmp_path)
     assert "\n" not in str(error.value)
 

@@ -73,6 +73,7 @@ def test_a_run_starts_from_another_one_on_another_mesh(source, shards, tmp_path,
     )
     assert int(transformer_job.train(experiment, tmp_path)["step"]) == 2
     assert json.loads((tmp_path / "config.json").read_text())["started_from"] == about
+    assert f"init_from={tmp_path / 'gone'} is not looked at: {tmp_path} goes on" in caplog.text
 
 
 def test_a_run_starts_from_an_average_and_begins_its_own(source, shards, tmp_path):
