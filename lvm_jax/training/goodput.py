@@ -7,9 +7,8 @@ again, and that time is `lost`. A checkpoint carries the seconds up to it, and t
 metrics.jsonl show how long the run lived after it.
 """
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 KINDS = ("step", "data_wait", "compile", "evaluation", "checkpoint", "start", "lost", "down")
@@ -18,9 +17,9 @@ data_wait   the loop stood for a batch
 compile     first steps of all starts, tracing and compilation included
 evaluation  evaluations
 checkpoint  the loop stood for saving
-start       from every start to its first step: data, workdir, state
+start       from every start of the loop to its first step: workdir, state, first batch
 lost        from the checkpoint that a start went on from to the last line before that start
-down        from there to that start: nothing ran"""
+down        from there to that start: nothing ran, or it imported, found the others, opened data"""
 
 
 class Goodput:
@@ -64,15 +63,6 @@ class Goodput:
     def add(self, kind: str, seconds: float) -> None:
         """Counts time of one of `KINDS`."""
         self.seconds[kind] += seconds
-
-    @contextlib.contextmanager
-    def spending(self, kind: str) -> Iterator[None]:
-        """Counts the block's time."""
-        before = self._clock()
-        try:
-            yield
-        finally:
-            self.add(kind, self._clock() - before)
 
     def metrics(self) -> dict[str, float]:
         """goodput/... of a line."""
