@@ -13,7 +13,7 @@ from lvm_jax import configs, partition
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import PRESETS
-from lvm_jax.planning import hardware, topologies
+from lvm_jax.planning import estimate, hardware, topologies
 from lvm_jax.training import durations
 from lvm_jax.training.transformer import next_token, transformer_experiment, transformer_job
 from lvm_jax.training.transformer.batch import abstract_batch
@@ -126,6 +126,17 @@ def test_what_is_planned_divides_on_its_topology(topology):
             assert dict(mesh.shape) == row["mesh"]
             assert experiment.batch_size * experiment.data.context == 2**21
             assert experiment.model.remat == row["remat"]
+
+
+def test_compilers_need_what_was_estimated():
+    """Searches rely on it: what is estimated too low is compiled in vain."""
+    rows = json.loads((ROOT / "experiments" / "results" / "plans.json").read_text())["plans"]
+    compiled = [row for row in rows if row["method"] == "compiled" and row["fits"]]
+    assert len(compiled) > 5
+    for row in compiled:
+        sizes = tuple(row["mesh"].values())
+        guess = estimate.memory(on_topology(row), sizes, topologies.parse(row["topology"]))
+        assert 0.85 < guess.total / 2**30 / row["memory_gib"] < 1.2, row
 
 
 def test_a_topology_has_all_its_names_and_overrides_win():
