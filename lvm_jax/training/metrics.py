@@ -4,7 +4,7 @@ The names are a promise. Counts are over all devices, unless they say otherwise;
 before" is since the last line with train/... values.
 
 train/loss                    nats per target with a loss (transformer); see the step for another's
-train/accuracy, grad_norm, learning_rate, ...     of the step itself, as the train step gives them
+train/accuracy, grad_norm, param_norm, ...        of the step itself, as the train step gives them
 train/loss_by_kind/<kind>     nats per target of a kind of sentence, in all steps since the line
                               before; kinds that none of them had are left out
 train/loss_by_image/<index>   the same of the ids of an image, counted from 0 in its sentence (in

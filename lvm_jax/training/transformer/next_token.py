@@ -56,9 +56,9 @@ def make_step(
 
     Returns:
         (state, batch) -> (state, metrics); metrics are float32 scalars: loss (nats per token),
-        accuracy, grad_norm (before clipping), learning_rate (of this update), tokens (with loss),
-        z_loss (what it adds to the loss) and `skipping.metrics` where they are switched on; and
-        `Breakdown.sums`, zeros for an update that was left out.
+        accuracy, grad_norm (before clipping), param_norm (before the update), learning_rate, tokens
+        (with loss), z_loss (what it adds to the loss) and `skipping.metrics` where they are
+        switched on; and `Breakdown.sums`, zeros for an update that was left out.
     """
     learning_rate = optimizer.schedule(optimizer_config)
     options = {"loss_chunks": loss_chunks, "z_loss": z_loss, "breakdown": breakdown}
@@ -77,7 +77,7 @@ def make_step(
         grads = jax.tree.map(lambda g: g / tokens, grads)
         metrics = {
             **_means(totals, tokens),
-            "grad_norm": optax.tree.norm(grads),
+            **_norms(grads, state["params"]),
             "learning_rate": jnp.asarray(learning_rate(num_updates), jnp.float32),
         }
         apart = {name: totals[name] for name in breakdown.labels}
@@ -105,6 +105,11 @@ def _means(totals: dict[str, Array], tokens: Array) -> dict[str, Array]:
     sums = {"loss": "loss", "accuracy": "hits", "z_loss": "z_loss"}
     means = {name: totals[key] / tokens for name, key in sums.items() if key in totals}
     return {**means, "tokens": totals["tokens"]}
+
+
+def _norms(grads: Any, params: Any) -> dict[str, Array]:
+    """Of all gradients and of all parameters together."""
+    return {"grad_norm": optax.tree.norm(grads), "param_norm": optax.tree.norm(params)}
 
 
 def _make_update(
