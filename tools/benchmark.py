@@ -5,6 +5,7 @@ r"""Measures speed, prints a table, and writes JSON on request.
   python tools/benchmark.py tokenize --tokenizer=openmuse_f16_8192
   python tools/benchmark.py data                   # the loader, from synthetic shards
   python tools/benchmark.py data --against=jsonl   # beside a plain reader of LVM's JSON lines
+  python tools/benchmark.py data --store=s3://BUCKET/shards   # from a store, with a warm cache
   python tools/benchmark.py plan --sentences=100000000   # rows for very many sentences
   python tools/benchmark.py images                 # JPEG files in, sentences of known ids in
   python tools/benchmark.py checkpoints            # a save, alone and among steps
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import cli
 from lvm_jax import configs
+from options import Place
 
 if TYPE_CHECKING:
     from lvm_jax.model.transformer_config import TransformerConfig
@@ -178,9 +180,19 @@ class Data(Suite):
 
     Attributes:
         repeats: measurements of each contestant.
+        store: read from this directory of an object store instead, gs://BUCKET/... or s3://...;
+            the shards are written there first, and stay.
     """
 
     repeats: int = 5
+    store: Place | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.store and self.against:
+            raise ValueError(f"--against={self.against} reads no store; drop --store")
+        if self.store and not self.store.startswith(("gs://", "s3://")):
+            raise ValueError(f"--store={self.store} must be gs://BUCKET/... or s3://BUCKET/...")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -301,7 +313,7 @@ def data(options: Data) -> Rows:
     """The loader, from synthetic shards."""
     from benchmark_suites import data
 
-    return data.run(repeats=options.repeats, against=options.against)
+    return data.run(repeats=options.repeats, against=options.against, store=options.store)
 
 
 @_reported

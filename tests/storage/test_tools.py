@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from benchmark_suites import data
 from lvm_jax.data.shards.records import Record
 from lvm_jax.data.shards.writer import write_shards
 from lvm_jax.storage import paths
@@ -56,3 +57,9 @@ def test_a_training_by_its_command_line(store, shards, tmp_path):
     run(*command)
     steps = [line["step"] for line in metrics.read_metrics(workdir) if "train/loss" in line]
     assert steps == [1, 2]
+
+
+def test_the_loaders_benchmark_reads_from_a_store(store):
+    (row,) = data.run(megabytes=1, repeats=1, seconds=0.1, store=f"{store.root}/shards")
+    assert row["tokens_per_second"] > 0
+    assert row["cold_batch_seconds"] <= row["copied_seconds"]

@@ -57,6 +57,8 @@ def test_a_save_is_measured_with_and_without_checksums(tmp_path):
     "flags, message",
     [
         (["speed"], "unknown suite 'speed'; use one of train, decode, tokenize, data"),
+        (["data", "--against=jsonl", "--store=s3://b/x"], "reads no store; drop --store"),
+        (["data", "--store=/tmp"], "--store=/tmp must be gs://BUCKET/... or s3://"),
         (["data", "--against=hf"], "--against=hf has no data suite; use train or decode"),
         (["train", "--against=torch"], "--against=torch has no train suite; use tokenize"),
         (["train", "--preset=2b"], "--preset=2b is unknown; use one of 100m"),

@@ -23,6 +23,7 @@ from lvm_jax.data.feeding.pipeline import Pipeline
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.data.shards.records import Record
 from lvm_jax.data.shards.writer import write_shards
+from lvm_jax.storage import paths
 from lvm_jax.vocabulary import Vocabulary
 
 TOKENS_PER_IMAGE = 256
@@ -38,6 +39,7 @@ def run(
     repeats: int = 5,
     seconds: float = 1.0,
     against: str | None = None,
+    store: str | None = None,
 ) -> list[dict[str, Any]]:
     """Measures the loader on synthetic shards in a temporary directory.
 
@@ -48,17 +50,22 @@ def run(
         repeats: measurements of each case; the median counts.
         seconds: length of a measurement.
         against: "jsonl" for the rival.
+        store: directory of an object store that the shards are copied to and read from; then the
+            mixture alone is measured, once all shards are in a cache of this machine.
 
     Returns:
         A row for each case: name, tokens_per_second (median), slowest, fastest, padding (share of
         the ids), first_batch_seconds (opening with a cached plan), grown_mib (memory after all
         measurements less that after the first), and for the rival speed_ratio (median over the
-        turns of the mixture's speed over the rival's).
+        turns of the mixture's speed over the rival's). From a store also cold_batch_seconds
+        (opening with nothing in the cache) and copied_seconds (until all shards were in it).
     """
     with tempfile.TemporaryDirectory(prefix="lvm_jax_data_") as folder:
         root = pathlib.Path(folder)
         for source, images in MIXED.items():
             _write(root / source, source, images, megabytes * 2**20)
+        if store is not None:
+            return _from_store(root, store, batch_size, num_threads, repeats, seconds)
         mixture = tuple(MixtureSource(name=name, shards=str(root / name)) for name in MIXED)
         mixed = DataConfig(num_threads=num_threads, mixture=mixture)
         one_of = lambda name: DataConfig(num_threads=num_threads, shards=str(root / name))
@@ -77,6 +84,36 @@ def run(
                 rival = LinesReader(_one_file(root), batch_size, config.context)
             results += _measure(name, config, batch_size, repeats, seconds, rival)
         return results
+
+
+def _from_store(
+    root: pathlib.Path,
+    store: str,
+    batch_size: int,
+    num_threads: int,
+    repeats: int,
+    seconds: float,
+) -> list[dict[str, Any]]:
+    mixture, folder = [], paths.store_path(store)
+    assert folder is not None, store
+    for source in MIXED:
+        target = folder / source
+        target.upload_all(root / source)
+        mixture.append(MixtureSource(name=source, shards=str(target)))
+    cache = root / "cache"
+    config = DataConfig(num_threads=num_threads, mixture=tuple(mixture), store_cache=str(cache))
+    begun = time.perf_counter()
+    filling = Pipeline(config, seed=0, global_batch=batch_size).iterate()
+    next(filling)
+    cold = time.perf_counter() - begun
+    names = lambda folder: sorted(path.name for path in folder.glob("*/shard-*"))
+    while names(cache) != names(root):
+        time.sleep(0.1)
+    copied = time.perf_counter() - begun
+    filling.close()
+    rows = _measure("mixture, from a store", config, batch_size, repeats, seconds, None)
+    rows[0].update(cold_batch_seconds=cold, copied_seconds=copied)
+    return rows
 
 
 class LinesReader:

@@ -29,7 +29,6 @@ def test_right_ways_pass_and_kernels_of_other_machines_are_refused():
         "blockwise float32 packed",
         "xla bfloat16 packed",
         "splash bfloat16 packed",
-        "2 micro-batches",
         "4 loss chunks",
     )
     results = {result.case: result for result in check(*names)}
@@ -55,29 +54,26 @@ def break_attention(monkeypatch, change):
 
 
 @pytest.mark.parametrize(
-    "change, precisions",
+    "change",
     [
         pytest.param(
             lambda q, k, v, segments, place: (q, k, v, None, place),
-            ("float32", "bfloat16"),
             id="segments",
         ),
         pytest.param(
             lambda q, k, v, segments, place: (q, k[:, :, ::-1], v[:, :, ::-1], segments, place),
-            ("bfloat16",),
             id="groups",
         ),
         pytest.param(
             lambda q, k, v, segments, place: (q, jax.lax.stop_gradient(k), v, segments, place),
-            ("bfloat16",),
             id="gradients",
         ),
     ],
 )
-def test_what_is_wrong_in_attention_is_found(monkeypatch, change, precisions):
+def test_what_is_wrong_in_attention_is_found(monkeypatch, change):
     break_attention(monkeypatch, change)
-    results = check(*(f"blockwise {precision} packed" for precision in precisions))
-    assert [result.verdict for result in results] == ["differs"] * len(precisions)
+    (result,) = check("blockwise bfloat16 packed")  # whose tolerance is the widest
+    assert result.verdict == "differs"
 
 
 def test_cases_split_every_axis():
