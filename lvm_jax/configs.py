@@ -179,7 +179,7 @@ def _convert(hint: Any, value: Any, name: str) -> Any:
         return build(hint, value, name)
     if origin is tuple:
         if isinstance(value, str) or not isinstance(value, list | tuple):
-            raise ConfigError(Field(name), f"={value!r} must be a list")
+            raise ConfigError(Field(name), f"={value!r} must be a list, such as [{value!r}]")
         items = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
         if len(items) != len(value):
             raise ConfigError(Field(name), f"={value!r} must have {len(items)} items")

@@ -98,7 +98,7 @@ def test_items_of_a_list_are_called_by_their_names():
         ({}, r"config\.name is not set"),
         ({"name": 3}, r"config\.name=3 must be of type str"),
         ({"name": "x", "inner": 3}, r"config\.inner=3 must be a mapping"),
-        ({"name": "x", "sizes": "12"}, r"config\.sizes='12' must be a list"),
+        ({"name": "x", "sizes": "12"}, r"config\.sizes='12' must be a list, such as \['12'\]"),
         ({"name": "x", "sizes": [1.5]}, r"config\.sizes\[0\]=1\.5"),
         ({"name": "x", "mode": "c"}, r"config\.mode='c' must be one of 'a', 'b'"),
         ({"name": "x", "limit": "many"}, r"config\.limit='many' must be of type int"),

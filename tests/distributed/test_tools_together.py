@@ -1,5 +1,6 @@
-"""tools/train.py and tools/train_tokenizer.py in two real processes."""
+"""tools/train.py, tools/train_tokenizer.py and tools/check_device.py in two real processes."""
 
+import json
 import signal
 import sys
 
@@ -78,3 +79,18 @@ def test_other_configs_are_refused_before_anything_is_written(start, kind, flags
         assert one.code == 2, one.stderr
         assert message in one.last
     assert not run.workdir.exists()
+
+
+def test_devices_of_two_hosts_are_checked_together(tmp_path, root):
+    """Neither can run the reference on a device of the other."""
+    command = [sys.executable, "tools/check_device.py", f"--config={root / 'transformer'}.py"]
+    command += ["--context=128", "--only=fsdp 2 2 micro-batches", f"--json={tmp_path / 'check'}"]
+    command += ["--config.distributed.mode=explicit", "--config.distributed.num_processes=2"]
+    command += [f"--config.distributed.coordinator_address={free_address()}"]
+    commands = {i: [*command, f"--config.distributed.process_id={i}"] for i in range(2)}
+    run = Run(tmp_path, commands, {i: {"JAX_NUM_CPU_DEVICES": "1"} for i in range(2)})
+    for one in run.end():
+        assert one.code == 0, one.stderr
+    checked = json.loads((tmp_path / "check").read_text())
+    assert checked["num_devices"] == 2
+    assert [result["verdict"] for result in checked["results"]] == ["ok"]
