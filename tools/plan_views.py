@@ -66,9 +66,11 @@ def draw_growing(path: pathlib.Path, rows: Sequence[Row]) -> None:
     }
     for panel, (title, value) in zip(figure.subplots(1, len(shares)), shares.items()):
         for size in dict.fromkeys(row["size"] for row in rows):
-            own = [row["per_chip"] for row in rows if row["size"] == size]
-            chips = [share["chips"] for share in own]
-            panel.plot(chips, [value(share) for share in own], marker="o", label=size)
+            own = [row for row in rows if row["size"] == size]
+            chips = [row["chips"] for row in own]
+            guessed = sum(row["method"] != "compiled" for row in own)
+            label = f"{size}, {guessed} of {len(own)} estimated" if guessed else size
+            panel.plot(chips, [value(row["per_chip"]) for row in own], marker="o", label=label)
             panel.set_xscale("log", base=2)
             panel.set_xticks(chips, [str(number) for number in chips])
         panel.set_title(f"{title} per chip and step", fontsize=9)
