@@ -4,12 +4,10 @@ r"""Trains the transformer on shards; started again with the same workdir it res
       --config.data.shards=DIR
   python tools/train.py --config=experiments/lvm.py:size=3b --workdir=/data/runs/3b \
       --config.data.shards=/data/shards --config.mesh.fsdp=128
-  python tools/train.py --config=experiments/lvm.py:size=3b --workdir=/data/runs/3b \
-      --config.data.shards=/data/shards --dry_run --topology=v5e:16x16
 
 --dry_run does all that comes before the first step, writes nothing and prints the mesh, where each
-parameter lies, the memory of a device and the first batch; with --topology as on that hardware,
-which need not be here (tools/plan.py has the names; extra "plan").
+parameter lies, the memory of a device and the first batch; with --topology=v5e:16x16 as on that
+hardware, which need not be here (tools/plan.py has the names; extra "plan").
 Ctrl-C or SIGTERM saves and stops; the same command goes on from there. Of several processes
 (config.distributed), whichever gets the signal, all stop at the same step, and when one fails all
 end, with its reason in the last line of each.
