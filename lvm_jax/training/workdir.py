@@ -122,15 +122,38 @@ def _check_data(
 
 
 def _log_changes(previous: Mapping[str, Any], identity: RunIdentity) -> None:
+    added = []
     for key in sorted((identity.resolved.keys() | previous.keys()) - set(identity.data)):
-        for change in _changes(previous.get(key), identity.resolved.get(key), key):
-            logging.warning("the config changed since the last start: %s now", change)
+        for path, *values in configs.differences(
+            previous.get(key), identity.resolved.get(key), key
+        ):
+            if _is_in(previous, path):
+                logging.warning(
+                    "the config changed since the last start: %s now", _change(path, *values)
+                )
+            else:
+                added.append(path)
+    if added:
+        # As many as a newer version has options that an older one had not.
+        logging.info("new in the config since the last start: %s", ", ".join(added))
+
+
+def _is_in(values: Mapping[str, Any], path: str) -> bool:
+    """Whether nested mappings have a key such as "model.num_layers", whatever its value."""
+    key, _, rest = path.partition(".")
+    if not (isinstance(values, Mapping) and key in values):
+        return False
+    return not rest or _is_in(values[key], rest)
 
 
 def _changes(old: Any, new: Any, name: str, free: Sequence[str] = ()) -> Iterator[str]:
     """How two JSON values differ, such as "model.num_layers was 2 and is 3"."""
     for path, before, now in configs.differences(old, new, name, free):
-        yield f"{path} was {configs.shorten(before)} and is {configs.shorten(now)}"
+        yield _change(path, before, now)
+
+
+def _change(path: str, before: Any, now: Any) -> str:
+    return f"{path} was {configs.shorten(before)} and is {configs.shorten(now)}"
 
 
 def _write_config(workdir: pathlib.Path, resolved: Mapping[str, Any]) -> None:

@@ -54,6 +54,14 @@ def test_other_settings_may_change_and_are_logged(begun, caplog):
     assert "optimizer.peak_lr was 1.0 and is 2.0" in caplog.text
 
 
+def test_keys_that_an_older_version_had_not_are_one_line(begun, caplog):
+    caplog.set_level("INFO")
+    newer = {**CONFIG, "optimizer": {"peak_lr": 1.0, "b3": 0.5}, "ema": {"decay": 0.0}}
+    prepare(begun, newer)
+    (line,) = (r.getMessage() for r in caplog.records if "config" in r.getMessage())
+    assert line == "new in the config since the last start: ema, optimizer.b3"
+
+
 def test_a_run_without_checkpoint_may_start_afresh(tmp_path):
     prepare(tmp_path)
     prepare(tmp_path, {**CONFIG, "model": {"num_layers": 3}})
