@@ -127,7 +127,7 @@ def collectives(
     """What a step sends, as `collectives.find` would find it in a compiled one.
 
     Parameters are gathered in the compute dtype in the forward and in the backward pass of each
-    micro-batch, gradients are scattered in float32 and then summed over data; with tensor
+    micro-batch, gradients are scattered in float32 and summed over data in each; with tensor
     parallelism the residual stream is gathered and scattered around both halves of a layer. Where
     fsdp spans a TPU slice, its compiler all-reduces gradients instead, and shards are as large as
     the tiles that they are kept in.
@@ -163,7 +163,8 @@ def collectives(
     add("all-gather", "fsdp", 2 * passes * layers, 2 * passes * gathered * size / _FLOAT32)
     scatter: Kind = "all-reduce" if whole else "reduce-scatter"
     add(scatter, "fsdp", passes * layers, passes * gathered)
-    add("all-reduce", "data", layers, split)
+    # In every micro-batch: compilers do not wait for the sum of all.
+    add("all-reduce", "data", passes * layers, passes * split)
     stream = _tokens(experiment, mesh) * model.hidden_dim * size * passes
     halves = 2 * layers * (3 if model.remat == "full" else 2)
     add("all-gather", "tensor", halves * passes, halves * stream)
