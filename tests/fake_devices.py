@@ -1,21 +1,9 @@
 """Devices that are not here: what meshes are made of, nothing more."""
 
-import dataclasses
 import itertools
 from collections.abc import Sequence
 
-
-@dataclasses.dataclass(frozen=True)
-class FakeDevice:
-    """What jax says of a device before it is used."""
-
-    id: int
-    platform: str
-    device_kind: str
-    process_index: int
-    slice_index: int = 0
-    coords: tuple[int, ...] = ()
-    core_on_chip: int = 0
+from lvm_jax.planning.hardware import FakeDevice
 
 
 def tpus(
@@ -48,6 +36,14 @@ def tpus(
 def gpus(num_hosts: int, per_host: int = 8) -> list[FakeDevice]:
     """GPUs of several hosts."""
     return [
-        FakeDevice(number, "gpu", "NVIDIA H100 80GB HBM3", number // per_host, number // per_host)
+        FakeDevice(
+            id=number,
+            platform="gpu",
+            device_kind="NVIDIA H100 80GB HBM3",
+            process_index=number // per_host,
+            slice_index=number // per_host,
+            coords=(),
+            core_on_chip=0,
+        )
         for number in range(num_hosts * per_host)
     ]
