@@ -11,11 +11,9 @@ Shapes: B rows, L length, M segments of a row at most, H query heads, G key/valu
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.ad_checkpoint import checkpoint_name
 
 from lvm_jax.model.attention.needs import Needs
 from lvm_jax.model.attention.placement import Placement
-from lvm_jax.model.attention.saved_names import ATTENTION, PROJECTION
 
 # Head dims are padded to a multiple of this.
 HEAD_DIM_MULTIPLE = 8
@@ -36,13 +34,7 @@ def attend(
     q_BLHK: Array, k_BLGK: Array, v_BLGK: Array, segments_BL: Array | None, placement: Placement
 ) -> Array:
     """See `backends.attend`; rows of more than `max_segments` segments give NaN, not nonsense."""
-    keep = lambda x: checkpoint_name(x, PROJECTION)
-    k_BLGK, kv_heads = placement.beside_queries(keep(k_BLGK), q_BLHK.shape[2])
-    v_BLGK, _ = placement.beside_queries(keep(v_BLGK), q_BLHK.shape[2])
-    q_spec, kv_spec = (placement.spec(f"batch - {n} -") for n in ("act_heads", kv_heads))
-    in_specs = (q_spec, kv_spec, kv_spec, placement.spec("batch -"))
-    run = placement.per_device(_share, in_specs, q_spec)
-    return checkpoint_name(run(keep(q_BLHK), k_BLGK, v_BLGK, segments_BL), ATTENTION)
+    return placement.run_whole(_share, q_BLHK, k_BLGK, v_BLGK, segments_BL)
 
 
 def _share(q_BLHK: Array, k_BLGK: Array, v_BLGK: Array, segments_BL: Array | None) -> Array:

@@ -10,9 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from lvm_jax.model.attention.saved_names import ATTENTION, PROJECTION
 from lvm_jax.partition import Rules, num_parts
 
 
@@ -60,3 +62,25 @@ class Placement:
         if alike or k_BLGK.shape[2] == num_heads:
             return k_BLGK, "act_kv_heads" if alike else "act_heads"
         return jnp.repeat(k_BLGK, num_heads // k_BLGK.shape[2], axis=2), "act_heads"
+
+    def run_whole(
+        self,
+        share: Callable[..., Array],
+        q_BLHK: Array,
+        k_BLGK: Array,
+        v_BLGK: Array,
+        segments_BL: Array | None,
+    ) -> Array:
+        """Attention by a kernel with a derivative of its own, which keeps its sums to itself.
+
+        Args:
+            share: queries, keys, values, segments of one device -> output, shaped as the queries.
+            q_BLHK, k_BLGK, v_BLGK, segments_BL: see `backends.attend`.
+        """
+        keep = lambda x: checkpoint_name(x, PROJECTION)
+        k_BLGK, kv_heads = self.beside_queries(keep(k_BLGK), q_BLHK.shape[2])
+        v_BLGK, _ = self.beside_queries(keep(v_BLGK), q_BLHK.shape[2])
+        q_spec, kv_spec = (self.spec(f"batch - {n} -") for n in ("act_heads", kv_heads))
+        in_specs = (q_spec, kv_spec, kv_spec, self.spec("batch -"))
+        run = self.per_device(share, in_specs, q_spec)
+        return checkpoint_name(run(keep(q_BLHK), k_BLGK, v_BLGK, segments_BL), ATTENTION)

@@ -11,11 +11,9 @@ Shapes: B rows, L length, H query heads, G key/value heads, K head dim.
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.ad_checkpoint import checkpoint_name
 
 from lvm_jax.model.attention.needs import Needs
 from lvm_jax.model.attention.placement import Placement
-from lvm_jax.model.attention.saved_names import ATTENTION, PROJECTION
 
 NEEDS = Needs(
     module="tokamax",
@@ -43,13 +41,7 @@ def attend(
         mask = base.Mask(k_start=first, is_causal=True)
         return run(q_BLHK, k_BLGK, v_BLGK, mask=mask, logits_scale=q_BLHK.shape[-1] ** -0.5)
 
-    keep = lambda x: checkpoint_name(x, PROJECTION)
-    k_BLGK, kv_heads = placement.beside_queries(keep(k_BLGK), q_BLHK.shape[2])
-    v_BLGK, _ = placement.beside_queries(keep(v_BLGK), q_BLHK.shape[2])
-    q_spec, kv_spec = (placement.spec(f"batch - {n} -") for n in ("act_heads", kv_heads))
-    in_specs = (q_spec, kv_spec, kv_spec, placement.spec("batch -"))
-    shared = placement.per_device(share, in_specs, q_spec)
-    return checkpoint_name(shared(keep(q_BLHK), k_BLGK, v_BLGK, segments_BL), ATTENTION)
+    return placement.run_whole(share, q_BLHK, k_BLGK, v_BLGK, segments_BL)
 
 
 def first_keys(segments_BL: Array) -> Array:
