@@ -165,6 +165,7 @@ class _Member:
             self._boundary = moment
 
     def stop_at(self, moment: int) -> signal.Signals | None:
+        """The signal to stop for at this moment, once all agree where; None to go on."""
         with self._changed:
             # No further than what was answered, until it is decided where all stop.
             while self._halting and self._stop is None:
