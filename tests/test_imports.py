@@ -36,6 +36,7 @@ FLOORS = (
     "generation",
     "evaluation.metrics",
     "evaluation.tasks",
+    "evaluation.asking",
     "evaluation.analogies",
     "evaluation.report",
     "evaluation",

@@ -10,7 +10,6 @@ import numpy as np
 from lvm_jax import image_record, images
 from lvm_jax.evaluation import training_codes
 from lvm_jax.evaluation.analogies import asking, scores_file
-from lvm_jax.evaluation.analogies.examples import SentenceTask
 from lvm_jax.evaluation.analogies.scores import TaskResult
 from lvm_jax.evaluation.analogy_experiment import AnalogyExperiment
 from lvm_jax.evaluation.metrics import perplexity
@@ -21,6 +20,7 @@ from lvm_jax.evaluation.report import (
     page,
     training_charts,
 )
+from lvm_jax.evaluation.tasks.sentence_examples import SentenceExamples
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.tokenizer import measuring
@@ -67,7 +67,7 @@ def run(
     counts = training_codes.count(resolved, model.vocabulary.num_codes, experiment.shards)
     image_config = image_record.config_for(model.images, str(model_dir), experiment.images)
     loader = SquareLoader(image_config, tokenizer.image_size, _PICTURE_CACHE_BYTES)
-    tasks = [SentenceTask(source=source, loader=loader) for source in experiment.tasks]
+    tasks = [SentenceExamples(source=source, loader=loader) for source in experiment.tasks]
     asked, unigram = experiment.evaluation, perplexity.unigram(counts)
     results = asking.evaluate(model, tokenizer, tasks, unigram, asked, progress=progress)
     scores_file.write(out / SCORES_FILE, results, asked, image_config)

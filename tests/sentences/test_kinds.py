@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 from lvm_jax import configs, images
-from lvm_jax.evaluation.analogies.examples import SentenceTask
+from lvm_jax.evaluation.tasks.sentence_examples import SentenceExamples
 from lvm_jax.pictures import render
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import corpora
@@ -136,7 +136,7 @@ def test_fingerprints_know_every_file(kind, root, monkeypatch):
 def test_pairs_are_analogies(kind, root):
     source = make(kind, root)
     loader = SquareLoader(images.ImageConfig(), SIZE, 2**20)
-    example = SentenceTask(source=source, loader=loader).example(0, 1)
+    example = SentenceExamples(source=source, loader=loader).example(0, 1)
     assert example.pairs.shape == (1, 2, SIZE, SIZE, 3)
     assert (example.query != example.answer).any()
     row = source.sentence(0, 0, 1).images

@@ -12,7 +12,6 @@ import numpy as np
 
 from lvm_jax import images
 from lvm_jax.configs import ConfigError, Field, require_at_least, within
-from lvm_jax.evaluation.analogies.examples import Example, Task
 from lvm_jax.evaluation.analogies.scores import (
     ANSWER,
     CEILING,
@@ -28,6 +27,7 @@ from lvm_jax.evaluation.analogies.scores import (
     TaskResult,
 )
 from lvm_jax.evaluation.metrics import perplexity
+from lvm_jax.evaluation.tasks.task import Example, Examples
 from lvm_jax.generation import prompts
 from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.generation.answers import answer_ids
@@ -101,7 +101,7 @@ class _Tokenized:
 def evaluate(
     model: LanguageModel,
     tokenizer: Tokenizer,
-    tasks: Sequence[Task],
+    tasks: Sequence[Examples],
     unigram: np.ndarray,
     config: AnalogyConfig,
     *,
@@ -141,7 +141,7 @@ def evaluate(
     )
 
 
-def _tokenize(tokenizer: Tokenizer, task: Task, seed: int, num_examples: int) -> _Tokenized:
+def _tokenize(tokenizer: Tokenizer, task: Examples, seed: int, num_examples: int) -> _Tokenized:
     examples = tuple(task.example(seed, index) for index in range(num_examples))
     rows = [
         np.concatenate([e.pairs.reshape(-1, *e.query.shape), e.query[None], e.answer[None]])

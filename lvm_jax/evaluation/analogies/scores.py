@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lvm_jax.evaluation.analogies.examples import Example
 from lvm_jax.evaluation.metrics import perplexity
+from lvm_jax.evaluation.tasks.task import Example
 
 # What the true answer is scored under.
 RIGHT = "right"  # the task's own example pairs, then the query

@@ -7,8 +7,8 @@ import pytest
 
 from lvm_jax.evaluation.analogies import asking, scores
 from lvm_jax.evaluation.analogies.asking import AnalogyConfig
-from lvm_jax.evaluation.analogies.examples import SentenceTask
 from lvm_jax.evaluation.metrics import perplexity
+from lvm_jax.evaluation.tasks.sentence_examples import SentenceExamples
 from lvm_jax.generation import answers
 from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.images import ImageConfig
@@ -27,7 +27,7 @@ def tasks(folder):
     options = {"folder": str(folder), "pairs_per_sentence": 2, "crop": (0.4, 0.9)}
     sources = [KINDS[kind](**options) for kind in ("colorization", "edges")]
     loader = SquareLoader(ImageConfig(), 16, 2**20)
-    return [SentenceTask(source=source, loader=loader) for source in sources]
+    return [SentenceExamples(source=source, loader=loader) for source in sources]
 
 
 @pytest.fixture(scope="module")

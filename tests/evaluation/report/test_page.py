@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from lvm_jax.evaluation.analogies import scores
-from lvm_jax.evaluation.analogies.examples import Example
 from lvm_jax.evaluation.analogies.scores import SeedScores, Shown, TaskResult
 from lvm_jax.evaluation.report import charts, page, training_charts
 from lvm_jax.evaluation.report.charts import Chart, Curve
 from lvm_jax.evaluation.report.losses import Losses
 from lvm_jax.evaluation.report.page import Report
+from lvm_jax.evaluation.tasks.task import Example
 from lvm_jax.measures import fidelity
 from lvm_jax.pages.style import CSS
 from lvm_jax.tokenizer.measuring import Measurement

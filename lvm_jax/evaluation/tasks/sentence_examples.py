@@ -1,47 +1,16 @@
-"""Tasks as analogies: example pairs, a query and its true answer, a pure function of (seed, index).
-
-Legend: K example pairs, S side in pixels.
-"""
+"""Analogies from sources of sentences: example pairs, a query and its true answer."""
 
 import dataclasses
-from typing import Protocol
 
 import numpy as np
 
+from lvm_jax.evaluation.tasks.task import Example
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences.sources import Source
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Example:
-    """One analogy. All images are uint8 [S, S, 3].
-
-    Attributes:
-        pairs: [K, 2, S, S, 3], inputs and outputs of the example pairs.
-        query: the input to answer.
-        answer: the true answer.
-    """
-
-    pairs: np.ndarray
-    query: np.ndarray
-    answer: np.ndarray
-
-
-class Task(Protocol):
-    """A name, and examples as a pure function of (seed, index)."""
-
-    @property
-    def name(self) -> str:
-        """Heads its results; differs from the names of other tasks."""
-        ...
-
-    def example(self, seed: int, index: int) -> Example:
-        """An analogy; any index is good, and different ones show different pictures if possible."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SentenceTask:
+class SentenceExamples:
     """Analogies from a source of pair sentences.
 
     Attributes:

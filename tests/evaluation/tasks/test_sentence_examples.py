@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lvm_jax.evaluation.analogies.examples import SentenceTask
+from lvm_jax.evaluation.tasks.sentence_examples import SentenceExamples
 from lvm_jax.images import ImageConfig
 from lvm_jax.pictures import derive
 from lvm_jax.pictures.loader import SquareLoader
@@ -17,7 +17,7 @@ def task(folder):
     source = KINDS["colorization"](
         folder=str(folder), name="colors", pairs_per_sentence=3, crop=(0.4, 0.9), flip=True
     )
-    return SentenceTask(source=source, loader=LOADER)
+    return SentenceExamples(source=source, loader=LOADER)
 
 
 def test_an_example_is_pairs_a_query_and_its_answer(task):
@@ -43,6 +43,6 @@ def test_there_are_examples_beyond_the_sources_sentences(task):
 
 
 def test_what_is_no_analogy_is_refused(folder):
-    single = SentenceTask(source=KINDS["single"](folder=str(folder)), loader=LOADER)
+    single = SentenceExamples(source=KINDS["single"](folder=str(folder)), loader=LOADER)
     with pytest.raises(ValueError, match=r"single: a sentence of 1 images is no analogy"):
         single.example(0, 0)

@@ -1,0 +1,1 @@
+"""Tasks -> prompts -> answers -> numbers beside those of baselines, with what they were made of."""

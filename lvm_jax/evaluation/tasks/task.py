@@ -1,0 +1,72 @@
+"""What a task is: examples as a pure function of (seed, index), and what its answers are worth.
+
+Legend: K example pairs, S side in pixels.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from lvm_jax.evaluation.metrics.metric import Metric
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example:
+    """One analogy. All pictures are uint8 [S, S, 3].
+
+    Attributes:
+        pairs: [K, 2, S, S, 3], inputs and outputs of the example pairs.
+        query: the input to answer.
+        answer: the true answer, as a picture.
+        truth: what the truth is beyond a picture: labels, depth, keypoints, a mask.
+        keys: names of what was chosen, pair by pair and the query's last, for the manifest.
+    """
+
+    pairs: np.ndarray
+    query: np.ndarray
+    answer: np.ndarray
+    truth: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+
+
+class Examples(Protocol):
+    """A name, and examples as a pure function of (seed, index)."""
+
+    @property
+    def name(self) -> str:
+        """Heads its results; differs from the names of other tasks."""
+        ...
+
+    def example(self, seed: int, index: int) -> Example:
+        """An analogy; any index is good, and different ones show different pictures if possible.
+
+        Raises:
+            ValueError: its pictures cannot be shown; named.
+        """
+        ...
+
+
+class Task(Examples, Protocol):
+    """Examples, and what answers to them are worth."""
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is measured. The first decides whether a task is learned; it is per_example."""
+        ...
+
+    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+        """The value of every per_example metric, by its name, of one answer: uint8 [S, S, 3]."""
+        ...
+
+    def summarize(
+        self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
+    ) -> Mapping[str, float]:
+        """The other metrics, by their names, of an answer to every example; {} if there are none.
+
+        Args:
+            pictures: uint8 [S, S, 3] each.
+            examples: as many.
+        """
+        ...
