@@ -1,4 +1,4 @@
-"""The id space: code ids, special ids, logical and padded size.
+"""The id space: code ids, special ids, logical and padded size, and what frames a sentence.
 
 Special ids appear nowhere else; everything else asks a `Vocabulary`.
 """
@@ -65,3 +65,16 @@ class Vocabulary:
     def padded_size(self) -> int:
         """Rows of the embedding and columns of the output head."""
         return -(-self.size // self.pad_multiple) * self.pad_multiple
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Framing:
+    """Which special ids stand around the images of a sentence: a property of trained weights.
+
+    Attributes:
+        bos: sentences begin with BOS, and so do prompts.
+        eos: sentences end with EOS.
+    """
+
+    bos: bool = True
+    eos: bool = True

@@ -186,6 +186,7 @@ def _tokenized(
             prompts.sequential(
                 ids[: len(inputs)],
                 vocabulary=model.vocabulary,
+                framing=model.framing,
                 context=model.config.context,
                 num_new_images=len(targets),
                 images_per_example=options.images_per_example,

@@ -162,6 +162,7 @@ def _answer_one_length(
         window_RP = prompts.sequential(
             history_RnT,
             vocabulary=model.vocabulary,
+            framing=model.framing,
             context=context,
             num_new_images=now,
             images_per_example=config.images_per_example,

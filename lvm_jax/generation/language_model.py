@@ -21,7 +21,7 @@ from lvm_jax.storage import paths
 from lvm_jax.tokenizer.codec import Tokenizer
 from lvm_jax.training import stored_params
 from lvm_jax.training import workdir as workdir_lib
-from lvm_jax.vocabulary import Vocabulary
+from lvm_jax.vocabulary import Framing, Vocabulary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,12 +33,14 @@ class LanguageModel:
         params: plain nested dict of arrays, see `transformer.init_params`.
         tokenizer_fingerprint: of the tokenizer behind the training data; "" when unknown.
         images: how the pictures behind the training data were read; None when unknown.
+        framing: the special ids around the sentences that it learned.
     """
 
     config: TransformerConfig
     params: Any
     tokenizer_fingerprint: str = ""
     images: ImageConfig | None = None
+    framing: Framing = dataclasses.field(default_factory=Framing)
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -49,7 +51,7 @@ class LanguageModel:
         """Scores of every next id: [:, i] looks at ids 0..i of its row.
 
         Args:
-            ids: integers in [0, vocabulary.size); put BOS first, as in training.
+            ids: integers in [0, vocabulary.size); BOS first where `framing` has it, as in training.
 
         Returns:
             float32 [B, L, vocabulary.size].

@@ -1,4 +1,6 @@
-"""Images -> prompt: BOS, then whole images, as many of the last ones as leave room for the answer.
+"""Images -> prompt: whole images, as many of the last ones as leave room for the answer.
+
+BOS comes first where the model learned sentences that begin with it: its `framing` says so.
 
 Paper: Bai et al. 2023, visual prompting; a sequential prompt is frames in a row, an analogy prompt
 is example pairs and then a query.
@@ -8,14 +10,14 @@ Legend: N images, K example pairs, T ids per image, P ids of a prompt.
 
 import numpy as np
 
-from lvm_jax.vocabulary import Vocabulary
+from lvm_jax.vocabulary import Framing, Vocabulary
 
 
 def images_that_fit(context: int, tokens_per_image: int, num_new_images: int) -> int:
     """Most prompt images that leave room for `num_new_images` more.
 
     BOS and all images but for the very last id go through the model, so `context` ids hold
-    context // tokens_per_image whole images.
+    context // tokens_per_image whole images. Prompts without BOS have as many.
 
     Raises:
         ValueError: there is no room for one prompt image beside the new ones.
@@ -44,6 +46,7 @@ def sequential(
     ids_NT: np.ndarray,
     *,
     vocabulary: Vocabulary,
+    framing: Framing,
     context: int,
     num_new_images: int = 1,
     images_per_example: int = 1,
@@ -53,13 +56,15 @@ def sequential(
     Args:
         ids_NT: int code ids [..., N, T], oldest image first.
         vocabulary: gives BOS.
+        framing: of the model; says whether BOS comes first.
         context: most ids that the model looks at.
         num_new_images: images that the answer will have.
         images_per_example: when something must go, the oldest images go this many at a time, so
             that an example is never halved.
 
     Returns:
-        int32 [..., 1 + n * T], BOS first; n <= N images, the last ones.
+        int32 [..., 1 + n * T] with BOS first, or [..., n * T] without; n <= N images, the last
+        ones.
 
     Raises:
         ValueError: no image, or no room.
@@ -77,6 +82,8 @@ def sequential(
             f"ids, less than one example ({images_per_example} images) and a query"
         )
     kept = ids_NT[..., dropped:, :].reshape(*rows, -1)
+    if not framing.bos:
+        return kept
     bos = np.full((*rows, 1), vocabulary.bos, np.int32)
     return np.concatenate([bos, kept], axis=-1)
 
@@ -86,6 +93,7 @@ def analogy(
     query_T: np.ndarray,
     *,
     vocabulary: Vocabulary,
+    framing: Framing,
     context: int,
 ) -> np.ndarray:
     """A prompt of (input, output) examples and a query; the oldest pairs go first, as wholes.
@@ -94,10 +102,11 @@ def analogy(
         pairs_K2T: int code ids of the example pairs; K may be 0.
         query_T: int code ids of the query.
         vocabulary: gives BOS.
+        framing: of the model; says whether BOS comes first.
         context: most ids that the model looks at.
 
     Returns:
-        int32 [1 + (2 * k + 1) * T], k <= K.
+        int32 [1 + (2 * k + 1) * T], k <= K; one less without BOS.
 
     Raises:
         ValueError: no room for the query and its answer.
@@ -106,4 +115,6 @@ def analogy(
     images_NT = np.concatenate(
         [np.reshape(pairs_K2T, (-1, tokens_per_image)), np.reshape(query_T, (1, -1))]
     )
-    return sequential(images_NT, vocabulary=vocabulary, context=context, images_per_example=2)
+    return sequential(
+        images_NT, vocabulary=vocabulary, framing=framing, context=context, images_per_example=2
+    )

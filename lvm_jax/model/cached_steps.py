@@ -48,9 +48,7 @@ def prefill(
             f"a prompt of {L} ids does not fit a cache of {empty.capacity} positions; "
             f"make it with init_cache(config, batch, {L} + new ids)"
         )
-    rotary = rope.tables(
-        jnp.broadcast_to(jnp.arange(L), (B, L)), config.head_dim, config.rope_theta
-    )
+    rotary = rope.tables(jnp.broadcast_to(jnp.arange(L), (B, L)), config)
     choice = transformer.choose_attention(config, L, None)
     keys, values = [], []
     ends = transformer.ends(config, params)
@@ -116,7 +114,7 @@ def decode_step(
     """
     B, H, G, K = ids_B.shape[0], config.num_heads, config.kv_heads, config.head_dim
     positions_B1 = jnp.broadcast_to(grown.length, (B, 1))
-    rotary = rope.tables(positions_B1, K, config.rope_theta)
+    rotary = rope.tables(positions_B1, config)
     keys, values = [], []
     x_BD = transformer.embed(weights["embedding"], ids_B, config.dtype)
     for index, layer in enumerate(weights["layers"]):

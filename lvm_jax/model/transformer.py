@@ -339,7 +339,7 @@ def hidden_balanced(
     not matter, as in a loss.
     """
     place = functools.partial(constrain, mesh=mesh, rules=rules)
-    rotary = rope.tables(positions_BL, config.head_dim, config.rope_theta)
+    rotary = rope.tables(positions_BL, config)
     choice = choose_attention(config, ids_BL.shape[1], mesh, rules)
     attend = lambda q, k, v: backends.attend(q, k, v, segments_BL, choice, mesh, rules)
 

@@ -26,10 +26,12 @@ class TransformerConfig:
         num_layers: decoder blocks.
         context: longest row in ids that the model is meant for; RoPE itself has no limit.
         rope_theta: base of the rotary frequencies.
+        rope_table: precision of the rotary angles; "bfloat16" is for weights of LVM's own training,
+            which made them so: beyond position 256 neighbours turn by the same angle.
         norm_eps: added to the mean square in RMSNorm.
         init_scale: standard deviation of every matrix at initialisation.
-        dtype: of matrix products and of the residual stream; parameters, norms, RoPE, softmax and
-            logits are always float32.
+        dtype: of matrix products and of the residual stream; parameters, norms, softmax and logits
+            are always float32, and RoPE is unless `rope_table` says otherwise.
         remat: what the backward pass keeps of each layer. "none" keeps all; "dots" keeps every
             matrix product and recomputes what lies between, the fastest on CPU; "projections"
             keeps products with weights and recomputes attention; "offload" does so in the memory
@@ -51,6 +53,7 @@ class TransformerConfig:
     num_layers: int
     context: int = 4096
     rope_theta: float = 1e4
+    rope_table: Literal["float32", "bfloat16"] = "float32"
     norm_eps: float = 1e-6
     init_scale: float = 0.02
     dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -114,6 +117,8 @@ PRESETS: dict[str, TransformerConfig] = {
     "13b": _lvm(5120, 13824, 40, 40),
     "20b": _lvm(6144, 16128, 48, 46),
     "30b": _lvm(6656, 17920, 52, 60),
+    # The geometry of the released weights, under the name by which they are imported.
+    "lvm_7b": _lvm(4096, 11008, 32, 32),
     # For tests: seconds to compile, grouped heads, no size a power of two by accident.
     "debug": TransformerConfig(
         vocabulary=Vocabulary(num_codes=61, num_special=3, pad_multiple=16),

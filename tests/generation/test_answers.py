@@ -69,7 +69,10 @@ def test_beyond_the_context_the_window_slides(model, tokenizer, pictures):
     history = list(ids)
     for new in answer:
         prompt = prompts.sequential(
-            np.stack(history[-3:]), vocabulary=model.vocabulary, context=model.config.context
+            np.stack(history[-3:]),
+            vocabulary=model.vocabulary,
+            framing=model.framing,
+            context=model.config.context,
         )
         expected = decode_loop.continue_rows(model, prompt[None], 16, config)
         np.testing.assert_array_equal(new, expected[0])

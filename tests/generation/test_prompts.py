@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from lvm_jax.generation import prompts
-from lvm_jax.vocabulary import Vocabulary
+from lvm_jax.vocabulary import Framing, Vocabulary
 
 VOCABULARY = Vocabulary(num_codes=61, num_special=3, pad_multiple=16)
+IDS = {"vocabulary": VOCABULARY, "framing": Framing()}
 T = 4
 
 
@@ -25,20 +26,20 @@ def image_numbers(prompt):
 
 
 def test_a_prompt_that_fits_is_whole():
-    prompt = prompts.sequential(images(3), vocabulary=VOCABULARY, context=16)
+    prompt = prompts.sequential(images(3), **IDS, context=16)
     assert image_numbers(prompt) == [0, 1, 2]
 
 
 def test_prompt_and_answer_fill_the_context_exactly():
     # BOS + 3 images + 1 new image, of which the last id never enters the model: 16 ids.
-    prompt = prompts.sequential(images(9), vocabulary=VOCABULARY, context=16)
+    prompt = prompts.sequential(images(9), **IDS, context=16)
     assert image_numbers(prompt) == [6, 7, 8]
     assert len(prompt) + T - 1 == 16
 
 
 @pytest.mark.parametrize(("new", "kept"), [(1, [6, 7, 8]), (2, [7, 8]), (3, [8])])
 def test_new_images_take_room_from_the_oldest(new, kept):
-    prompt = prompts.sequential(images(9), vocabulary=VOCABULARY, context=16, num_new_images=new)
+    prompt = prompts.sequential(images(9), **IDS, context=16, num_new_images=new)
     assert image_numbers(prompt) == kept
 
 
@@ -48,29 +49,25 @@ def test_new_images_take_room_from_the_oldest(new, kept):
 )
 def test_analogies_lose_whole_pairs(context, kept):
     ids = images(5)
-    prompt = prompts.analogy(
-        ids[:4].reshape(2, 2, T), ids[4], vocabulary=VOCABULARY, context=context
-    )
+    prompt = prompts.analogy(ids[:4].reshape(2, 2, T), ids[4], **IDS, context=context)
     assert image_numbers(prompt) == kept
 
 
 def test_an_analogy_without_pairs_is_the_query():
-    prompt = prompts.analogy(
-        images(0).reshape(0, 2, T), images(1)[0], vocabulary=VOCABULARY, context=16
-    )
+    prompt = prompts.analogy(images(0).reshape(0, 2, T), images(1)[0], **IDS, context=16)
     assert image_numbers(prompt) == [0]
 
 
 def test_no_room_is_said_with_the_numbers():
     with pytest.raises(ValueError, match=r"context of 7 ids holds 1 images of 4 ids.*=1"):
-        prompts.sequential(images(2), vocabulary=VOCABULARY, context=7)
+        prompts.sequential(images(2), **IDS, context=7)
     with pytest.raises(ValueError, match="num_new_images=4"):
-        prompts.sequential(images(2), vocabulary=VOCABULARY, context=16, num_new_images=4)
+        prompts.sequential(images(2), **IDS, context=16, num_new_images=4)
 
 
 def test_prompts_of_one_length_are_made_together():
     several = np.stack([images(9), images(9)[::-1]])
-    options = {"vocabulary": VOCABULARY, "context": 16}
+    options = {**IDS, "context": 16}
     together = prompts.sequential(several, **options)
     alone = [prompts.sequential(ids, **options) for ids in several]
     np.testing.assert_array_equal(together, alone)
@@ -84,4 +81,16 @@ def test_new_images_are_made_together_while_all_fit(so_far, at_once):
 
 def test_an_empty_prompt_is_refused():
     with pytest.raises(ValueError, match="at least one image"):
-        prompts.sequential(images(0), vocabulary=VOCABULARY, context=16)
+        prompts.sequential(images(0), **IDS, context=16)
+
+
+def test_a_model_without_bos_gets_none():
+    bare = {**IDS, "framing": Framing(bos=False, eos=False)}
+    for num in (2, 9):
+        framed = prompts.sequential(images(num), **IDS, context=16)
+        np.testing.assert_array_equal(
+            prompts.sequential(images(num), **bare, context=16), framed[1:]
+        )
+    pairs, query = images(2).reshape(1, 2, T), images(3)[2]
+    framed = prompts.analogy(pairs, query, **IDS, context=16)
+    np.testing.assert_array_equal(prompts.analogy(pairs, query, **bare, context=16), framed[1:])

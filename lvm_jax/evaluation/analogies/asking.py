@@ -177,7 +177,13 @@ def _score(
     prompts_of = {
         condition: np.stack(
             [
-                prompts.analogy(k, q, vocabulary=vocabulary, context=model.config.context)
+                prompts.analogy(
+                    k,
+                    q,
+                    vocabulary=vocabulary,
+                    framing=model.framing,
+                    context=model.config.context,
+                )
                 for k, q in zip(pairs, own.queries)
             ]
         )
