@@ -41,4 +41,5 @@ class SentenceExamples:
             )
         pixels = np.stack([self.loader.load_one(image) for image in sentence.images])
         pairs = pixels[:-2].reshape(-1, 2, *pixels.shape[1:])
-        return Example(pairs=pairs, query=pixels[-2], answer=pixels[-1])
+        keys = tuple(image.key for image in sentence.images)
+        return Example(pairs=pairs, query=pixels[-2], answer=pixels[-1], keys=keys)

@@ -4,8 +4,8 @@ Legend: K example pairs, S side in pixels.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Example:
         query: the input to answer.
         answer: the true answer, as a picture.
         truth: what the truth is beyond a picture: labels, depth, keypoints, a mask.
-        keys: names of what was chosen, pair by pair and the query's last, for the manifest.
+        keys: names of the pictures, or of the pairs, in the order of the prompt, for the manifest.
     """
 
     pairs: np.ndarray
@@ -70,3 +70,20 @@ class Task(Examples, Protocol):
             examples: as many.
         """
         ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskKind:
+    """A row of `registry.KINDS`: how a task is made of examples.
+
+    Attributes:
+        name: what asks for it, as in `--task=segmentation`.
+        options: frozen dataclass of what the user may choose; its docstring explains every field.
+        build: examples and an instance of `options` -> the task, under the examples' name.
+        about: one line for --help.
+    """
+
+    name: str
+    options: type[Any]
+    build: Callable[[Examples, Any], Task]
+    about: str
