@@ -18,6 +18,8 @@ class AnswerConfig:
         sampling: how each id is drawn.
         images_per_example: oldest images are dropped this many at a time, so that an example is
             never halved; 2 for analogies.
+        drop_oldest: a prompt that is too long for the context loses its oldest images, with a
+            warning; else it is refused.
         batch_size: candidates decoded at a time.
     """
 
@@ -26,6 +28,7 @@ class AnswerConfig:
     seed: int = 0
     sampling: SamplingConfig = dataclasses.field(default_factory=SamplingConfig)
     images_per_example: int = 1
+    drop_oldest: bool = True
     batch_size: int = 8
 
     def __post_init__(self):

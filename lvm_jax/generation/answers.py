@@ -1,25 +1,46 @@
-"""Prompt images -> new images: tokenize, continue, decode.
+"""Prompt images -> new images, as they are made: tokenize, continue, decode.
 
-Three layers: `generate` is the public face, `answer_prompts` takes images to images and
-`answer_ids` ids to ids; below it `decode_loop` continues one device batch.
+`answer_stream` yields image by image and `id_stream` below it ids; `generate`, `answer_prompts` and
+`answer_ids` collect what these yield. Under them `decode_loop` continues device batches.
+
+While the context has room, new images go on with one cache. After that the window slides by one
+frame a new image: the kept frames get the positions that they would have if the sentence began with
+the oldest of them (BOS in front if the model is framed with it), so that a new image is what the
+model draws when it is asked with these frames alone. What was computed for their former positions
+is of no use then, and the window is computed anew.
 
 Legend: N prompts, n images of a prompt, C candidates, R = N * C rows, M new images, T ids per
-image, P ids of a window, G new ids of it, S side of an image in pixels.
+image, S side of an image in pixels.
 """
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from absl import logging
 
-from lvm_jax.generation import decode_loop, prompts, rows
+from lvm_jax.generation import decode_loop, memory, prompts
 from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.generation.prompt_images import PromptImages, encode_prompts
 from lvm_jax.generation.sampling import SamplingConfig
 from lvm_jax.images import ImageConfig
 from lvm_jax.tokenizer.codec import Tokenizer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class NewImages:
+    """One new image of a prompt, as every candidate has it.
+
+    Attributes:
+        prompt: number of the prompt.
+        index: of the new image, from 0.
+        images: float32 [C, S, S, 3] in [0, 1].
+    """
+
+    prompt: int
+    index: int
+    images: np.ndarray
 
 
 def generate(
@@ -115,9 +136,6 @@ def answer_ids(
 ) -> list[np.ndarray]:
     """Tokenized prompts -> tokenized answers.
 
-    While the context has room, new images are made in one go; after that one at a time, each with
-    as many of the images before it as fit (LVM's way with long videos).
-
     Args:
         model: the model.
         prompts_ids: int code ids [n, T] of each prompt.
@@ -128,56 +146,171 @@ def answer_ids(
         int32 [C, M, T] for each prompt.
 
     Raises:
+        ValueError: as `id_stream`.
+    """
+    made: list[list[np.ndarray]] = [[] for _ in prompts_ids]
+    for part in id_stream(model, prompts_ids, config):
+        for number, ids_CT in zip(part.prompts, part.ids):
+            made[number].append(ids_CT)
+        if progress is not None and part.index == config.num_new_images - 1:
+            progress(len(part.prompts) * config.num_candidates)
+    return [np.stack(ids_MCT, axis=1) for ids_MCT in made]
+
+
+def answer_stream(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts_images: Sequence[PromptImages],
+    config: AnswerConfig,
+    *,
+    image_config: ImageConfig | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Iterator[NewImages]:
+    """The new images of `answer_prompts`, each as soon as all candidates have it.
+
+    Prompts are checked and tokenized before this returns. Closing the iterator stops the drawing.
+
+    Args:
+        model, tokenizer, prompts_images, image_config: as for `answer_prompts`.
+        config: what is asked of each.
+        seeds: of each prompt; by default the config's.
+
+    Yields:
+        Those of one prompt in order, those of different prompts in any.
+
+    Raises:
+        ValueError: as `generate`, and as `id_stream`.
+        RuntimeError: there is not enough memory; says what to lower.
+    """
+    model.check_tokenizer(tokenizer)
+    prompts_ids = encode_prompts(model, tokenizer, prompts_images, image_config)
+    return _decoded(tokenizer, id_stream(model, prompts_ids, config, seeds=seeds), config)
+
+
+def _decoded(
+    tokenizer: Tokenizer, parts: Iterator[decode_loop.Part], config: AnswerConfig
+) -> Iterator[NewImages]:
+    for part in parts:
+        with memory.explained(config):
+            decoded = np.asarray(tokenizer.decode(part.ids.reshape(-1, part.ids.shape[-1])))
+        images_nC = decoded.reshape(*part.ids.shape[:2], *decoded.shape[1:])
+        for number, images in zip(part.prompts, images_nC):
+            yield NewImages(prompt=number, index=part.index, images=images)
+
+
+def id_stream(
+    model: LanguageModel,
+    prompts_ids: Sequence[np.ndarray],
+    config: AnswerConfig,
+    *,
+    seeds: Sequence[int] | None = None,
+) -> Iterator[decode_loop.Part]:
+    """The ids of new images, a part for each, as they are made.
+
+    Args:
+        model: the model.
+        prompts_ids: int code ids [n, T] of each prompt.
+        config: what is asked of each.
+        seeds: of each prompt; by default the config's.
+
+    Yields:
+        Parts of T ids; those of one prompt in order, those of different prompts in any.
+
+    Raises:
         ValueError: a prompt without images, one that the context has no room for, or an id out of
             range.
+        RuntimeError: there is not enough memory; says what to lower.
     """
-
-    def answer(prompts_NnT: np.ndarray) -> np.ndarray:
-        return _answer_one_length(model, prompts_NnT, config, progress)
-
-    return rows.in_groups_of_one_shape(answer, prompts_ids)
-
-
-def _answer_one_length(
-    model: LanguageModel,
-    prompts_NnT: np.ndarray,
-    config: AnswerConfig,
-    progress: Callable[[int], Any] | None,
-) -> np.ndarray:
-    """`answer_ids` for prompts that have as many images each: int32 [N, C, M, T]."""
-    num_prompts, num_images, tokens_per_image = prompts_NnT.shape
-    context = model.config.context
-    if num_images + 1 > context // tokens_per_image:
-        logging.info(
-            "a prompt of %d images does not fit beside its answer: the oldest are dropped",
-            num_images,
-        )
-    history_RnT = np.repeat(prompts_NnT.astype(np.int32), config.num_candidates, axis=0)
-    candidates_R = np.tile(np.arange(config.num_candidates, dtype=np.int32), num_prompts)
-    made = 0
-    while made < config.num_new_images:
+    seeds = [config.seed] * len(prompts_ids) if seeds is None else seeds
+    assert len(seeds) == len(prompts_ids), (len(seeds), len(prompts_ids))
+    groups: dict[int, list[int]] = {}
+    for number, ids_nT in enumerate(prompts_ids):
+        num_images, tokens_per_image = np.shape(ids_nT)
+        prompts.check_room(model.config.context, tokens_per_image, num_images, config)
         now = prompts.new_images_at_once(
-            context, tokens_per_image, num_images + made, config.num_new_images - made
+            model.config.context, tokens_per_image, num_images, config.num_new_images
         )
-        window_RP = prompts.sequential(
-            history_RnT,
-            vocabulary=model.vocabulary,
-            framing=model.framing,
-            context=context,
-            num_new_images=now,
-            images_per_example=config.images_per_example,
+        groups.setdefault(now, []).append(number)
+    return _grouped(model, prompts_ids, config, seeds, groups)
+
+
+def _grouped(
+    model: LanguageModel,
+    prompts_ids: Sequence[np.ndarray],
+    config: AnswerConfig,
+    seeds: Sequence[int],
+    groups: dict[int, list[int]],
+) -> Iterator[decode_loop.Part]:
+    """`id_stream` for prompts by how many of their new images are made with one cache."""
+    with memory.explained(config):
+        for now, members in groups.items():
+            # Where the window slides, a few prompts are finished before others begin.
+            slides = now < config.num_new_images
+            size = max(1, config.batch_size // config.num_candidates) if slides else len(members)
+            for start in range(0, len(members), size):
+                numbers = members[start : start + size]
+                answer = _Answer(model, [prompts_ids[number] for number in numbers], config)
+                for part in answer.parts(now, [seeds[number] for number in numbers]):
+                    yield dataclasses.replace(part, prompts=[numbers[i] for i in part.prompts])
+
+
+class _Answer:
+    """Prompts that make as many of their new images with one cache."""
+
+    def __init__(
+        self, model: LanguageModel, prompts_ids: Sequence[np.ndarray], config: AnswerConfig
+    ):
+        self._model, self._config, self._prompts = model, config, prompts_ids
+        repeated = lambda ids_nT: [np.asarray(ids_nT, np.int32)] * config.num_candidates
+        # What each candidate has seen and drawn, [N][C][n, T].
+        self._histories = [repeated(ids_nT) for ids_nT in prompts_ids]
+
+    def parts(self, now: int, seeds: Sequence[int]) -> Iterator[decode_loop.Part]:
+        """All new images; `now` of them with one cache, the others each with its own window."""
+        tokens_per_image = self._prompts[0].shape[1]
+        windows = [self._window(ids_nT, now) for ids_nT in self._prompts]
+        stream = decode_loop.stream_prompts(
+            self._model, windows, [tokens_per_image] * now, self._config, seeds=seeds
         )
-        ids_RG = decode_loop.continue_rows(
-            model,
-            window_RP,
-            now * tokens_per_image,
-            config,
-            candidates_R=candidates_R,
-            first_position=made * tokens_per_image,
-            progress=progress if made + now == config.num_new_images else None,
+        for part in stream:
+            self._remember(part)
+            yield part
+        for index in range(now, self._config.num_new_images):
+            part = self._next(index, seeds)
+            self._remember(part)
+            yield part
+
+    def _next(self, index: int, seeds: Sequence[int]) -> decode_loop.Part:
+        """A new image of every row, from the images before it that leave it room."""
+        num_candidates, tokens_per_image = self._config.num_candidates, self._prompts[0].shape[1]
+        windows = [self._window(ids, 1) for history in self._histories for ids in history]
+        stream = decode_loop.stream_prompts(
+            self._model,
+            windows,
+            [tokens_per_image],
+            self._config,
+            first_position=index * tokens_per_image,
+            candidates=np.tile(np.arange(num_candidates), len(self._prompts))[:, None],
+            seeds=np.repeat(seeds, num_candidates).tolist(),
         )
-        new_RMT = ids_RG.reshape(len(ids_RG), now, tokens_per_image)
-        history_RnT = np.concatenate([history_RnT, new_RMT], axis=1)
-        made += now
-    shape = (num_prompts, config.num_candidates, config.num_new_images, tokens_per_image)
-    return history_RnT[:, num_images:].reshape(shape)
+        ids_RT = np.empty((len(windows), tokens_per_image), np.int32)
+        for part in stream:
+            ids_RT[list(part.prompts)] = part.ids[:, 0]
+        ids_NCT = ids_RT.reshape(len(self._prompts), num_candidates, tokens_per_image)
+        return decode_loop.Part(prompts=range(len(self._prompts)), index=index, ids=ids_NCT)
+
+    def _window(self, ids_nT: np.ndarray, num_new_images: int) -> np.ndarray:
+        return prompts.sequential(
+            ids_nT,
+            vocabulary=self._model.vocabulary,
+            framing=self._model.framing,
+            context=self._model.config.context,
+            num_new_images=num_new_images,
+            images_per_example=self._config.images_per_example,
+        )
+
+    def _remember(self, part: decode_loop.Part) -> None:
+        for number, ids_CT in zip(part.prompts, part.ids):
+            for candidate, ids_T in enumerate(ids_CT):
+                seen = self._histories[number][candidate]
+                self._histories[number][candidate] = np.concatenate([seen, ids_T[None]])

@@ -9,7 +9,10 @@ Legend: N images, K example pairs, T ids per image, P ids of a prompt.
 """
 
 import numpy as np
+from absl import logging
 
+from lvm_jax.configs import ConfigError, Field
+from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.vocabulary import Framing, Vocabulary
 
 
@@ -29,6 +32,32 @@ def images_that_fit(context: int, tokens_per_image: int, num_new_images: int) ->
             f"{tokens_per_image} ids: no room for a prompt beside num_new_images={num_new_images}"
         )
     return most
+
+
+def check_room(context: int, tokens_per_image: int, num_images: int, config: AnswerConfig) -> None:
+    """Warns of a prompt that loses its oldest images, or refuses it where they must not be dropped.
+
+    Args:
+        context: most ids that the model looks at.
+        tokens_per_image: ids of an image.
+        num_images: of the prompt.
+        config: says whether images may be dropped, and how many at a time.
+
+    Raises:
+        ConfigError: they must not; says how many images fit.
+        ValueError: no image, or no room.
+    """
+    kept = _num_kept(context, tokens_per_image, num_images, 1, config.images_per_example)
+    if kept == num_images:
+        return
+    room = (
+        f"a prompt of {num_images} images does not fit: the model's context of {context} ids holds "
+        f"{context // tokens_per_image} images of {tokens_per_image} ids, so {kept} of this prompt "
+        "beside a new one"
+    )
+    if not config.drop_oldest:
+        raise ConfigError(room, "; give fewer, or allow ", Field("drop_oldest"))
+    logging.warning("%s: the oldest %d are dropped", room, num_images - kept)
 
 
 def new_images_at_once(
@@ -71,6 +100,22 @@ def sequential(
     """
     ids_NT = np.asarray(ids_NT, np.int32)
     *rows, num_images, tokens_per_image = ids_NT.shape
+    num_kept = _num_kept(context, tokens_per_image, num_images, num_new_images, images_per_example)
+    kept = ids_NT[..., num_images - num_kept :, :].reshape(*rows, -1)
+    if not framing.bos:
+        return kept
+    bos = np.full((*rows, 1), vocabulary.bos, np.int32)
+    return np.concatenate([bos, kept], axis=-1)
+
+
+def _num_kept(
+    context: int,
+    tokens_per_image: int,
+    num_images: int,
+    num_new_images: int,
+    images_per_example: int,
+) -> int:
+    """How many of a prompt's images leave room for the new ones, examples being whole."""
     if num_images < 1:
         raise ValueError("a prompt needs at least one image")
     most = images_that_fit(context, tokens_per_image, num_new_images)
@@ -81,11 +126,7 @@ def sequential(
             f"a context of {context} ids has room for {most} prompt images of {tokens_per_image} "
             f"ids, less than one example ({images_per_example} images) and a query"
         )
-    kept = ids_NT[..., dropped:, :].reshape(*rows, -1)
-    if not framing.bos:
-        return kept
-    bos = np.full((*rows, 1), vocabulary.bos, np.int32)
-    return np.concatenate([bos, kept], axis=-1)
+    return num_images - dropped
 
 
 def analogy(

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from lvm_jax import images as images_lib
 from lvm_jax.generation import answers, decode_loop, prompts
 from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.generation.sampling import SamplingConfig
+from lvm_jax.vocabulary import Framing
 
 
 def test_generate_is_the_promised_function(model, tokenizer, pictures):
@@ -61,22 +63,103 @@ def test_many_prompts_of_different_lengths_are_answered_as_if_alone(model, token
         np.testing.assert_array_equal(answer, alone)
 
 
-def test_beyond_the_context_the_window_slides(model, tokenizer, pictures):
-    """Three images and three new ones in a context of four: the last three are always seen."""
-    ids = tokenizer.encode(pictures[:3])
-    config = AnswerConfig(num_new_images=3, sampling=SamplingConfig(temperature=0.0))
-    (answer,) = answers.answer_ids(model, [ids], config)[0]
-    history = list(ids)
-    for new in answer:
-        prompt = prompts.sequential(
-            np.stack(history[-3:]),
-            vocabulary=model.vocabulary,
-            framing=model.framing,
-            context=model.config.context,
+@pytest.mark.parametrize("bos", [True, False])
+def test_beyond_the_context_the_window_slides(model, tokenizer, pictures, bos):
+    """Images 3 and 4 of a context of four fit; the last three are always seen from then on.
+
+    Every id is the most probable one after the whole window, written out from position 0.
+    """
+    model = dataclasses.replace(model, framing=Framing(bos=bos, eos=bos))
+    ids_nT = tokenizer.encode(pictures[:2])
+    config = AnswerConfig(
+        num_new_images=4, num_candidates=2, sampling=SamplingConfig(temperature=0.0), batch_size=4
+    )
+    (answers_CMT,) = answers.answer_ids(model, [ids_nT], config)
+    np.testing.assert_array_equal(answers_CMT[0], answers_CMT[1])
+    history = np.concatenate([ids_nT, answers_CMT[0]])
+    rows = []
+    for index in range(2, 6):
+        begin = [model.vocabulary.bos] * bos
+        window = np.concatenate([begin, history[max(0, index - 3) : index + 1].ravel()])
+        rows.append(np.pad(window, (0, 65 - len(window)))[:64].astype(np.int32))
+    logits = np.asarray(model.logits(np.stack(rows)))[..., : model.vocabulary.num_codes]
+    for index, scores in enumerate(logits):
+        end = bos + 16 * min(3, 2 + index)
+        np.testing.assert_array_equal(
+            scores[end - 1 : end + 15].argmax(-1), answers_CMT[0, index], err_msg=str(index)
         )
-        expected = decode_loop.continue_rows(model, prompt[None], 16, config)
-        np.testing.assert_array_equal(new, expected[0])
-        history.append(new)
+
+
+def test_images_arrive_as_they_are_made(model, tokenizer, pictures, monkeypatch):
+    """One prompt whose window slides and one whose window does not, each with a seed."""
+    asked, config = [pictures[:2], pictures[3:4]], AnswerConfig(num_new_images=3, batch_size=4)
+    calls = []
+    decode = tokenizer.decode
+    monkeypatch.setattr(tokenizer, "decode", lambda ids: (calls.append(len(ids)), decode(ids))[1])
+    stream = answers.answer_stream(model, tokenizer, asked, config, seeds=[3, 5])
+    came, order = {}, []
+    for new in stream:
+        order.append((new.prompt, new.index))
+        assert sum(calls) == len(order), "an image waited for another"
+        came[new.prompt, new.index] = new.images
+    for prompt, seed in enumerate([3, 5]):
+        assert [index for number, index in order if number == prompt] == [0, 1, 2]
+        alone = dataclasses.replace(config, seed=seed)
+        (whole,) = answers.answer_prompts(model, tokenizer, [asked[prompt]], alone)
+        together = np.stack([came[prompt, index] for index in range(3)], axis=1)
+        np.testing.assert_array_equal(together, whole)
+
+
+def test_a_closed_stream_computes_no_more(model, tokenizer, pictures, monkeypatch):
+    asked = AnswerConfig(num_new_images=6, batch_size=4)
+    seen = []
+    stream_prompts = decode_loop.stream_prompts
+
+    def counted(*arguments, **options):
+        for part in stream_prompts(*arguments, **options):
+            seen.append(part.index)
+            yield part
+
+    monkeypatch.setattr(decode_loop, "stream_prompts", counted)
+    stream = answers.answer_stream(model, tokenizer, [pictures[:3]], asked)
+    assert not seen
+    next(stream)
+    stream.close()
+    assert len(seen) == 1
+    with pytest.raises(StopIteration):
+        next(stream)
+
+
+def test_several_new_images_are_the_same_in_one_go_and_one_by_one(model, tokenizer, pictures):
+    """More candidates than a batch holds, a prompt with room for all new images."""
+    ids_nT = tokenizer.encode(pictures[:1])
+    config = AnswerConfig(num_new_images=3, num_candidates=6, seed=2, batch_size=4)
+    (together,) = answers.answer_ids(model, [ids_nT], config)
+    assert len(np.unique(together, axis=0)) == 6
+    one = dataclasses.replace(config, num_new_images=1)
+    (first,) = answers.answer_ids(model, [ids_nT], one)
+    np.testing.assert_array_equal(together[:, :1], first)
+
+
+def test_a_prompt_that_is_too_long_is_refused_on_request(model, tokenizer, pictures, monkeypatch):
+    strict = AnswerConfig(images_per_example=2, drop_oldest=False)
+    with pytest.raises(ValueError, match=r"prompt of 5 images does not fit.*64 ids holds 4.*so 3"):
+        answers.answer_stream(model, tokenizer, [pictures[:5]], strict)
+    warnings = []
+    monkeypatch.setattr(prompts.logging, "warning", lambda *words: warnings.append(words))
+    answers.answer_stream(model, tokenizer, [pictures[:5]], AnswerConfig())
+    assert warnings[0][-1] == 2
+    answers.answer_stream(model, tokenizer, [pictures[:3]], strict)
+    assert len(warnings) == 1
+
+
+def test_a_lack_of_memory_says_what_to_lower(model, tokenizer, pictures, monkeypatch):
+    def exhausted(*arguments, **options):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 7 GiB of 4")
+
+    monkeypatch.setattr(decode_loop, "stream_prompts", exhausted)
+    with pytest.raises(RuntimeError, match=r"16 answers at a time: lower batch_size, or .* \(3\)"):
+        lvm_jax.generate(model, tokenizer, pictures[:1], num_candidates=3, batch_size=16)
 
 
 def test_a_long_analogy_loses_whole_pairs(model, tokenizer, pictures):
