@@ -79,9 +79,22 @@ def decode(image: np.ndarray, num_labels: int) -> np.ndarray:
 
     The inverse of `encode`, also if no color moved by `margin` or more.
     """
+    return nearest(image, colors(num_labels))
+
+
+def nearest(image: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Which of some colors is nearest (Euclidean) at every pixel; the first of equally near ones.
+
+    Args:
+        image: uint8 [H, W, 3].
+        table: uint8 [N, 3], any colors.
+
+    Returns:
+        int32 [H, W] in 0..N-1.
+    """
     # Pictures have few different colors; the distances are computed once for each.
     different, places = np.unique(image.reshape(-1, 3), axis=0, return_inverse=True)
-    table = colors(num_labels).astype(np.int32)
+    table = table.astype(np.int32)
     labels = np.empty(len(different), np.int32)
     for start in range(0, len(different), 4096):
         part = different[start : start + 4096].astype(np.int32)
