@@ -19,7 +19,7 @@ from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.storage import paths
 from lvm_jax.tokenizer.codec import Tokenizer
-from lvm_jax.training import stored_params
+from lvm_jax.training import model_directory, stored_params
 from lvm_jax.training import workdir as workdir_lib
 from lvm_jax.vocabulary import Framing, Vocabulary
 
@@ -132,4 +132,5 @@ def load_model(directory: str | pathlib.Path) -> LanguageModel:
         params=jax.tree.map(jnp.asarray, params),
         tokenizer_fingerprint=resolved.get("tokenizer_fingerprint") or "",
         images=load_image_config(directory),
+        framing=model_directory.framing_of(resolved, str(directory / workdir_lib.CONFIG)),
     )

@@ -3,7 +3,8 @@
 DIR/config.json               the resolved config: "kind", "model", and where they are known
                               "tokenizer_fingerprint" and how pictures were read
 DIR/checkpoints/<step>/state  a run: "params", with an average "ema", and what else a state has
-DIR/params                    a model: the nested dict of parameters itself, as orbax keeps a tree
+DIR/params                    a model: the nested dict of parameters itself, as orbax keeps a tree;
+                              see `model_directory`, which also adds checksums
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from etils import epath
 
 from lvm_jax import trees
 from lvm_jax.storage import orbax_paths, paths
-from lvm_jax.training import checksums, recovery
+from lvm_jax.training import checksums, processes, recovery
 from lvm_jax.training.checkpoints import first_line
 from lvm_jax.training.workdir import FOLDER, read_config, steps
 
@@ -89,9 +90,9 @@ class StoredParams:
         the list of their files.
         """
         digest = hashlib.sha256(json.dumps(self._about(), sort_keys=True).encode())
-        for path in (self._folder.parent / checksums.FILE, self._folder / "manifest.ocdbt"):
-            if self._key is not None or path.parent == self._folder:
-                digest.update(path.read_bytes() if path.exists() else b"")
+        folder = self._folder if self._key is None else self._folder.parent
+        for path in (folder / checksums.FILE, self._folder / "manifest.ocdbt"):
+            digest.update(path.read_bytes() if path.exists() else b"")
         return digest.hexdigest()
 
     def _about(self) -> dict[str, Any]:
@@ -137,6 +138,8 @@ def find(
     found = StoredParams(
         directory=directory, step=step, config=config, shapes={}, _folder=folder, _key=key
     )
+    if key is None and (damage := _damage_of_model(folder, together)):
+        raise found._damaged(ValueError(damage))
     handler = ocp.PyTreeCheckpointHandler()
     try:
         tree = handler.metadata(epath.Path(folder)).tree
@@ -150,6 +153,17 @@ def find(
         raise ValueError(f"{folder.parent} {no}")
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), stored)
     return dataclasses.replace(found, shapes=shapes)
+
+
+def _damage_of_model(folder: pathlib.Path, together: bool) -> str | None:
+    """What is wrong with the parameters of a model; those of other programs have no checksums."""
+    if not (folder / checksums.FILE).exists():
+        return None
+    if not together:
+        return checksums.find_damage(folder)
+    share = (jax.process_index(), jax.process_count())
+    texts = processes.gather(checksums.find_damage(folder, share=share) or "")
+    return next(filter(None, texts), None)
 
 
 def _whole_step(workdir: pathlib.Path, step: int | None, together: bool) -> int | None:

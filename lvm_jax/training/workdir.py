@@ -85,10 +85,12 @@ def prepare_workdir(
 def _require_same_run(
     workdir: pathlib.Path, previous: Mapping[str, Any], identity: RunIdentity
 ) -> None:
+    # Switches have a rule of their own: one that an older version did not write is off.
+    free = (*identity.free, *identity.switches)
     changes = [
         change
         for key in identity.fixed
-        for change in _changes(previous.get(key), identity.resolved.get(key), key, identity.free)
+        for change in _changes(previous.get(key), identity.resolved.get(key), key, free)
     ]
     for key, off in identity.switches.items():
         before, now = (configs.value_at(each, key) for each in (previous, identity.resolved))

@@ -54,6 +54,17 @@ def test_other_settings_may_change_and_are_logged(begun, caplog):
     assert "optimizer.peak_lr was 1.0 and is 2.0" in caplog.text
 
 
+def test_a_switch_of_a_fixed_part_that_an_older_version_had_not_is_off(begun):
+    identity = lambda table: RunIdentity(
+        resolved={**CONFIG, "model": {**CONFIG["model"], "table": table}},
+        fixed=("model", "seed"),
+        switches={"model.table": "float32"},
+    )
+    with pytest.raises(ValueError, match=r"its model\.table was float32 and is bfloat16 now"):
+        workdir_lib.prepare_workdir(begun, identity("bfloat16"))
+    workdir_lib.prepare_workdir(begun, identity("float32"))
+
+
 def test_keys_that_an_older_version_had_not_are_one_line(begun, caplog):
     caplog.set_level("INFO")
     newer = {**CONFIG, "optimizer": {"peak_lr": 1.0, "b3": 0.5}, "ema": {"decay": 0.0}}

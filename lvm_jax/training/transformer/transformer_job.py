@@ -116,6 +116,7 @@ def prepare(
         # How a step is computed may change between two starts; what it computes may not.
         free=("model.remat", "model.attention", "model.scan"),
         switches={
+            "model.rope_table": "float32",
             "ema.decay": 0.0,
             "skip.max_in_a_row": 0,
             "optimizer.first_moment_dtype": "float32",

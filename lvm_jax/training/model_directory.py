@@ -1,0 +1,335 @@
+"""Directories of a model by itself: written array by array, so that no memory holds a model.
+
+DIR/config.json   what `describe` gives; comes last and makes the directory a model
+DIR/params/       the nested dict of parameters, as orbax keeps a tree: a zarr array for each leaf
+                  and a list of them; and checksums.json, see `checksums`
+
+`stored_params` reads them. Layers are pieces of their own on disk, and so are parts of what is
+large, so that whoever reads a share reads little more than that.
+"""
+
+import json
+import math
+import os
+import pathlib
+import shutil
+import tempfile
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore as ts
+from absl import logging
+from etils import epath
+
+from lvm_jax import atomic, configs, image_record, trees
+from lvm_jax.images import ImageConfig
+from lvm_jax.storage import orbax_paths, paths, ranges
+from lvm_jax.storage.patience import StoreError
+from lvm_jax.training import checksums
+from lvm_jax.training.checkpoints import first_line
+from lvm_jax.training.stored_params import PARAMS
+from lvm_jax.training.workdir import CONFIG
+from lvm_jax.vocabulary import Framing
+
+KIND = "model"
+"""What config.json says under "kind": it was not written by a training."""
+_UNFINISHED = f"{PARAMS}.partial"
+_PIECE_BYTES = 32 << 20
+_MOST_NAMED = 5
+
+
+def describe(
+    model: Any,
+    *,
+    framing: Framing,
+    tokenizer_fingerprint: str = "",
+    images: ImageConfig | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """What a model's config.json says.
+
+    Args:
+        model: the config of its network.
+        framing: the special ids around the sentences that it learned.
+        tokenizer_fingerprint: of the tokenizer behind its training data; "" when unknown.
+        images: how the pictures behind the training data were read; None when unknown.
+        source: where the parameters come from; JSON-serialisable.
+    """
+    return {
+        "kind": KIND,
+        "model": configs.to_dict(model),
+        "framing": configs.to_dict(framing),
+        "tokenizer_fingerprint": tokenizer_fingerprint,
+        **image_record.entry(images),
+        "source": dict(source or {}),
+    }
+
+
+def framing_of(config: Mapping[str, Any], where: str) -> Framing:
+    """The framing that a config.json keeps; a training's has both ids and does not say so.
+
+    Args:
+        config: the whole of it.
+        where: what errors call it.
+
+    Raises:
+        ValueError: it is no framing; named.
+    """
+    return configs.build_stored(Framing, config.get("framing", {}), f"{where}: framing")
+
+
+class Writer:
+    """Writes a model directory: `with Writer(...) as writer: writer.write(name, array, layer=3)`.
+
+    The directory is a model only after the block has ended well, and only if all arrays were
+    written. What a block that fails has written is removed; what a killed process leaves holds no
+    model, and the next writer removes it. For one process at a time.
+    """
+
+    def __init__(
+        self,
+        directory: str | os.PathLike,
+        config: Mapping[str, Any],
+        shapes: Mapping[str, jax.ShapeDtypeStruct],
+    ):
+        """Checks what can be checked before anything is written.
+
+        Args:
+            directory: on a disk or a store; new or empty.
+            config: see `describe`.
+            shapes: flat name of every parameter -> what it will be.
+
+        Raises:
+            ValueError: the directory holds something, or is a file.
+        """
+        self.directory = paths.path(directory).absolute()
+        self._config = json.loads(json.dumps(config))
+        self._shapes = dict(shapes)
+        self._written: dict[str, set[int]] = {name: set() for name in shapes}
+        self._stores: dict[str, Any] = {}
+        self._made_directory = False
+        require_free(self.directory)
+
+    def _unfinished(self) -> list[str]:
+        return [name for name in _unfinished(self.directory) if (self.directory / name).exists()]
+
+    def __enter__(self) -> "Writer":
+        orbax_paths.prepare(self.directory)
+        self._made_directory = not self.directory.exists()
+        try:
+            for name in self._unfinished():
+                logging.info("removing the unfinished %s", self.directory / name)
+                _remove(self.directory / name)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            if stored := paths.store_path(self.directory):
+                (stored / _UNFINISHED).write_bytes(b"")  # says that PARAMS may be removed
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        return self
+
+    def write(self, name: str, array: Any, *, layer: int | None = None) -> None:
+        """Writes one parameter, or one layer of a stacked one; returns when it is on disk.
+
+        Args:
+            name: flat, such as "layers/mlp/gate/kernel".
+            array: of NumPy or JAX, in the dtype that the directory gets.
+            layer: which entry of the first dim this is; None for all of the parameter.
+
+        Raises:
+            ValueError: no such parameter, another shape or dtype, or it was written before.
+            OSError: it cannot be written; says what to do.
+        """
+        wanted = self._shapes.get(name)
+        if wanted is None:
+            raise ValueError(f"{self.directory}: the model has no parameter {name}")
+        layers = self._layers(name) if layer is None else {layer}
+        shape = tuple(wanted.shape) if layer is None else tuple(wanted.shape[1:])
+        array = np.asarray(array)
+        if array.shape != shape or array.dtype != wanted.dtype or layers - self._layers(name):
+            at = "" if layer is None else f" of layer {layer}"
+            raise ValueError(
+                f"{self.directory}: {name}{at} must be {wanted.dtype} {shape}, with layers in "
+                f"0..{wanted.shape[0] - 1}; it is {array.dtype} {array.shape}"
+            )
+        if layers & self._written[name]:
+            raise ValueError(f"{self.directory}: {name} was written before, layer {layer}")
+        try:
+            store = self._open(name)
+            for index in layers if len(shape) < len(wanted.shape) else (None,):
+                _write_pieces(store if index is None else store[index], array)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise self._cannot_write(error) from error
+        self._written[name] |= layers
+
+    def _layers(self, name: str) -> set[int]:
+        """The entries of the first dim."""
+        return set(range(self._shapes[name].shape[0]))
+
+    @property
+    def _folder(self) -> pathlib.Path:
+        """Where parameters go meanwhile: on a store things cannot be renamed."""
+        on_store = paths.store_path(self.directory)
+        return self.directory / (PARAMS if on_store else _UNFINISHED)
+
+    def _open(self, name: str) -> Any:
+        """The zarr array of a parameter."""
+        if name not in self._stores:
+            leaf = self._shapes[name]
+            dtype = np.dtype(leaf.dtype)
+            spec = {
+                "driver": "zarr",
+                # The name that orbax gives to a leaf of a tree.
+                "kvstore": _key_values(self._folder / name.replace(trees.SEPARATOR, ".")),
+                "metadata": {
+                    "shape": list(leaf.shape),
+                    "chunks": piece_shape(leaf.shape, dtype.itemsize),
+                    "dtype": dtype.str if dtype.kind != "V" else dtype.name,
+                    "compressor": None,
+                    "fill_value": None,
+                },
+                # Orbax takes pieces that are not there as lost.
+                "store_data_equal_to_fill_value": True,
+            }
+            self._stores[name] = ts.open(spec, create=True).result()
+        return self._stores[name]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self._finish()
+        except BaseException:
+            self._clear()
+            raise
+        if error is not None:
+            self._clear()
+
+    def _finish(self) -> None:
+        """Makes a model of what was written.
+
+        Raises:
+            ValueError: something was not.
+        """
+        missing = [
+            f"{name}, {len(lacking)} of {leaf.shape[0]} parts" if self._written[name] else name
+            for name, leaf in self._shapes.items()
+            if (lacking := self._layers(name) - self._written[name])
+        ]
+        if missing:
+            more = len(missing) - _MOST_NAMED
+            named = missing[:_MOST_NAMED] + ([f"and {more} more"] if more > 0 else [])
+            raise ValueError(
+                f"{self.directory} would lack parameters ({'; '.join(named)}); nothing is kept"
+            )
+        try:
+            (self._folder / "_METADATA").write_bytes(_list_of_arrays(self._shapes))
+            checksums.note(self._folder)
+            if not paths.store_path(self.directory):
+                self._folder.rename(self.directory / PARAMS)
+            atomic.write_json(self.directory / CONFIG, self._config)
+            if stored := paths.store_path(self.directory):
+                (stored / _UNFINISHED).unlink()
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def _clear(self) -> None:
+        """Removes what was written; a directory that was there stays, empty."""
+        for name in self._unfinished():
+            _remove(self.directory / name)
+        if self._made_directory and not paths.store_path(self.directory):
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _cannot_write(self, error: Exception) -> OSError:
+        if isinstance(error, StoreError | atomic.WriteError):
+            return error
+        if paths.store_path(self.directory):
+            return StoreError(
+                None, f"cannot write a model: {first_line(error)}", f"{self.directory}"
+            )
+        return atomic.write_error(self.directory, error)
+
+
+def require_free(directory: str | os.PathLike) -> None:
+    """Refuses a place that holds something already, but for what a killed `Writer` left.
+
+    Raises:
+        ValueError: names the directory and what is in it.
+    """
+    directory = paths.path(directory)
+    if directory.is_file():
+        raise ValueError(f"{directory} is a file; choose a new directory")
+    if not directory.is_dir():
+        return
+    if found := {entry.name for entry in directory.iterdir()} - _unfinished(directory):
+        raise ValueError(
+            f"{directory} is not empty: it holds {sorted(found)[0]}; choose a new directory, or "
+            "remove it"
+        )
+
+
+def _unfinished(directory: pathlib.Path) -> set[str]:
+    """Names in a directory that are of a killed `Writer`, if they are there."""
+    if not paths.store_path(directory):
+        return {_UNFINISHED}
+    return {_UNFINISHED, PARAMS} if (directory / _UNFINISHED).exists() else set()
+
+
+def piece_shape(shape: Sequence[int], itemsize: int) -> list[int]:
+    """The largest part of an array that is one object on disk.
+
+    One entry of the first dim of what has three and more, as stacked layers do; of these, or of a
+    matrix, as many rows as make up some megabytes.
+    """
+    lead = 1 if len(shape) > 2 else 0
+    pieces = [1] * lead + list(shape[lead:])
+    rows = pieces[lead]
+    parts = -(-math.prod(pieces) * itemsize // _PIECE_BYTES)
+    # Parts of one size, if a few more than needed make that possible: others would be filled up.
+    even = (n for n in range(parts, 4 * parts + 1) if rows % n == 0)
+    pieces[lead] = -(-rows // min(next(even, parts), rows))
+    return pieces
+
+
+def _write_pieces(store: Any, array: np.ndarray) -> None:
+    """Writes an array piece by piece, so that no more than one is on its way."""
+    rows = store.chunk_layout.write_chunk.shape[0]
+    for start in range(0, len(array), rows):
+        part = slice(start, min(start + rows, len(array)))
+        given = np.ascontiguousarray(array[part])
+        store[part].write(given, can_reference_source_data_indefinitely=True).result()
+
+
+def _list_of_arrays(shapes: Mapping[str, Any]) -> bytes:
+    """What orbax says of a tree with these names; written by orbax, so that it understands it."""
+    tree = trees.unflatten({name: np.zeros(1, leaf.dtype) for name, leaf in shapes.items()})
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=False)
+    try:
+        with tempfile.TemporaryDirectory(prefix="lvm_jax_") as folder:
+            handler.save(epath.Path(folder), args=ocp.args.PyTreeSave(tree))
+            return (pathlib.Path(folder) / "_METADATA").read_bytes()
+    finally:
+        handler.close()
+
+
+def _key_values(folder: pathlib.Path) -> dict[str, Any]:
+    stored = paths.store_path(folder)
+    if stored is None:
+        return {"driver": "file", "path": f"{folder}/"}
+    described = ranges.spec(stored)
+    return {**described, "path": f"{described['path']}/"}
+
+
+def _remove(folder: pathlib.Path) -> None:
+    if stored := paths.store_path(folder):
+        if stored.exists():
+            stored.rmtree()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
