@@ -86,3 +86,14 @@ def model(tokenizer):
         params=transformer.init_params(config, 0),
         tokenizer_fingerprint=tokenizer.fingerprint,
     )
+
+
+@pytest.fixture(scope="session")
+def inception_file(tmp_path_factory):
+    """Random weights of FID's Inception v3, as a safetensors file under their names in torch."""
+    from lvm_jax import trees
+    from tests.measures.goldens import make_inception
+
+    path = tmp_path_factory.mktemp("inception") / "weights.safetensors"
+    trees.save_safetensors(path, make_inception.draw_weights())
+    return path
