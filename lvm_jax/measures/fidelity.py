@@ -76,6 +76,20 @@ def ssim(
     Raises:
         ValueError: images smaller than the window.
     """
+    return jnp.mean(_similarity(images_BHWC, others_BHWC), axis=(1, 2, 3))
+
+
+def ssim_map(
+    images_BHWC: Float[Array | np.ndarray, "B H W 3"],
+    others_BHWC: Float[Array | np.ndarray, "B H W 3"],
+) -> Float[Array, "B h w"]:
+    """`ssim` before its mean over the places: the first one is centred on pixel (5, 5)."""
+    return jnp.mean(_similarity(images_BHWC, others_BHWC), axis=3)
+
+
+def _similarity(
+    images_BHWC: Array | np.ndarray, others_BHWC: Array | np.ndarray
+) -> Float[Array, "B h w 3"]:
     height, width = images_BHWC.shape[1:3]
     if min(height, width) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs images of {SSIM_WINDOW} pixels, not {images_BHWC.shape}")
@@ -93,7 +107,7 @@ def ssim(
     covariance = local_mean(x * y) - mean_x * mean_y
     luminance = (2.0 * mean_x * mean_y + _SSIM_MEANS) / (mean_x**2 + mean_y**2 + _SSIM_MEANS)
     structure = (2.0 * covariance + _SSIM_VARIANCES) / (variance_x + variance_y + _SSIM_VARIANCES)
-    return jnp.mean(luminance * structure, axis=(1, 2, 3))
+    return luminance * structure
 
 
 def _window(length: int) -> np.ndarray:

@@ -96,12 +96,12 @@ def keypoints(image: np.ndarray, view: View, *, shapes: str, background: str) ->
         for number, (start, stop) in enumerate(given["skeleton"]):
             if there[start] and there[stop]:
                 line = raster.fill_line(points[start], points[stop], limb, *image.shape[:2])
-                # Darker than the joints, which lie on top.
-                drawn[line] = rainbow(number, len(given["skeleton"])) * 3 // 5
+                # The joints lie on top.
+                drawn[line] = limb_color(number, len(given["skeleton"]))
         for number, point in enumerate(points):
             if there[number]:
                 disk = raster.fill_disk(point, joint, *image.shape[:2])
-                drawn[disk] = rainbow(number, len(points))
+                drawn[disk] = joint_color(number, len(points))
     return drawn
 
 
@@ -124,6 +124,16 @@ def segmentation(image: np.ndarray, view: View, *, shapes: str, num_labels: int)
                 points = view.points(np.array(polygon).reshape(-1, 2))
                 labels_SS[raster.fill_polygon(points, *image.shape[:2])] = label
     return palette.encode(labels_SS, num_labels)
+
+
+def joint_color(number: int, total: int) -> np.ndarray:
+    """Of joint `number` of `total` in `keypoints`: int64 [3]."""
+    return rainbow(number, total)
+
+
+def limb_color(number: int, total: int) -> np.ndarray:
+    """Of limb `number` of `total` in `keypoints`, darker than any joint's: int64 [3]."""
+    return rainbow(number, total) * 3 // 5
 
 
 @functools.lru_cache(maxsize=1024)

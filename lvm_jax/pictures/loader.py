@@ -32,7 +32,7 @@ class SquareLoader:
     """
 
     def __init__(self, config: ImageConfig, size: int, cache_bytes: int = 0):
-        self._config, self._size = config, size
+        self.config, self.size = config, size
         self._cache = PictureCache(cache_bytes) if cache_bytes else None
         self._frames = FrameReaders(config.max_pixels, config.background)
         self._short_side = functools.lru_cache(_MOST_HEADERS)(images.jpeg_short_side)
@@ -69,7 +69,7 @@ class SquareLoader:
 
     def _square(self, ref: ImageRef) -> np.ndarray:
         picture = self._picture(ref)
-        return render.cut(ref, picture, self._size, self._config)
+        return render.cut(ref, picture, self.size, self.config)
 
     def _picture(self, ref: ImageRef) -> np.ndarray:
         """The whole picture: uint8 [H, W, 3]; of a label map its labels, int32 [H, W]."""
@@ -83,7 +83,7 @@ class SquareLoader:
         return picture
 
     def _decoded(self, ref: ImageRef) -> np.ndarray:
-        config = self._config
+        config = self.config
         if ref.frame >= 0:
             return self._frames.read(ref.path, ref.frame)
         if ref.labels is not None:
@@ -99,17 +99,17 @@ class SquareLoader:
     def _decoded_key(self, ref: ImageRef) -> Hashable:
         """References of one picture, decoded at one size, share it."""
         reduction = 1
-        if self._config.reduced_jpeg and ref.frame < 0 and ref.labels is None:
+        if self.config.reduced_jpeg and ref.frame < 0 and ref.labels is None:
             reduction = images.jpeg_reduction(self._short_side(ref.path), self._min_side(ref))
         return ref.path, ref.frame, ref.labels, reduction
 
     def _min_side(self, ref: ImageRef) -> int:
         share = ref.crop.side / Crop.UNIT if ref.crop else 1.0
-        return self._config.min_side(self._size, share)
+        return self.config.min_side(self.size, share)
 
     def _derived(self, ref: ImageRef, square: np.ndarray) -> np.ndarray:
         # Here and not with the square: references that share one may annotate different pictures.
         # Squashed whole, pictures of any shape lie on each other.
-        if ref.annotates and not (ref.crop is None and self._config.resize == "squash"):
+        if ref.annotates and not (ref.crop is None and self.config.resize == "squash"):
             aspect.require_same(ref.path, ref.annotates)
-        return render.derived(ref, square, self._config)
+        return render.derived(ref, square, self.config)

@@ -31,7 +31,7 @@ def cut(ref: ImageRef, picture: np.ndarray, size: int, config: ImageConfig) -> n
     """
     if ref.labels is not None:
         num_labels, _ = ref.labels
-        labels_SS = _view(ref, picture.shape, size, config).sample(picture)
+        labels_SS = view(ref, picture.shape, size, config).sample(picture)
         return palette.encode(labels_SS, num_labels)
     _require_shape(ref, picture)
     if ref.crop is not None:
@@ -57,13 +57,13 @@ def derived(ref: ImageRef, square: np.ndarray, config: ImageConfig) -> np.ndarra
         return square
     if ref.derivation in drawings.DRAWINGS:
         assert ref.shape is not None, ref
-        view = _view(ref, ref.shape, len(square), config)
-        return drawings.DRAWINGS[ref.derivation](square, view, **dict(ref.parameters))
+        seen = view(ref, ref.shape, len(square), config)
+        return drawings.DRAWINGS[ref.derivation](square, seen, **dict(ref.parameters))
     return derivations.DERIVATIONS[ref.derivation](square, **dict(ref.parameters))
 
 
-def _view(ref: ImageRef, shape: tuple[int, ...], size: int, config: ImageConfig) -> drawings.View:
-    """The part of a picture of shape [H, W] that a reference shows."""
+def view(ref: ImageRef, shape: tuple[int, ...], size: int, config: ImageConfig) -> drawings.View:
+    """The part of a picture of shape [H, W] that a reference shows as a square of side `size`."""
     height, width = shape
     left, top = 0.0, 0.0
     if ref.crop is not None:

@@ -4,10 +4,32 @@ from collections.abc import Mapping
 from typing import Any
 
 from lvm_jax import configs
-from lvm_jax.evaluation.tasks import pixels
+from lvm_jax.evaluation.tasks import (
+    colorization,
+    depth,
+    edges,
+    foreground,
+    frames,
+    inpainting,
+    keypoints,
+    normals,
+    pixels,
+    segmentation,
+)
 from lvm_jax.evaluation.tasks.task import Examples, Task, TaskKind
 
-_ALL: tuple[TaskKind, ...] = (pixels.KIND,)
+_ALL: tuple[TaskKind, ...] = (
+    pixels.KIND,
+    segmentation.KIND,
+    *foreground.KINDS,
+    colorization.KIND,
+    depth.KIND,
+    normals.KIND,
+    edges.KIND,
+    inpainting.KIND,
+    keypoints.KIND,
+    frames.KIND,
+)
 KINDS: dict[str, TaskKind] = {kind.name: kind for kind in _ALL}
 
 

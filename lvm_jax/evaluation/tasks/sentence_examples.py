@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from lvm_jax.evaluation.tasks import references
 from lvm_jax.evaluation.tasks.task import Example
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences.sources import Source
@@ -42,4 +43,6 @@ class SentenceExamples:
         pixels = np.stack([self.loader.load_one(image) for image in sentence.images])
         pairs = pixels[:-2].reshape(-1, 2, *pixels.shape[1:])
         keys = tuple(image.key for image in sentence.images)
-        return Example(pairs=pairs, query=pixels[-2], answer=pixels[-1], keys=keys)
+        query, answer = sentence.images[-2:]
+        truth = references.truth(query, answer, self.loader.size, self.loader.config)
+        return Example(pairs=pairs, query=pixels[-2], answer=pixels[-1], truth=truth, keys=keys)

@@ -1,0 +1,104 @@
+"""Colors of gray pictures: squared errors in the units of others, PSNR, and LPIPS with weights.
+
+Legend: S side in pixels.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from lvm_jax import images
+from lvm_jax.evaluation.metrics import color
+from lvm_jax.evaluation.metrics.metric import Metric
+from lvm_jax.evaluation.tasks.measured import MeasuredTask
+from lvm_jax.evaluation.tasks.pixels import MSE
+from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.measures import fidelity, perceptual, perceptual_weights
+from lvm_jax.measures.perceptual import PerceptualConfig
+
+LVM_MSE = Metric(
+    name="lvm_mse",
+    unit="",
+    better="lower",
+    per_example=True,
+    about="Squared error in [0, 1] summed over channels, as LVM's script reports it: 3 x MSE.",
+)
+IMAGENET_MSE = Metric(
+    name="imagenet_mse",
+    unit="",
+    better="lower",
+    per_example=True,
+    about="Mean squared error of ImageNet-normalised pixels, as visual prompting reports it.",
+)
+PSNR = Metric(name="psnr", unit="dB", better="higher", per_example=True)
+LPIPS = Metric(
+    name="lpips",
+    unit="",
+    better="lower",
+    per_example=True,
+    about="Perceptual distance of Zhang et al. 2018 with VGG16.",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ColorizationOptions:
+    """What is measured besides errors of pixels.
+
+    Attributes:
+        perceptual_weights: files of torchvision's vgg16 and of the lpips package's weights for vgg;
+            with them LPIPS is measured too.
+    """
+
+    perceptual_weights: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Colorization(MeasuredTask):
+    """Pictures against pictures.
+
+    Attributes:
+        distance: LPIPS of two float32 [1, S, S, 3] in [0, 1]; None without weights.
+    """
+
+    distance: Callable[[np.ndarray, np.ndarray], Any] | None = None
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        always = MSE, LVM_MSE, IMAGENET_MSE, PSNR
+        return always if self.distance is None else (*always, LPIPS)
+
+    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+        """Of a picture, uint8 [S, S, 3]."""
+        truth = example.answer
+        error = float(fidelity.mse(picture, truth))
+        values = {
+            MSE.name: error,
+            LVM_MSE.name: color.lvm_mse(picture, truth),
+            IMAGENET_MSE.name: color.imagenet_mse(picture, truth),
+            PSNR.name: float(fidelity.decibels(error)),
+        }
+        if self.distance is not None:
+            pair = (images.to_float(image)[None] for image in (picture, truth))
+            values[LPIPS.name] = float(self.distance(*pair)[0])
+        return values
+
+
+def _build(examples: Examples, options: ColorizationOptions) -> Colorization:
+    if not options.perceptual_weights:
+        return Colorization(examples=examples)
+    config = PerceptualConfig(network="lpips_vgg16")
+    params = perceptual_weights.load(config, options.perceptual_weights)
+    distance = jax.jit(functools.partial(perceptual.distance, config))
+    return Colorization(examples=examples, distance=functools.partial(distance, params))
+
+
+KIND = TaskKind(
+    name="colorization",
+    options=ColorizationOptions,
+    build=_build,
+    about="colors of gray pictures: squared errors in three units, PSNR, LPIPS with weights",
+)

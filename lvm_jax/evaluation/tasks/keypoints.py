@@ -1,0 +1,106 @@
+"""Skeletons: the share of joints that are drawn in the right place (PCK).
+
+Legend: S side in pixels, K joints.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+
+from lvm_jax.configs import ConfigError, Field, require_at_least
+from lvm_jax.evaluation.metrics import keypoints
+from lvm_jax.evaluation.metrics.metric import Metric
+from lvm_jax.evaluation.tasks.measured import MeasuredTask
+from lvm_jax.evaluation.tasks.references import KEYPOINTS
+from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.pictures import drawings
+
+PCK = Metric(
+    name="pck",
+    unit="",
+    better="higher",
+    per_example=True,
+    about="Share of the joints within alpha times the longer side of the body from their place.",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KeypointsOptions:
+    """How bodies are drawn and compared.
+
+    Attributes:
+        num_joints: K, of a body; their colors are those of sentences of kind keypoints.
+        num_limbs: of a body, drawn in darker colors; 0 for none.
+        colors: red, green, blue of every joint instead, for pictures drawn by others.
+        alpha: how far a joint may be, as a share of the longer side of the box around the joints.
+    """
+
+    num_joints: int = 17
+    num_limbs: int = 19
+    colors: tuple[tuple[int, int, int], ...] = ()
+    alpha: float = 0.1
+
+    def __post_init__(self):
+        require_at_least(self, 1, "num_joints")
+        require_at_least(self, 0, "num_limbs", "alpha")
+        if self.colors and len(set(self.colors)) != self.num_joints:
+            raise ConfigError(
+                Field("colors"), f"={self.colors} must be num_joints={self.num_joints} others each"
+            )
+        if not all(0 <= value <= 255 for color in self.colors for value in color):
+            raise ConfigError(Field("colors"), f"={self.colors} must be red, green, blue in 0..255")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Keypoints(MeasuredTask):
+    """Blobs of the joints' colors against the true joints of one body.
+
+    Attributes:
+        options: how bodies are drawn and compared.
+    """
+
+    options: KeypointsOptions
+    metrics: tuple[Metric, ...] = (PCK,)
+
+    @functools.cached_property
+    def _joints(self) -> np.ndarray:
+        options, count = self.options, self.options.num_joints
+        drawn = options.colors or [drawings.joint_color(number, count) for number in range(count)]
+        return np.array(drawn, np.uint8)
+
+    @functools.cached_property
+    def _others(self) -> np.ndarray:
+        """Limbs, and black behind them."""
+        count = self.options.num_limbs
+        limbs = [drawings.limb_color(number, count) for number in range(count)]
+        return np.array([*limbs, (0, 0, 0)], np.uint8)
+
+    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+        """Of a picture, uint8 [S, S, 3]; no score if several bodies are drawn, or none."""
+        truth_K2 = example.truth.get(KEYPOINTS)
+        if truth_K2 is None:
+            truth_K2 = self._locate(example.answer)
+        if len(truth_K2) != self.options.num_joints:
+            raise ConfigError(
+                Field("num_joints"),
+                f"={self.options.num_joints}, but bodies of {self.name} have {len(truth_K2)}",
+            )
+        tolerance = self.options.alpha * keypoints.extent(truth_K2)
+        return {PCK.name: keypoints.pck(self._locate(picture), truth_K2, tolerance)}
+
+    def _locate(self, picture: np.ndarray) -> np.ndarray:
+        return keypoints.locate(picture, self._joints, self._others)
+
+
+def _build(examples: Examples, options: KeypointsOptions) -> Keypoints:
+    return Keypoints(examples=examples, options=options)
+
+
+KIND = TaskKind(
+    name="keypoints",
+    options=KeypointsOptions,
+    build=_build,
+    about="joints of a body as dots of their colors: share in the right place (PCK)",
+)

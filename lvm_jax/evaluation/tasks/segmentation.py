@@ -1,0 +1,117 @@
+"""Label maps in colors: mean intersection over union, of every picture and of all pooled.
+
+Legend: S side in pixels, N labels.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lvm_jax.configs import ConfigError, Field
+from lvm_jax.evaluation.metrics import segmentation
+from lvm_jax.evaluation.metrics.metric import Metric
+from lvm_jax.evaluation.tasks.measured import MeasuredTask
+from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.pictures import palette
+
+MIOU = Metric(
+    name="miou",
+    unit="",
+    better="higher",
+    per_example=True,
+    about="Intersection over union, mean over the classes that the answer or the truth has.",
+)
+ACCURACY = Metric(
+    name="pixel_accuracy",
+    unit="",
+    better="higher",
+    per_example=True,
+    about="Share of the pixels with the right label.",
+)
+POOLED = Metric(
+    name="pooled_miou",
+    unit="",
+    better="higher",
+    per_example=False,
+    about="Mean intersection over union of one confusion matrix for all examples.",
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SegmentationOptions:
+    """How labels are drawn.
+
+    Attributes:
+        num_labels: N, the background included; their colors are those of `palette.colors`, in which
+            sentences of kind label_map and segmentation are drawn.
+        colors: red, green, blue of every label instead, for pictures drawn by others.
+        background: whether label 0 is a class like the others.
+    """
+
+    num_labels: int = 2
+    colors: tuple[tuple[int, int, int], ...] = ()
+    background: bool = True
+
+    def __post_init__(self):
+        if not 2 <= self.num_labels <= palette.MOST_LABELS:
+            raise ConfigError(
+                Field("num_labels"), f"={self.num_labels} must lie in 2..{palette.MOST_LABELS}"
+            )
+        if self.colors and len(set(self.colors)) != self.num_labels:
+            raise ConfigError(
+                Field("colors"), f"={self.colors} must be num_labels={self.num_labels} others each"
+            )
+        if not all(0 <= value <= 255 for color in self.colors for value in color):
+            raise ConfigError(Field("colors"), f"={self.colors} must be red, green, blue in 0..255")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segmentation(MeasuredTask):
+    """A pixel has the label whose color is nearest to its own.
+
+    Attributes:
+        options: how labels are drawn.
+    """
+
+    options: SegmentationOptions
+    metrics: tuple[Metric, ...] = (MIOU, ACCURACY, POOLED)
+
+    @functools.cached_property
+    def _colors(self) -> np.ndarray:
+        options = self.options
+        given = np.array(options.colors, np.uint8)
+        return given if options.colors else palette.colors(options.num_labels)
+
+    def _confusion(self, picture: np.ndarray, example: Example) -> np.ndarray:
+        labels, truth = (palette.nearest(p, self._colors) for p in (picture, example.answer))
+        return segmentation.confusion(labels, truth, self.options.num_labels)
+
+    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+        """Of a picture, uint8 [S, S, 3]."""
+        confusion = self._confusion(picture, example)
+        return {
+            MIOU.name: segmentation.mean_iou(confusion, background=self.options.background),
+            ACCURACY.name: segmentation.pixel_accuracy(confusion),
+        }
+
+    def summarize(
+        self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
+    ) -> Mapping[str, float]:
+        """Of one confusion matrix."""
+        size = self.options.num_labels
+        total = sum(map(self._confusion, pictures, examples), np.zeros((size, size), np.int64))
+        return {POOLED.name: segmentation.mean_iou(total, background=self.options.background)}
+
+
+def _build(examples: Examples, options: SegmentationOptions) -> Segmentation:
+    return Segmentation(examples=examples, options=options)
+
+
+KIND = TaskKind(
+    name="segmentation",
+    options=SegmentationOptions,
+    build=_build,
+    about="label maps in colors: mean intersection over union, pixel accuracy",
+)
