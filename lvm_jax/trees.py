@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -57,9 +58,15 @@ def count_parameters(tree: Any) -> int:
 
 
 def first_differences(
-    expected: Mapping[str, Any], given: Mapping[str, Any], most: int = 5
+    expected: Mapping[str, Any], given: Mapping[str, Any], most: int = 5, *, dtypes: bool = True
 ) -> list[str]:
-    """The first few ways in which two trees of arrays differ in names, shapes or dtypes."""
+    """The first few ways in which two trees of arrays differ in names, shapes or dtypes.
+
+    Args:
+        expected, given: nested dicts of what has a shape and a dtype.
+        most: differences to name; how many more there are is said.
+        dtypes: of floating-point numbers any dtype will do without it.
+    """
     want, have = flatten(expected), flatten(given)
     lines = []
     for name in sorted(want.keys() | have.keys()):
@@ -71,10 +78,16 @@ def first_differences(
             lines.append(
                 f"{name} has shape {tuple(have[name].shape)}, not {tuple(want[name].shape)}"
             )
-        elif np.dtype(want[name].dtype) != np.dtype(have[name].dtype):
+        elif not _is_same(want[name].dtype, have[name].dtype, exactly=dtypes):
             lines.append(f"{name} is {have[name].dtype}, not {want[name].dtype}")
     more = len(lines) - most
     return lines[:most] + ([f"and {more} more"] if more > 0 else [])
+
+
+def _is_same(one: Any, other: Any, *, exactly: bool) -> bool:
+    if not exactly and all(jnp.issubdtype(dtype, jnp.floating) for dtype in (one, other)):
+        return True
+    return np.dtype(one) == np.dtype(other)
 
 
 def fingerprint(tree: Mapping[str, Any]) -> str:

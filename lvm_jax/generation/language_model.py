@@ -11,17 +11,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from lvm_jax import configs, image_record, trees
+from lvm_jax import configs, image_record, partition, trees
 from lvm_jax.images import ImageConfig
 from lvm_jax.model import transformer
-from lvm_jax.model.transformer_config import TransformerConfig
+from lvm_jax.model.transformer_config import ComputeType, TransformerConfig
+from lvm_jax.rules import Rules
 from lvm_jax.storage import paths
 from lvm_jax.tokenizer.codec import Tokenizer
 from lvm_jax.training import model_directory, stored_params
 from lvm_jax.training import workdir as workdir_lib
+from lvm_jax.training.stored_params import StoredParams
 from lvm_jax.vocabulary import Framing, Vocabulary
+
+# Rows that are asked about may be of any number and length: devices share matrices, not rows.
+_ANY_ROWS = Rules(batch=None, length=None, residual_length=None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +40,7 @@ class LanguageModel:
         tokenizer_fingerprint: of the tokenizer behind the training data; "" when unknown.
         images: how the pictures behind the training data were read; None when unknown.
         framing: the special ids around the sentences that it learned.
+        mesh: devices that share the parameters; None is one device.
     """
 
     config: TransformerConfig
@@ -41,6 +48,7 @@ class LanguageModel:
     tokenizer_fingerprint: str = ""
     images: ImageConfig | None = None
     framing: Framing = dataclasses.field(default_factory=Framing)
+    mesh: Mesh | None = None
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -70,7 +78,8 @@ class LanguageModel:
             raise ValueError(
                 f"ids {ids_BL.min()}..{ids_BL.max()} must lie in 0..{self.vocabulary.size - 1}"
             )
-        return _logits(self.params, ids_BL.astype(np.int32), config=self.config)
+        ids_BL = ids_BL.astype(np.int32)
+        return _logits(self.params, ids_BL, config=self.config, mesh=self.mesh)
 
     def check_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Refuses a tokenizer whose ids mean something else to this model.
@@ -91,14 +100,17 @@ class LanguageModel:
             )
 
 
-@functools.partial(jax.jit, static_argnames="config")
-def _logits(params: Any, ids_BL: jax.Array, *, config: TransformerConfig) -> jax.Array:
-    logits_BLV = transformer.apply(config, params, ids_BL)[..., : config.vocabulary.size]
+@functools.partial(jax.jit, static_argnames=("config", "mesh"))
+def _logits(
+    params: Any, ids_BL: jax.Array, *, config: TransformerConfig, mesh: Mesh | None
+) -> jax.Array:
+    logits_BLV = transformer.apply(config, params, ids_BL, mesh=mesh, rules=_ANY_ROWS)
+    logits_BLV = logits_BLV[..., : config.vocabulary.size]
     return logits_BLV.astype(jnp.float32)
 
 
 def load_image_config(directory: str | pathlib.Path) -> ImageConfig | None:
-    """`LanguageModel.images` of a training workdir, without its parameters.
+    """`LanguageModel.images` of a directory that `load_model` takes, without its parameters.
 
     Raises:
         ValueError: the directory is none, or keeps settings that this version does not know.
@@ -108,29 +120,77 @@ def load_image_config(directory: str | pathlib.Path) -> ImageConfig | None:
     return image_record.read(workdir_lib.read_config(directory), where)
 
 
-def load_model(directory: str | pathlib.Path) -> LanguageModel:
-    """Loads the newest checkpoint of a training workdir.
+def load_model(
+    directory: str | pathlib.Path,
+    *,
+    step: int | None = None,
+    ema: bool = False,
+    dtype: ComputeType | None = None,
+    mesh: Mesh | None = None,
+) -> LanguageModel:
+    """Loads a model: of a training, or by itself.
+
+    Args:
+        directory: a training workdir, or a model directory of convert_model or export_model; on a
+            disk or a store.
+        step: which checkpoint of a training; the newest whole one when None.
+        ema: the training's average instead of its parameters.
+        dtype: what to compute in, and to keep matrices in; None computes in what config.json says
+            and keeps parameters as they are stored.
+        mesh: devices that share the parameters, none of which reads more than its share; None is
+            one device.
 
     Raises:
-        ValueError: the directory holds no trained model, or one that this version cannot read;
-            names the file.
+        ValueError: the directory holds no model, one that this version cannot read, or one that is
+            damaged; names the file, and the first few parameters that do not fit config.json.
     """
-    directory = paths.path(directory)
-    resolved = workdir_lib.read_config(directory)
-    name = f"{directory / workdir_lib.CONFIG}: model"
-    if not isinstance(resolved.get("model"), dict):
+    where = str(paths.path(directory) / workdir_lib.CONFIG)
+    name = f"{where}: model"
+    if not isinstance(workdir_lib.read_config(paths.path(directory)).get("model"), dict):
         raise ValueError(f"{name} is missing, so {directory} holds no transformer")
-    config = configs.build_stored(TransformerConfig, resolved["model"], name)
+    found = stored_params.find(directory, step, ema=ema)
+    config = configs.build_stored(TransformerConfig, found.config["model"], name)
     # How attention was computed suited the machine and the rows of the training.
-    config = dataclasses.replace(config, attention="auto")
-    params, _ = stored_params.load_params(directory)
-    differences = trees.first_differences(transformer.abstract_params(config), params)
-    if differences:
-        raise ValueError(f"parameters in {directory} do not fit {name}: {'; '.join(differences)}")
+    config = dataclasses.replace(config, attention="auto", dtype=dtype or config.dtype)
+    wanted = transformer.abstract_params(config)
+    if differences := trees.first_differences(wanted, found.shapes, dtypes=False):
+        raise ValueError(
+            f"parameters in {found.directory} do not fit {name}: {'; '.join(differences)}; use a "
+            "directory as it was written, or write it anew"
+        )
     return LanguageModel(
         config=config,
-        params=jax.tree.map(jnp.asarray, params),
-        tokenizer_fingerprint=resolved.get("tokenizer_fingerprint") or "",
-        images=load_image_config(directory),
-        framing=model_directory.framing_of(resolved, str(directory / workdir_lib.CONFIG)),
+        params=_read(found, config, dtype, mesh),
+        tokenizer_fingerprint=found.config.get("tokenizer_fingerprint") or "",
+        images=image_record.read(found.config, where),
+        framing=model_directory.framing_of(found.config, where),
+        mesh=mesh,
+    )
+
+
+def _read(
+    found: StoredParams, config: TransformerConfig, dtype: ComputeType | None, mesh: Mesh | None
+) -> Any:
+    """Parameters on their devices; vectors, such as scales of norms, keep what they are stored as.
+
+    Vectors are never rounded to a compute type, so matrices that are give the same results as those
+    that are rounded when they are used.
+    """
+    flat = trees.flatten(found.shapes)
+    dtypes = {
+        name: leaf.dtype if dtype is None or not name.endswith("kernel") else jnp.dtype(dtype)
+        for name, leaf in flat.items()
+    }
+    if mesh is not None:
+        axes = transformer.logical_axes(config)
+        placed = trees.flatten(partition.shardings(mesh, Rules(), axes, found.shapes))
+        like = {
+            name: jax.ShapeDtypeStruct(leaf.shape, dtypes[name], sharding=placed[name])
+            for name, leaf in flat.items()
+        }
+        return found.read(trees.unflatten(like))
+    read = trees.flatten(found.read())
+    # One after the other, so that memory holds one of them twice and not all.
+    return trees.unflatten(
+        {name: jnp.asarray(read.pop(name).astype(dtypes[name], copy=False)) for name in dtypes}
     )

@@ -7,6 +7,7 @@ from lvm_jax import configs
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.vocabulary import Vocabulary
 
+ComputeType = Literal["float32", "bfloat16"]
 RematPolicy = Literal["none", "projections", "dots", "offload", "full"]
 AttentionBackend = Literal[
     "auto", "xla", "blockwise", "per_head", "splash", "triton", "cudnn", "tokamax"
@@ -53,10 +54,10 @@ class TransformerConfig:
     num_layers: int
     context: int = 4096
     rope_theta: float = 1e4
-    rope_table: Literal["float32", "bfloat16"] = "float32"
+    rope_table: ComputeType = "float32"
     norm_eps: float = 1e-6
     init_scale: float = 0.02
-    dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    dtype: ComputeType = "bfloat16"
     remat: RematPolicy = "full"
     attention: AttentionBackend = "auto"
     scan: bool = True

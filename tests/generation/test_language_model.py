@@ -1,5 +1,6 @@
-"""A model from a training workdir gives the logits of the parameters that were saved."""
+"""A model from a workdir, or by itself, gives the logits of the parameters that were saved."""
 
+import dataclasses
 import json
 
 import jax
@@ -8,11 +9,15 @@ import numpy as np
 import pytest
 
 import lvm_jax
-from lvm_jax import configs
+from lvm_jax import configs, trees
+from lvm_jax import mesh as mesh_lib
+from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.images import ImageConfig
 from lvm_jax.model import transformer
+from lvm_jax.training import model_directory
 from lvm_jax.training.checkpoints import Checkpoints
 from lvm_jax.training.workdir import RunIdentity, prepare_workdir
+from lvm_jax.vocabulary import Framing
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +66,92 @@ def test_how_pictures_were_read_comes_with_it(workdir, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(resolved))
     with pytest.raises(ValueError, match=r"config\.json: images\.resize='stretch'"):
         lvm_jax.load_model(tmp_path)
+
+
+def write_model(directory, model, **changes):
+    """A model directory; changes are of config.json."""
+    flat = trees.flatten(model.params)
+    shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in flat.items()}
+    config = model_directory.describe(
+        model.config,
+        framing=Framing(bos=False, eos=False),
+        tokenizer_fingerprint=model.tokenizer_fingerprint,
+        images=ImageConfig(resize="squash"),
+    )
+    with model_directory.Writer(directory, {**config, **changes}, shapes) as writer:
+        for name, leaf in flat.items():
+            writer.write(name, leaf)
+
+
+def assert_same_params(one, other):
+    assert trees.first_differences(one, other) == []
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_a_model_by_itself_is_loaded_with_its_framing(model, tmp_path):
+    write_model(tmp_path, model)
+    loaded = lvm_jax.load_model(tmp_path)
+    assert (loaded.config, loaded.mesh) == (model.config, None)
+    assert loaded.framing == Framing(bos=False, eos=False)
+    assert loaded.images == ImageConfig(resize="squash")
+    assert loaded.tokenizer_fingerprint == model.tokenizer_fingerprint
+    assert_same_params(loaded.params, model.params)
+    with pytest.raises(ValueError, match="is a model, not a run: it has no step 3; leave it out"):
+        lvm_jax.load_model(tmp_path, step=3)
+
+
+def test_a_step_of_a_run_and_what_it_lacks(workdir, model):
+    loaded = lvm_jax.load_model(workdir, step=1)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(loaded.params))
+    assert loaded.framing == Framing(), "a training begins and ends its sentences"
+    with pytest.raises(ValueError, match=r"no checkpoint of step 7; it has \[1, 2\]"):
+        lvm_jax.load_model(workdir, step=7)
+    with pytest.raises(ValueError, match="keeps no average"):
+        lvm_jax.load_model(workdir, ema=True)
+
+
+def test_a_smaller_type_is_that_of_the_computation(workdir, model):
+    loaded = lvm_jax.load_model(workdir, dtype="bfloat16")
+    dtypes = {name: leaf.dtype for name, leaf in trees.flatten(loaded.params).items()}
+    assert {d for n, d in dtypes.items() if n.endswith("kernel")} == {jnp.dtype("bfloat16")}
+    assert {d for n, d in dtypes.items() if n.endswith("scale")} == {jnp.dtype("float32")}
+    config = dataclasses.replace(model.config, dtype="bfloat16")
+    ids = np.arange(12).reshape(2, 6)
+    rounded_when_used = LanguageModel(config=config, params=model.params)
+    np.testing.assert_array_equal(loaded.logits(ids), rounded_when_used.logits(ids))
+
+
+def test_devices_share_the_parameters(workdir, model):
+    mesh = mesh_lib.make_mesh(mesh_lib.MeshConfig(fsdp=4, tensor=2))
+    for dtype in ("float32", "bfloat16"):
+        loaded = lvm_jax.load_model(workdir, dtype=dtype, mesh=mesh)
+        kernel = loaded.params["layers"]["mlp"]["up"]["kernel"]
+        assert {8 * shard.data.size for shard in kernel.addressable_shards} == {kernel.size}
+        alone = lvm_jax.load_model(workdir, dtype=dtype)
+        assert_same_params(jax.device_get(loaded.params), alone.params)
+    ids = np.arange(12).reshape(2, 6)
+    sharded = lvm_jax.load_model(workdir, mesh=mesh)
+    # Sums over devices are added in another order.
+    np.testing.assert_allclose(sharded.logits(ids), model.logits(ids), atol=1e-5)
+
+
+def test_parameters_that_lack_something_or_have_more_are_named(model, tmp_path):
+    params = {**model.params, "extra": {"scale": jnp.zeros(3)}}
+    del params["head"]
+    write_model(tmp_path, dataclasses.replace(model, params=params))
+    with pytest.raises(
+        ValueError,
+        match=r"do not fit .*json: model: extra/scale is unexp.*; head/kernel is missing;",
+    ):
+        lvm_jax.load_model(tmp_path)
+
+
+def test_another_tokenizer_is_refused_with_both_fingerprints(model, tokenizer, tmp_path):
+    write_model(tmp_path, model, tokenizer_fingerprint="f" * 64)
+    loaded = lvm_jax.load_model(tmp_path)
+    both = rf"{tokenizer.fingerprint[:12]} is not the model's {'f' * 12}; use the tokenizer"
+    with pytest.raises(ValueError, match=both):
+        loaded.check_tokenizer(tokenizer)
 
 
 def test_logits_are_causal(model):

@@ -179,10 +179,6 @@ def test_damage_is_noticed_and_named(arrays, tmp_path, harm):
     ) as error:
         stored_params.find(tmp_path)
     assert "\n" not in str(error.value)
-    if harm != "flip":  # without checksums it is still noticed
-        (tmp_path / "params" / "checksums.json").unlink()
-        with pytest.raises(ValueError, match="it is damaged; copy it anew"):
-            stored_params.find(tmp_path).read()
 
 
 def test_config_says_what_the_model_is():
