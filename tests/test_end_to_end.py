@@ -139,9 +139,9 @@ def test_the_report_is_written(run):
     where = (f"--model={run.model}", f"--tokenizer={run.tokenizer}", f"--out={run.root / 'out'}")
     shown = run.tool("evaluate", "--task=analogies", run.config("evaluation"), *where)
     assert "report.html" in shown
-    scores = json.loads((run.root / "out" / "analogies.json").read_text())
-    assert {task["name"] for task in scores["tasks"]} == {"colorization", "inpainting", "edges"}
-    assert "| colorization | " in run.tool("report_tables", run.root / "out" / "analogies.json")
+    scores = json.loads((run.root / "out" / "evaluation.json").read_text())
+    assert set(scores["results"]) == {"colorization", "inpainting", "edges"}
+    assert "| colorization | " in run.tool("report_tables", run.root / "out" / "evaluation.json")
     page = (run.root / "out" / "report.html").read_text()
     assert "The held-out loss ends at" in page
     # Self-contained: pictures are inside, nothing is fetched.

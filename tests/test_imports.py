@@ -37,7 +37,6 @@ FLOORS = (
     "evaluation.metrics",
     "evaluation.tasks",
     "evaluation.asking",
-    "evaluation.analogies",
     "evaluation.report",
     "evaluation",
     "demo",

@@ -5,7 +5,7 @@ r"""Measures a model: perplexity of target images, or whole tasks with a report.
       --config=experiments/quickstart_evaluation.py --out=DIR
 
 A line of the input file is {"input": ["a.png", ...], "target": ["b.png", ...]}: the images of a
-prompt, and the images that should follow. Analogies write report.html, analogies.json and
+prompt, and the images that should follow. Analogies write report.html, evaluation.json and
 answers.png into OUT. Pictures are read as those were that the model learned from: its workdir says
 how. --fit, --background and --max_pixels read them otherwise; for analogies config.images does the
 same.

@@ -1,6 +1,6 @@
 r"""Prints the tables of a report as Markdown, as README shows them.
 
-  python tools/report_tables.py runs/quickstart/report/analogies.json
+  python tools/report_tables.py runs/quickstart/report/evaluation.json
 
 In bold is what the model does; in italics is what it does not beat
 clearly. README's picture is answers.png beside it.
@@ -16,7 +16,7 @@ class Options:
     """Which report.
 
     Attributes:
-        file: its analogies.json.
+        file: its evaluation.json, or analogies.json of earlier versions.
     """
 
     file: str
@@ -24,10 +24,10 @@ class Options:
 
 def main(options: Options) -> None:
     # Imported after the flags are known to be good: a typo should not wait for jax.
-    from lvm_jax.evaluation.analogies import scores_file
+    from lvm_jax.evaluation.asking import evaluation_file
     from lvm_jax.evaluation.report import wording
 
-    results = scores_file.read(options.file)
+    results = evaluation_file.read(options.file)
     print(f"{wording.headline(results)}\n\n{wording.markdown(results)}")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lvm_jax import configs
 from lvm_jax.configs import ConfigError, Field
-from lvm_jax.evaluation.analogies.asking import AnalogyConfig
+from lvm_jax.evaluation.asking.asking_config import AskingConfig
 from lvm_jax.images import ImageConfig
 from lvm_jax.sentences import corpora
 from lvm_jax.sentences.sources import Source
@@ -36,7 +36,10 @@ class AnalogyExperiment:
     num_reconstructions: int = 16
     shards: str = ""
     images: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    evaluation: AnalogyConfig = dataclasses.field(default_factory=AnalogyConfig)
+    evaluation: AskingConfig = dataclasses.field(
+        # As before pictures of 8 bits were the rule, so that scores stay comparable.
+        default_factory=lambda: AskingConfig(pixels="float32")
+    )
     commands: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self):

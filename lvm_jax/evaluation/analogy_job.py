@@ -9,9 +9,10 @@ import numpy as np
 
 from lvm_jax import image_record, images
 from lvm_jax.evaluation import training_codes
-from lvm_jax.evaluation.analogies import asking, scores_file
-from lvm_jax.evaluation.analogies.scores import TaskResult
 from lvm_jax.evaluation.analogy_experiment import AnalogyExperiment
+from lvm_jax.evaluation.asking import evaluation_file, manifest, runner
+from lvm_jax.evaluation.asking.parts import FOLDER, Parts
+from lvm_jax.evaluation.asking.results import TaskResult
 from lvm_jax.evaluation.metrics import perplexity
 from lvm_jax.evaluation.report import (
     answers_sheet,
@@ -20,6 +21,7 @@ from lvm_jax.evaluation.report import (
     page,
     training_charts,
 )
+from lvm_jax.evaluation.tasks.pixels import Pixels
 from lvm_jax.evaluation.tasks.sentence_examples import SentenceExamples
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.pictures.loader import SquareLoader
@@ -29,7 +31,6 @@ from lvm_jax.tokenizer.measuring import Measurement
 from lvm_jax.training import metrics as metrics_lib
 from lvm_jax.training import workdir as workdir_lib
 
-SCORES_FILE = "analogies.json"
 REPORT_FILE = "report.html"
 PICTURE_FILE = "answers.png"
 _PICTURE_CACHE_BYTES = 256 * 2**20
@@ -46,7 +47,7 @@ def run(
     commands: Sequence[tuple[str, str]] = (),
     progress: Callable[[str], Any] | None = None,
 ) -> tuple[TaskResult, ...]:
-    """Evaluates, and writes analogies.json, answers.png and report.html into `out`.
+    """Evaluates, and writes evaluation.json, answers.png and report.html into `out`.
 
     Args:
         experiment: what to measure.
@@ -67,10 +68,31 @@ def run(
     counts = training_codes.count(resolved, model.vocabulary.num_codes, experiment.shards)
     image_config = image_record.config_for(model.images, str(model_dir), experiment.images)
     loader = SquareLoader(image_config, tokenizer.image_size, _PICTURE_CACHE_BYTES)
-    tasks = [SentenceExamples(source=source, loader=loader) for source in experiment.tasks]
-    asked, unigram = experiment.evaluation, perplexity.unigram(counts)
-    results = asking.evaluate(model, tokenizer, tasks, unigram, asked, progress=progress)
-    scores_file.write(out / SCORES_FILE, results, asked, image_config)
+    asked = experiment.evaluation
+    evaluated = runner.evaluate(
+        model,
+        tokenizer,
+        [
+            Pixels(examples=SentenceExamples(source=source, loader=loader))
+            for source in experiment.tasks
+        ],
+        asked,
+        unigram=perplexity.unigram(counts),
+        parts=Parts(out / FOLDER),
+        progress=progress,
+    )
+    results = evaluated.results
+    made_of = manifest.build(
+        model=model,
+        tokenizer=tokenizer,
+        names={"model": str(model_dir), "tokenizer": str(tokenizer_dir)},
+        image_config=image_config,
+        task={"analogies": [task.name for task in experiment.tasks]},
+        settings=asked,
+        inputs=evaluated.inputs,
+        prompts=evaluated.prompts,
+    )
+    evaluation_file.write(out / evaluation_file.FILE, results, made_of)
     picture = answers_sheet.draw(results)
     if picture is not None:
         images.write_image(out / PICTURE_FILE, picture)
@@ -100,6 +122,7 @@ def run(
                 "Transformer training": facts.of_training(resolved, model_lines),
                 "Tokenizer": facts.of_tokenizer(tokenizer),
                 "Evaluation": facts.of_evaluation(asked, image_config, experiment.tasks),
+                "Manifest": facts.of_manifest(made_of),
             },
         ),
     )
@@ -108,7 +131,7 @@ def run(
 
 def num_parts(experiment: AnalogyExperiment) -> int:
     """How often `run` calls progress."""
-    return len(experiment.tasks) * len(experiment.evaluation.seeds) + 1
+    return runner.num_parts(len(experiment.tasks), experiment.evaluation) + 1
 
 
 def _reconstructions(

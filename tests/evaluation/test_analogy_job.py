@@ -6,7 +6,7 @@ import pytest
 
 from lvm_jax import images
 from lvm_jax.evaluation import analogy_experiment, analogy_job
-from lvm_jax.evaluation.analogies import scores_file
+from lvm_jax.evaluation.asking import evaluation_file
 from lvm_jax.generation.language_model import load_model
 from lvm_jax.tokenizer.codec import load_tokenizer
 
@@ -43,13 +43,15 @@ def test_it_writes_scores_and_a_report(trained, folder, tmp_path):
     )
     assert len(parts) == analogy_job.num_parts(experiment)
     assert [result.name for result in results] == ["colors", "lines"]
-    content = json.loads((tmp_path / "out" / "analogies.json").read_text())
-    assert content["evaluation"]["seeds"] == [0, 1]
-    assert content["tasks"][1]["perplexity"]["right"] == pytest.approx(
-        results[1].perplexity("right")
+    content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert content["manifest"]["seeds"] == [0, 1]
+    assert len(content["manifest"]["prompts"]["lines"]) == 2 * 2
+    mean = content["results"]["lines"]["perplexity_of_truth"]["model"]["mean"]
+    assert mean == pytest.approx(results[1].truth.mean())
+    again = evaluation_file.read(tmp_path / "out" / "evaluation.json")
+    assert [task.deciding.mean() for task in again] == pytest.approx(
+        [task.deciding.mean() for task in results]
     )
-    again = scores_file.read(tmp_path / "out" / "analogies.json")
-    assert [task.to_json() for task in again] == [task.to_json() for task in results]
     # A prompt of each task: a pair, query, answer, truth, what the tokenizer makes of it; 16 -> 80.
     picture = images.read_image(tmp_path / "out" / "answers.png")
     assert picture.shape[1] > 6 * 80 and picture.shape[0] > 2 * 80
@@ -57,7 +59,7 @@ def test_it_writes_scores_and_a_report(trained, folder, tmp_path):
     for words in ("A test", "colors", "peak_lr", "unigram of the codes", "Codebook usage"):
         assert words in text
     # Both trainings' metrics.jsonl: 40 steps of half a second each.
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 3 + 2
     assert "40 s" in text
     assert "What one may do next" in text and "do it --now" in text
     assert "(eval_data)" in text  # the training had no held-out data

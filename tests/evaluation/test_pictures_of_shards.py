@@ -10,7 +10,7 @@ from lvm_jax import configs, image_record, images
 from lvm_jax.data.building.from_sentences import BuildConfig, build_shards
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.evaluation import analogy_experiment, analogy_job, reconstruction
-from lvm_jax.evaluation.analogies import asking
+from lvm_jax.evaluation.asking import runner
 from lvm_jax.generation import answers
 from lvm_jax.generation.language_model import load_model
 from lvm_jax.images import ImageConfig
@@ -126,8 +126,10 @@ def test_an_evaluations_pictures_are_those_of_the_shards(made, tokenizer, monkey
         }
     )
     asked, shown = [], []
-    monkeypatch.setattr(asking, "evaluate", lambda m, t, tasks, *_, **__: asked.extend(tasks) or ())
-    monkeypatch.setattr(analogy_job.scores_file, "write", lambda *_: None)
+    nothing = runner.Evaluation(results=(), inputs={}, prompts={})
+    monkeypatch.setattr(
+        runner, "evaluate", lambda m, t, tasks, *_, **__: asked.extend(tasks) or nothing
+    )
     monkeypatch.setattr(analogy_job.page, "Report", lambda **parts: shown.append(parts))
     monkeypatch.setattr(analogy_job.page, "write", lambda *_: None)
     directories = {"model_dir": root / "model", "tokenizer_dir": root / "tokenizer"}

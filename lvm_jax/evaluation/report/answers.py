@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from lvm_jax.evaluation.analogies.scores import TaskResult
+from lvm_jax.evaluation.asking.results import Group, TaskResult
 from lvm_jax.evaluation.report import wording
 from lvm_jax.pages.elements import row, text
 
@@ -13,37 +13,42 @@ def of_results(results: Sequence[TaskResult]) -> str:
     if not shown:
         return ""
     return (
-        '<h2>Prompts and answers</h2><p class="lead muted">The model reads a prompt\'s examples, '
-        "then its query. The answers are drawn independently; beside the truth stands what is left "
-        "of it after encoding and decoding, as good as any answer can get.</p>"
+        '<h2>Prompts and answers</h2><p class="lead muted">From the best to the worst by the '
+        "metric that decides, the median among them. The model reads a prompt from left to right; "
+        "answers are drawn independently. Via the tokenizer is what is left of the truth after "
+        "encoding and decoding, as good as any answer can get.</p>"
     ) + "".join(_answer_card(result) for result in shown)
 
 
 def _answer_card(result: TaskResult) -> str:
-    num_pairs = len(result.shown[0].example.pairs)
-    num_candidates = len(result.shown[0].candidates)
+    metric = result.deciding.metric
+    num_pictures = sum(
+        group.pictures.shape[0] * group.pictures.shape[1] for group in result.shown[0].groups
+    )
     # Wide enough for a prompt to stand in one line of a desktop; narrow screens wrap it.
-    side = max(56, min(112, 940 // (2 * num_pairs + num_candidates + 3) - 4))
+    side = max(56, min(112, 940 // max(1, num_pictures) - 4))
     prompts = []
     for shown in result.shown:
-        pairs = "".join(row(pair) for pair in shown.example.pairs)
+        value = wording.number(metric.value(shown.value))
         prompts.append(
-            f'<div class="prompt">{_group("examples", "examples", pairs)}'
-            + _group("asked", "query", row([shown.example.query]))
-            + _group("answers", "the model's answers", row(shown.candidates))
-            + _group("truth", "truth", row([shown.example.answer]))
-            + _group("best", "via the tokenizer", row([shown.ceiling]))
-            + "</div>"
+            f'<p class="small muted place">{text(f"{shown.place}: {metric.label} {value}")}</p>'
+            f'<div class="prompt">{"".join(map(_group, shown.groups))}</div>'
         )
+    said = " ".join(filter(None, [wording.verdict(result), wording.drawn(result)]))
+    title = result.name if result.verdict == "measured" else f"{result.name}: {result.verdict}"
     return (
-        f'<section class="card"><h3>{text(result.name)}: {text(result.verdict)}</h3>'
-        f"<p>{text(wording.verdict(result))} {text(wording.pixels(result))}</p>"
+        f'<section class="card"><h3>{text(title)}</h3><p>{text(said)}</p>'
         f'<div class="prompts" style="--side:{side}px">{"".join(prompts)}</div></section>'
     )
 
 
-def _group(css: str, caption: str, pictures: str) -> str:
+def _group(group: Group) -> str:
+    # Pictures that stay together are rows of their own within the row.
+    together = group.pictures.shape[1] > 1
+    pictures = (
+        "".join(row(each) for each in group.pictures) if together else row(group.pictures[:, 0])
+    )
     return (
-        f'<figure class="{css}"><figcaption>{text(caption)}</figcaption>'
+        f'<figure class="{group.kind}"><figcaption>{text(group.caption)}</figcaption>'
         f'<div class="row">{pictures}</div></figure>'
     )

@@ -5,24 +5,24 @@ from collections.abc import Sequence
 import numpy as np
 
 from lvm_jax import sheets
-from lvm_jax.evaluation.analogies.scores import Shown, TaskResult
+from lvm_jax.evaluation.asking.results import Group, Shown, TaskResult
 
 _SIDE = 80  # pixels that a picture takes at least: eleven in a row
 _MOST_PROMPTS = 2
 
 
 def draw(results: Sequence[TaskResult]) -> np.ndarray | None:
-    """Draws the first prompts of every task.
+    """Draws the prompts of every task that stand in the middle, neither the best nor the worst.
 
     Args:
-        results: as `asking.evaluate` gives them.
+        results: with the examples that were kept.
 
     Returns:
         uint8 [height, width, 3], or None where no task has pictures to show.
     """
     blocks = [
         sheets.captioned(
-            sheets.above([_prompt(shown) for shown in result.shown[:_MOST_PROMPTS]], sheets.GAP),
+            sheets.above([_prompt(shown) for shown in _middle(result.shown)], sheets.GAP),
             f"{result.name}: {result.verdict}",
             size=18,
         )
@@ -32,17 +32,15 @@ def draw(results: Sequence[TaskResult]) -> np.ndarray | None:
     return sheets.page(sheets.above(blocks, sheets.GROUP_GAP)) if blocks else None
 
 
+def _middle(shown: Sequence[Shown]) -> Sequence[Shown]:
+    start = max(0, len(shown) - _MOST_PROMPTS) // 2
+    return shown[start : start + _MOST_PROMPTS]
+
+
 def _prompt(shown: Shown) -> np.ndarray:
     """One prompt, from left to right as the model reads it, its answers and the truth."""
-    example = shown.example
-    groups = [(f"example {i + 1}", pair) for i, pair in enumerate(example.pairs)]
-    groups += [
-        ("query", [example.query]),
-        ("the model's answers", shown.candidates),
-        ("truth", [example.answer]),
-        ("tokenizer's best", [shown.ceiling]),
-    ]
-    scale = max(1, -(-_SIDE // example.query.shape[0]))
+    blocks = [block for group in shown.groups for block in _blocks(group)]
+    scale = max(1, -(-_SIDE // shown.groups[0].pictures.shape[2]))
     return sheets.beside(
         [
             sheets.captioned(
@@ -50,7 +48,14 @@ def _prompt(shown: Shown) -> np.ndarray:
                 caption,
                 color="dimgray",
             )
-            for caption, pictures in groups
+            for caption, pictures in blocks
         ],
         sheets.GROUP_GAP,
     )
+
+
+def _blocks(group: Group) -> list[tuple[str, np.ndarray]]:
+    """Captions and pictures; every example is one of its own."""
+    if group.pictures.shape[1] > 1:
+        return [(f"example {i + 1}", pair) for i, pair in enumerate(group.pictures)]
+    return [(group.caption, group.pictures[:, 0])]

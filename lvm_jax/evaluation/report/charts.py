@@ -1,13 +1,14 @@
 """The report's charts, as inline SVG."""
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lvm_jax.pages.drawing import INK, SERIES, styled, svg
+from lvm_jax.pages.drawing import FAINT, INK, SERIES, styled, svg
 
 _MOST_POINTS, _FEW_POINTS = 400, 20
 MOST_CURVES = len(SERIES)
@@ -19,30 +20,55 @@ class Curve:
 
     Attributes:
         label: its name in the legend.
-        steps: [n] training steps.
+        steps: [n] training steps, or what else the horizontal axis counts.
         values: [n], finite or NaN.
+        low, high: [n], how far the values may be off; None draws nothing.
     """
 
     label: str
     steps: np.ndarray
     values: np.ndarray
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Chart:
-    """Curves over training steps.
+    """Curves over training steps, or over something else.
 
     Attributes:
         title: what is shown.
         unit: label of the vertical axis.
         curves: the lines; at most `MOST_CURVES`.
         levels: label -> height of dashed lines to compare with.
+        axis: label of the horizontal axis.
     """
 
     title: str
     unit: str
     curves: tuple[Curve, ...]
     levels: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    axis: str = "step"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Bars:
+    """Values side by side.
+
+    Attributes:
+        title: what is shown.
+        unit: label of the axis.
+        labels: of the bars, the first of which is the model's.
+        values: [n], finite.
+        low, high: [n], how far they may be off; equal to the value where nobody knows.
+    """
+
+    title: str
+    unit: str
+    labels: tuple[str, ...]
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
 
 def line_chart(chart: Chart) -> str:
@@ -57,9 +83,11 @@ def line_chart(chart: Chart) -> str:
             axes.plot(
                 steps, values, color=color, linewidth=1.6, marker=marker, ms=4, label=curve.label
             )
+            if curve.low is not None and curve.high is not None:
+                axes.fill_between(steps, curve.low, curve.high, color=color, alpha=0.2, linewidth=0)
         for label, height in chart.levels.items():
             axes.axhline(height, color=INK, linewidth=1, linestyle=(0, (4, 3)), label=label)
-        axes.set(xlabel="step", ylabel=chart.unit)
+        axes.set(xlabel=chart.axis, ylabel=chart.unit)
         locator = axes.xaxis.get_major_locator()
         assert isinstance(locator, MaxNLocator)
         locator.set_params(integer=True)
@@ -67,6 +95,23 @@ def line_chart(chart: Chart) -> str:
         if len(chart.curves) + len(chart.levels) > 1:
             axes.legend(frameon=False, fontsize=9)
         return svg(figure, chart.title)
+
+
+def bar_chart(bars: Bars) -> str:
+    """Draws values with their standard errors, one below the other; an SVG element as text."""
+    with styled(bars.title):
+        number = len(bars.labels)
+        figure = Figure(figsize=(5.2, 0.7 + 0.34 * number), layout="constrained")
+        axes = figure.subplots()
+        places = np.arange(number)[::-1]
+        colors = [SERIES[0], *[FAINT] * (number - 1)]
+        off = np.stack([bars.values - bars.low, bars.high - bars.values])
+        axes.barh(places, bars.values, height=0.62, color=colors)
+        axes.errorbar(bars.values, places, xerr=off, fmt="none", ecolor=INK, elinewidth=1.2)
+        axes.set(xlabel=bars.unit)
+        axes.set_yticks(places, [textwrap.fill(label, 30) for label in bars.labels])
+        axes.tick_params(axis="y", length=0)
+        return svg(figure, bars.title)
 
 
 def frequency_chart(counts: np.ndarray) -> str:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from lvm_jax import configs, image_record, trees
-from lvm_jax.evaluation.analogies.asking import AnalogyConfig
+from lvm_jax.evaluation.asking.asking_config import AskingConfig
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.images import ImageConfig
 from lvm_jax.sentences.sources import Source
@@ -78,8 +78,24 @@ def of_tokenizer(tokenizer: Tokenizer) -> Facts:
     }
 
 
+def of_manifest(manifest: Mapping[str, Any]) -> Facts:
+    """What the numbers depend on; the names of all pictures are in the file alone."""
+    inputs = {f"inputs of {name}": digest[:16] for name, digest in manifest["inputs"].items()}
+    return {
+        "hash": manifest["hash"],
+        "model": f"{manifest['model']['name']} ({manifest['model']['fingerprint'][:16]})",
+        "tokenizer": f"{manifest['tokenizer']['name']} "
+        f"({manifest['tokenizer']['fingerprint'][:16]})",
+        "seeds": ", ".join(map(str, manifest["seeds"])),
+        **_flat(manifest["settings"]),
+        **_flat(manifest["task"], "task."),
+        **inputs,
+        **_flat(manifest["software"]),
+    }
+
+
 def of_evaluation(
-    config: AnalogyConfig, image_config: ImageConfig, tasks: Sequence[Source]
+    config: AskingConfig, image_config: ImageConfig, tasks: Sequence[Source]
 ) -> Facts:
     """What was asked, and of which pictures."""
     return {

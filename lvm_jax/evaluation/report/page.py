@@ -8,13 +8,19 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import atomic
-from lvm_jax.evaluation.analogies.scores import TaskResult
-from lvm_jax.evaluation.report import answers, charts, tables, wording
+from lvm_jax.evaluation.asking.results import TaskResult
+from lvm_jax.evaluation.report import answers, charts, result_charts, tables, wording
 from lvm_jax.evaluation.report.charts import Chart
 from lvm_jax.evaluation.report.losses import Losses
 from lvm_jax.measures import codes
 from lvm_jax.pages.elements import document, facts, figure, header, picture, text
 from lvm_jax.tokenizer.measuring import Measurement
+
+OF_PROMPTS = (
+    "A picture is a row of codes; a task is posed by example pairs of pictures and a query, "
+    "and one transformer writes the codes of the answer. All pictures below were held out: "
+    "training saw no part of them."
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,8 +29,9 @@ class Report:
 
     Attributes:
         title: heads the page, above the headline that the results give.
-        results: of the tasks, see `asking.evaluate`.
+        results: of the tasks, see `runner.evaluate`.
         num_codes: size of the codebook, which perplexities are compared with.
+        lead: what was done, under the headline.
         reconstructions: held-out pictures through the tokenizer, all of them shown.
         code_counts: int [num_codes], how often the training data use each code.
         tokenizer_charts, model_charts: training curves.
@@ -37,6 +44,7 @@ class Report:
     title: str
     results: tuple[TaskResult, ...]
     num_codes: int
+    lead: str = OF_PROMPTS
     reconstructions: Measurement | None = None
     code_counts: np.ndarray | None = None
     tokenizer_charts: tuple[Chart, ...] = ()
@@ -62,7 +70,8 @@ def render(report: Report) -> str:
         [
             _header(report),
             answers.of_results(report.results),
-            tables.of_results(report.results, report.num_codes) if report.results else "",
+            _charts(report),
+            tables.of_results(report.results) if report.results else "",
             _tokenizer(report),
             _curves(report),
             _next(report),
@@ -76,24 +85,19 @@ def _header(report: Report) -> str:
     headline = wording.headline(report.results) if report.results else "Nothing was asked."
     if report.losses is not None and report.losses.memorised:
         headline += " It has memorised its training data."
-    lead = (
-        "A picture is a row of codes; a task is posed by example pairs of pictures and a query, "
-        "and one transformer writes the codes of the answer. All pictures below were held out: "
-        "training saw no part of them."
-    )
-    return header(report.title, headline, lead, _tiles(report))
+    return header(report.title, headline, report.lead, _tiles(report))
 
 
 def _tiles(report: Report) -> list[tuple[str, str]]:
     """(number, what it is) pairs."""
-    tiles, verdicts = [], [result.verdict for result in report.results]
+    tiles, verdicts = [], [r.verdict for r in report.results if r.verdict != "measured"]
     if verdicts:
         what = "tasks answered"
         if "recognised" in verdicts:
             what += f", {verdicts.count('recognised')} more recognised"
         tiles.append((f"{verdicts.count('answered')} of {len(verdicts)}", what))
-        what = "the squared error of the best possible, the truth through the tokenizer"
-        tiles.append((wording.distance(report.results), what))
+        if distance := wording.distance(report.results):
+            tiles.append(distance)
     if report.losses is not None:
         known = report.losses.held_out
         held_out = f"{report.losses.last:.2f}" if known else "not measured"
@@ -108,6 +112,19 @@ def _tiles(report: Report) -> list[tuple[str, str]]:
             (f"{codes.usage(report.code_counts):.0%}", f"of {report.num_codes} codes in use")
         )
     return tiles
+
+
+def _charts(report: Report) -> str:
+    """Curves over context and examples, and bars of the metrics that decide."""
+    curves = [(c.title, charts.line_chart(c)) for c in result_charts.ladders(report.results)]
+    bars = [(b.title, charts.bar_chart(b)) for b in result_charts.bars(report.results)]
+    if not curves and not bars:
+        return ""
+    drawings = "".join(figure(title, svg) for title, svg in (*curves, *bars))
+    return (
+        '<h2>In charts</h2><p class="lead muted">Bands, and lines at the ends of bars, are one '
+        f'standard error over prompts.</p><div class="columns">{drawings}</div>'
+    )
 
 
 def _tokenizer(report: Report) -> str:

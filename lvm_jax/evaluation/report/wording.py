@@ -1,49 +1,93 @@
-"""What the scores say, in words and in plain-text tables."""
+"""What the numbers say, in words and in plain-text tables, whatever was measured."""
 
+import math
 from collections.abc import Sequence
 
-from lvm_jax.evaluation.analogies import scores
-from lvm_jax.evaluation.analogies.scores import TaskResult
+from lvm_jax.evaluation.asking import results as names
+from lvm_jax.evaluation.asking.results import MODEL, MetricResult, TaskResult
+from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.report.losses import MOST_ABOVE_LOWEST, MOST_ABOVE_TRAINING, Losses
 
-CONDITION_NAMES = {
-    scores.RIGHT: "right prompt",
-    scores.OTHER: "another task's prompt",
-    scores.NONE: "no prompt",
-    scores.UNIGRAM: "unigram frequencies",
-    scores.QUERY: "the query alone",
+_NAMES = {
+    names.BEST_BY_LIKELIHOOD: "the likeliest candidate",
+    names.BEST_BY_ORACLE: "the best candidate, chosen by the truth (oracle)",
+    names.CEILING: "tokenizer's best",
+    names.COPY: "copy of the query",
+    names.MEAN: "mean of the prompt's answers",
+    names.NEAREST_PIXELS: "answer of the example nearest in pixels",
+    names.NEAREST_IDS: "answer of the example nearest in ids",
+    names.OTHER: "another task's prompt",
+    names.NONE: "no prompt",
+    names.UNIGRAM: "unigram frequencies",
+    names.QUERY: "the query alone",
 }
-COMPARED_NAMES = {
-    scores.ANSWER: "answer",
-    scores.CEILING: "tokenizer's best",
-    scores.COPY: "copy of the query",
-    scores.MEAN: "mean of the prompt's answers",
+# A terminal has 80 columns, and the report spells them out.
+_SHORT = {
+    names.BEST_BY_LIKELIHOOD: "likeliest",
+    names.BEST_BY_ORACLE: "oracle",
+    names.NEAREST_PIXELS: "near px",
+    names.NEAREST_IDS: "near ids",
 }
-LETTERS = dict(zip(scores.CONDITIONS, "abcde"))
 
 
-def margin(result: TaskResult, rival: str) -> str:
+def whose(result: MetricResult, name: str) -> str:
+    """What readers call the model's numbers or those of something else."""
+    return result.own if name == MODEL else _NAMES.get(name, name)
+
+
+def columns(results: Sequence[MetricResult]) -> list[str]:
+    """Whose numbers a table of one metric shows: the model's, the best possible, rivals."""
+    first = (MODEL, *names.SELECTIONS, names.CEILING)
+    known = dict.fromkeys(name for result in results for name in result.values)
+    return [name for name in first if name in known] + [n for n in known if n not in first]
+
+
+def by_metric(results: Sequence[TaskResult]) -> list[tuple[Metric, list[TaskResult]]]:
+    """Every metric with the tasks that it was measured of, in the order of their first place."""
+    metrics = dict.fromkeys(of.metric for result in results for of in result.metrics)
+    return [(m, [r for r in results if (o := r.metric(m.name)) and o.metric == m]) for m in metrics]
+
+
+def of(result: TaskResult, metric: Metric) -> MetricResult:
+    """A task's result of a metric that it has."""
+    found = result.metric(metric.name)
+    assert found is not None, (result.name, metric.name)
+    return found
+
+
+def number(value: float) -> str:
+    """A number in about three digits; "-" where there is none."""
+    if not math.isfinite(value):
+        return "-"
+    size = abs(value)
+    return f"{value:.{1 if size >= 10 else 2 if size >= 1 else 4}f}"
+
+
+def margin(result: MetricResult, rival: str) -> str:
     """One margin: whether it is clear, and in how many seeds it points that way."""
-    against = result.margin(rival)
+    against = result.margins[rival]
+    if not against.num_prompts:
+        return "nothing to compare"
     beaten = "clearly" if against.clear else "not clearly"
     word = beaten if against.mean > 0 else "not beaten"
-    return f"{word}, {against.seeds_ahead} of {_counted(len(result.seeds), 'seed')}"
+    return f"{word}, {against.seeds_ahead} of {_counted(len(against.gaps), 'seed')}"
 
 
-def gap(result: TaskResult, rival: str) -> str:
+def gap(result: MetricResult, rival: str) -> str:
     """One margin in numbers, over the prompts of all seeds: mean and standard error."""
-    against = result.margin(rival)
-    return f"{against.mean:+.2g} ± {against.error:.1g}"
+    against = result.margins[rival]
+    return f"{against.mean:+.2g} ± {against.error:.1g}" if against.num_prompts else "-"
 
 
 def verdict(result: TaskResult) -> str:
     """Honest sentences: was the task learned from its examples?"""
-    unbeaten = result.unbeaten(result.rivals)
-    if unbeaten:
-        names = _either([CONDITION_NAMES[name] for name in unbeaten])
+    if result.truth is None:
+        return ""
+    if result.truth.unbeaten:
+        unbeaten = _either([whose(result.truth, name) for name in result.truth.unbeaten])
         text = (
             "Not learned from its examples: they do not make the true answer clearly more probable "
-            f"than {names}."
+            f"than {unbeaten}."
         )
     else:
         word = "Answered" if result.verdict == "answered" else "Recognised, not answered"
@@ -51,37 +95,39 @@ def verdict(result: TaskResult) -> str:
             f"{word}: its examples make the true answer clearly more probable than every "
             "alternative."
         )
-    if scores.OTHER not in result.rivals:
+    if names.OTHER not in result.truth.rivals:
         text += " There was no second task to take a wrong prompt from."
     return text
 
 
-def pixels(result: TaskResult) -> str:
-    """Sentences on squared errors against the two trivial answers."""
-    num_prompts = result.margin(scores.COPY).num_prompts
-    if num_prompts < scores.FEWEST_PROMPTS:
+def drawn(result: TaskResult) -> str:
+    """Sentences on the answers against the baselines, by the metric that decides."""
+    decides = result.deciding
+    if not decides.margins:
+        return ""
+    num_prompts = min(margin.num_prompts for margin in decides.margins.values())
+    if num_prompts < names.FEWEST_PROMPTS:
         return (
-            f"{_counted(num_prompts, 'answered prompt')} are too few to judge pixels by; it takes "
-            f"{scores.FEWEST_PROMPTS}."
+            f"{_counted(num_prompts, 'answered prompt')} are too few to judge answers by; it takes "
+            f"{names.FEWEST_PROMPTS}."
         )
-    unbeaten = result.unbeaten(scores.PIXEL_RIVALS)
+    label, unbeaten = decides.metric.label, decides.unbeaten
     if not unbeaten:
-        return "In pixels the answers are clearly closer to the truth than both trivial answers."
-    if len(unbeaten) == len(scores.PIXEL_RIVALS):
-        names = _either([f"the {COMPARED_NAMES[name]}" for name in unbeaten])
-        return f"In pixels the answers are not clearly closer to the truth than {names}."
-    (beaten,) = set(scores.PIXEL_RIVALS) - set(unbeaten)
-    return (
-        f"In pixels the answers are clearly closer to the truth than the {COMPARED_NAMES[beaten]}, "
-        f"but not than the {COMPARED_NAMES[unbeaten[0]]}."
-    )
+        return f"By {label} the answers are clearly better than every baseline."
+    worse = _either([f"the {whose(decides, name)}" for name in unbeaten])
+    text = f"By {label} the answers are not clearly better than {worse}"
+    beaten = [f"the {whose(decides, name)}" for name in decides.rivals if name not in unbeaten]
+    return f"{text}, but than {_all(beaten)}." if beaten else f"{text}."
 
 
 def headline(results: Sequence[TaskResult]) -> str:
     """The report's first sentence; it claims no more than every task's verdict."""
-    answered = [result.name for result in results if result.verdict == "answered"]
-    recognised = [result.name for result in results if result.verdict == "recognised"]
-    num = len(results)
+    judged = [result for result in results if result.verdict != "measured"]
+    if not judged:
+        return _measured(results)
+    answered = [result.name for result in judged if result.verdict == "answered"]
+    recognised = [result.name for result in judged if result.verdict == "recognised"]
+    num = len(judged)
     if len(answered) == num:
         what = "the one task" if num == 1 else f"all {num} tasks"
         return f"The model answers {what} from example images alone."
@@ -101,14 +147,34 @@ def headline(results: Sequence[TaskResult]) -> str:
     )
 
 
-def distance(results: Sequence[TaskResult]) -> str:
-    """How the answers' squared error compares with the best possible, from task to task."""
-    best = [result.mse(scores.CEILING) for result in results]
-    times = [r.mse(scores.ANSWER) / error for r, error in zip(results, best) if error > 0]
+def _measured(results: Sequence[TaskResult]) -> str:
+    """Of results without verdict: the first, or the best of several by the deciding metric."""
+    sign = {"higher": -1, "lower": 1}
+    best = min(results, key=lambda r: sign[r.deciding.metric.better] * r.deciding.shown())
+    label, value = best.deciding.metric.label, number(best.deciding.shown())
+    lead = "At best: " if len(results) > 1 else ""
+    return f"{lead}{label} {value} ({best.name})."
+
+
+def distance(results: Sequence[TaskResult]) -> tuple[str, str] | None:
+    """How the answers compare with the best possible, from task to task.
+
+    Returns:
+        (number, what it is); None where tasks have different metrics or nothing is known.
+    """
+    metrics = {result.decides for result in results}
+    deciding = [r.deciding for r in results if names.CEILING in r.deciding.values]
+    if len(metrics) != 1 or not deciding:
+        return None
+    times = [r.shown() / best for r in deciding if (best := r.shown(names.CEILING)) > 0]
     if not times:
-        return "not known"
+        return None
     low, high = f"{min(times):.1f}", f"{max(times):.1f}"
-    return f"{low} times" if low == high else f"{low} to {high} times"
+    label = deciding[0].metric.label
+    return (
+        f"{low} times" if low == high else f"{low} to {high} times",
+        f"the {label} of the best possible, the truth through the tokenizer",
+    )
 
 
 def held_out(losses: Losses) -> str:
@@ -137,44 +203,44 @@ def held_out(losses: Losses) -> str:
 
 
 def text_table(results: Sequence[TaskResult]) -> str:
-    """Perplexities, errors and verdicts for a terminal."""
-    # Short heads: a terminal has 80 columns, and the report spells them out.
-    short = ("right", "other", "none", "unigram", "query")
-    heads = [f"({LETTERS[c]}) {name}" for c, name in zip(scores.CONDITIONS, short)]
-    rows = []
-    for result in results:
-        cells = [
-            f"{result.perplexity(c):.1f}" if c in result.conditions else "-"
-            for c in scores.CONDITIONS
-        ]
-        rows.append([result.name, *cells, result.verdict])
-    errors = [["task", *(COMPARED_NAMES[name] for name in scores.COMPARED)]]
-    errors += [[r.name, *(f"{r.mse(name):.4f}" for name in scores.COMPARED)] for r in results]
-    return "\n".join(
-        ["Perplexity of the true answer under", *_aligned([["task", *heads, "verdict"], *rows])]
-        + ["", "Mean squared error against the truth, [0, 1] units", *_aligned(errors)]
-    )
+    """Every metric of every task, and verdicts, for a terminal."""
+    blocks = []
+    for metric, measured in by_metric(results):
+        shown = columns([of(result, metric) for result in measured])
+        heads = ["task", *(_short(of(measured[0], metric), name) for name in shown)]
+        rows = [[r.name, *_cells(of(r, metric), shown, "-")] for r in measured]
+        better = f"{metric.better} is better"
+        blocks.append("\n".join([f"{metric.label}, {better}", *_aligned([heads, *rows])]))
+    judged = [result for result in results if result.verdict != "measured"]
+    if judged:
+        rows = [["task", "verdict"], *([result.name, result.verdict] for result in judged)]
+        blocks.append("\n".join(_aligned(rows)))
+    return "\n\n".join(blocks)
+
+
+def _short(result: MetricResult, name: str) -> str:
+    return _SHORT.get(name, whose(result, name) if name == MODEL else name)
+
+
+def _cells(result: MetricResult, shown: Sequence[str], missing: str) -> list[str]:
+    return [number(result.shown(n)) if n in result.values else missing for n in shown]
 
 
 def markdown(results: Sequence[TaskResult]) -> str:
     """The same as Markdown; in italics is what is not beaten clearly."""
-    heads = [f"({LETTERS[c]}) {CONDITION_NAMES[c]}" for c in scores.CONDITIONS]
-    rows = [["task", "verdict", *heads]]
-    errors = [["task", *(COMPARED_NAMES[name] for name in scores.COMPARED)]]
-    for result in results:
-        unbeaten = result.unbeaten((*result.rivals, *scores.PIXEL_RIVALS))
-        emphasis = {name: "_" for name in unbeaten} | {scores.RIGHT: "**", scores.ANSWER: "**"}
-
-        def cell(name: str, number: str, emphasis=emphasis) -> str:
-            return f"{emphasis.get(name, '')}{number}{emphasis.get(name, '')}"
-
-        cells = [
-            cell(c, f"{result.perplexity(c):.1f}") if c in result.conditions else ""
-            for c in scores.CONDITIONS
-        ]
-        rows.append([result.name, result.verdict, *cells])
-        errors.append([result.name, *(cell(c, f"{result.mse(c):.4f}") for c in scores.COMPARED)])
-    return f"{_markdown_table(rows)}\n\n{_markdown_table(errors)}"
+    blocks = []
+    for place, (metric, measured) in enumerate(by_metric(results)):
+        shown = columns([of(result, metric) for result in measured])
+        heads = ["task", *([] if place else ["verdict"])]
+        rows = [heads + [whose(of(measured[0], metric), name) for name in shown]]
+        for result in measured:
+            own = of(result, metric)
+            emphasis = {name: "_" for name in own.unbeaten} | {MODEL: "**"}
+            marks = [emphasis.get(name, "") if name in own.values else "" for name in shown]
+            cells = [f"{m}{c}{m}" for m, c in zip(marks, _cells(own, shown, ""))]
+            rows.append([result.name, *([] if place else [result.verdict]), *cells])
+        blocks.append(_markdown_table(rows))
+    return "\n\n".join(blocks)
 
 
 def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
@@ -186,7 +252,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(
-            cell.ljust(width) if i in (0, len(row) - 1) else cell.rjust(width)
+            cell.ljust(width) if i == 0 else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths))
         ).rstrip()
         for row in rows
@@ -194,8 +260,12 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return [lines[0], "-" * max(map(len, lines)), *lines[1:]]
 
 
-def _either(names: Sequence[str]) -> str:
-    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _all(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _counted(number: int, what: str) -> str:

@@ -7,12 +7,14 @@ import re
 import numpy as np
 import pytest
 
-from lvm_jax.evaluation.analogies import scores
-from lvm_jax.evaluation.analogies.scores import SeedScores, Shown, TaskResult
+from lvm_jax.evaluation.asking import results as names
+from lvm_jax.evaluation.asking import runner
+from lvm_jax.evaluation.asking.results import MODEL, TRUTH, MetricResult, Rung, Shown, TaskResult
 from lvm_jax.evaluation.report import charts, page, training_charts
 from lvm_jax.evaluation.report.charts import Chart, Curve
 from lvm_jax.evaluation.report.losses import Losses
 from lvm_jax.evaluation.report.page import Report
+from lvm_jax.evaluation.tasks.pixels import MSE
 from lvm_jax.evaluation.tasks.task import Example
 from lvm_jax.measures import fidelity
 from lvm_jax.pages.style import CSS
@@ -21,14 +23,25 @@ from lvm_jax.tokenizer.measuring import Measurement
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3), dtype=np.uint8)
 
 
-def task(name, gap):
+def task(name, gap, rung=None):
     right = np.linspace(1, 2, 6)
-    nll = {c: right + gap * i + 1e-3 * np.arange(6) for i, c in enumerate(scores.CONDITIONS)}
-    mse = {compared: np.full(4, 0.02 + gap * i) for i, compared in enumerate(scores.COMPARED)}
+    conditions = (MODEL, names.OTHER, names.NONE, names.UNIGRAM, names.QUERY)
+    compared = (MODEL, names.CEILING, names.COPY, names.MEAN)
+    nll = {c: (right + gap * i + 1e-3 * np.arange(6),) * 3 for i, c in enumerate(conditions)}
+    mse = {c: (np.full(4, 0.02 + gap * i),) * 3 for i, c in enumerate(compared)}
     example = Example(pairs=PIXELS[:4].reshape(2, 2, 16, 16, 3), query=PIXELS[4], answer=PIXELS[5])
-    shown = Shown(example=example, candidates=PIXELS[5:8], ceiling=PIXELS[6])
-    seeds = tuple(SeedScores(seed=seed, nll=nll, mse=mse) for seed in range(3))
-    return TaskResult(name=name, seeds=seeds, shown=(shown,))
+    shown = Shown(place="median", value=0.02, groups=runner.groups(example, PIXELS[5:8], PIXELS[6]))
+    return TaskResult(
+        name=name,
+        seeds=(0, 1, 2),
+        metrics=(
+            MetricResult(metric=TRUTH, values=nll, own="right prompt"),
+            MetricResult(metric=MSE, values=mse),
+        ),
+        decides="mse",
+        shown=(shown,),
+        rung=rung,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +104,7 @@ def test_the_page_is_whole_and_self_contained(report, tmp_path):
     assert all(source.startswith("data:image/png;base64,") for source in shown.sources)
     # Nothing is fetched: no scripts, no style sheets, no fonts; XML namespaces are only names.
     assert not re.search(r"<(script|link|iframe)|url\((?!#)|@import", text)
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 3 + 2  # and the bars of both tasks
 
 
 def test_it_says_what_was_learned_and_what_was_not(report):
@@ -132,6 +145,15 @@ def test_a_narrow_page_shows_query_truth_and_answers_before_the_examples(report)
         for name in ("answers", "examples")
     }
     assert 0 < order["answers"] < order["examples"]
+
+
+def test_points_of_a_curve_are_drawn_as_one():
+    rungs = [Rung(series="frames", axis="context images", value=value) for value in (1, 3)]
+    results = tuple(task(rung.name, 0.5, rung) for rung in rungs)
+    text = page.render(Report(title="t", results=results, num_codes=4))
+    shown = Structure(text)
+    assert text.count("<svg") == 2  # a chart for each metric, and no bars
+    assert "context images" in " ".join(shown.words) and "frames, 3 context images" in shown.words
 
 
 def test_parts_left_out_are_not_mentioned():

@@ -1,1 +1,0 @@
-"""Is a task learned from its prompt: examples, what a model says to them, and scores."""

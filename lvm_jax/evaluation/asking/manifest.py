@@ -1,0 +1,73 @@
+"""What an evaluation was made of, and one hash of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from lvm_jax import configs, image_record
+from lvm_jax.evaluation.asking import parts
+from lvm_jax.evaluation.asking.runner import model_fingerprint
+from lvm_jax.generation.language_model import LanguageModel
+from lvm_jax.images import ImageConfig
+from lvm_jax.tokenizer.codec import Tokenizer
+from lvm_jax.version import __version__
+
+# What does not change numbers, or says the same again in words.
+_OUTSIDE = ("hash", "software", "machine")
+_NAMES = ("model", "tokenizer")
+
+
+def build(
+    *,
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    names: Mapping[str, str],
+    image_config: ImageConfig,
+    task: Mapping[str, Any],
+    settings: Any,
+    inputs: Mapping[str, str],
+    prompts: Mapping[str, Sequence[Sequence[str]]],
+) -> dict[str, Any]:
+    """The manifest of an evaluation, hash included; see `evaluation_file`.
+
+    Args:
+        model, tokenizer: what was asked.
+        names: "model" and "tokenizer" -> where they came from.
+        image_config: how pictures were read.
+        task: which tasks, measured how.
+        settings: dataclass with `seeds` of how much was asked.
+        inputs: task -> sha256 of its examples.
+        prompts: task -> names of the pictures of every prompt.
+    """
+    values = configs.to_dict(settings)
+    seeds = values.pop("seeds")
+    # How many rows are computed at once changes no number, nor do pictures for the eye.
+    values = {k: v for k, v in values.items() if k not in ("batch_size", "num_shown")}
+    manifest = {
+        "model": {
+            "name": names["model"],
+            "fingerprint": model_fingerprint(model),
+            "framing": configs.to_dict(model.framing),
+        },
+        "tokenizer": {"name": names["tokenizer"], "fingerprint": tokenizer.fingerprint},
+        "task": dict(task),
+        "settings": values | image_record.entry(image_config),
+        "seeds": seeds,
+        "prompts": {name: [list(keys) for keys in each] for name, each in prompts.items()},
+        "inputs": dict(inputs),
+    }
+    return {
+        "hash": digest(manifest),
+        **manifest,
+        "software": {"lvm_jax": __version__, "jax": jax.__version__},
+        "machine": {"devices": len(jax.devices()), "kind": jax.devices()[0].device_kind},
+    }
+
+
+def digest(manifest: Mapping[str, Any]) -> str:
+    """The hash of a manifest: of all that its numbers depend on, names of directories excepted."""
+    content = {key: value for key, value in manifest.items() if key not in _OUTSIDE}
+    for key in _NAMES:
+        content[key] = {name: value for name, value in content[key].items() if name != "name"}
+    return parts.digest(content)

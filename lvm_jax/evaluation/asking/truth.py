@@ -1,0 +1,83 @@
+"""How probable the true answer is under the right prompt, and under others.
+
+Legend: N examples, P ids of a prompt, T ids per image.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lvm_jax.evaluation.asking.results import MODEL, NONE, OTHER, QUERY, UNIGRAM
+from lvm_jax.evaluation.asking.tokenized import Tokenized
+from lvm_jax.evaluation.metrics import perplexity
+from lvm_jax.generation import prompts
+from lvm_jax.generation.language_model import LanguageModel
+
+
+def score(
+    model: LanguageModel,
+    own: Tokenized,
+    others: Sequence[Tokenized],
+    *,
+    unigram: np.ndarray | None,
+    start: int,
+    batch_size: int,
+) -> dict[str, np.ndarray]:
+    """Nats per id of the true answers under every condition that there is; each float64 [N].
+
+    Args:
+        model: the model.
+        own: examples of a task.
+        others: as many examples of each other task, whose pairs are wrong prompts.
+        unigram: float [num_codes], probabilities of the codes in the training data, if known.
+        start: number of the first example within its seed.
+        batch_size: rows per device batch.
+    """
+    num_examples = len(own.queries)
+    pairs_of: dict[str, Sequence[np.ndarray]] = {MODEL: list(own.pairs)}
+    if others:
+        # The other tasks take turns, so that the number does not hang on the choice of one.
+        fewest = min(other.pairs.shape[1] for other in others)
+        turn = lambda n: others[(start + n) % len(others)].pairs[n, :fewest]
+        pairs_of[OTHER] = [turn(n) for n in range(num_examples)]
+    conditions = {
+        name: np.stack([_prompt(model, k, q) for k, q in zip(pairs, own.queries)])
+        for name, pairs in pairs_of.items()
+    }
+    if model.framing.bos:  # otherwise nothing stands before the first id, which none predicts
+        conditions[NONE] = np.full((num_examples, 1), model.vocabulary.bos, np.int32)
+    nll = {
+        name: perplexity.target_nll(model, prompts_NP, own.answers, batch_size=batch_size)
+        for name, prompts_NP in conditions.items()
+    }
+    if unigram is not None:
+        nll[UNIGRAM] = perplexity.unigram_nll(own.answers, unigram)
+    if own.pairs.shape[1]:
+        alone_NP = np.stack([_prompt(model, own.pairs[0, :0], query) for query in own.queries])
+        nll[QUERY] = perplexity.target_nll(model, alone_NP, own.answers, batch_size=batch_size)
+    return {name: values.astype(np.float64).mean(axis=1) for name, values in nll.items()}
+
+
+def _prompt(model: LanguageModel, pairs_K2T: np.ndarray, query_T: np.ndarray) -> np.ndarray:
+    return prompts.analogy(
+        pairs_K2T,
+        query_T,
+        vocabulary=model.vocabulary,
+        framing=model.framing,
+        context=model.config.context,
+    )
+
+
+def own_surprise(
+    model: LanguageModel, asked: Tokenized, ids_NCT: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """Nats per id that the model gives each of its own answers: float64 [N, C]."""
+    prompts_NP = np.stack([_prompt(model, k, q) for k, q in zip(asked.pairs, asked.queries)])
+    num_examples, num_candidates, tokens_per_image = ids_NCT.shape
+    nll = perplexity.target_nll(
+        model,
+        prompts_NP.repeat(num_candidates, axis=0),
+        ids_NCT.reshape(-1, tokens_per_image),
+        batch_size=batch_size,
+    )
+    return nll.astype(np.float64).mean(axis=1).reshape(num_examples, num_candidates)

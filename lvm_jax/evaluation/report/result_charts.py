@@ -1,0 +1,73 @@
+"""Results -> charts: the model beside baselines, and curves over context and examples."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lvm_jax.evaluation.asking.results import MODEL, MetricResult, TaskResult
+from lvm_jax.evaluation.metrics.metric import Metric
+from lvm_jax.evaluation.report import wording
+from lvm_jax.evaluation.report.charts import MOST_CURVES, Bars, Chart, Curve
+
+
+def bars(results: Sequence[TaskResult]) -> tuple[Bars, ...]:
+    """The deciding metric of every task that has baselines; points of curves are none."""
+    return tuple(
+        _bars(result) for result in results if result.deciding.margins and result.rung is None
+    )
+
+
+def _bars(result: TaskResult) -> Bars:
+    own = result.deciding
+    shown = [name for name in wording.columns([own]) if np.isfinite(own.mean(name))]
+    low, high = zip(*(_spread(own, name) for name in shown))
+    return Bars(
+        title=f"{result.name}: {own.metric.label}",
+        unit=f"{own.metric.label}, {own.metric.better} is better",
+        labels=tuple(wording.whose(own, name) for name in shown),
+        values=np.array([own.shown(name) for name in shown]),
+        low=np.array(low),
+        high=np.array(high),
+    )
+
+
+def _spread(result: MetricResult, name: str) -> tuple[float, float]:
+    """What a value may be by a standard error; itself where that is unknown."""
+    mean, error = result.mean(name), result.error(name)
+    error = error if np.isfinite(error) else 0.0
+    return result.metric.value(mean - error), result.metric.value(mean + error)
+
+
+def ladders(results: Sequence[TaskResult]) -> tuple[Chart, ...]:
+    """A chart for every metric of every curve: the model's, and those baselines that move."""
+    series: dict[tuple[str, str], list[TaskResult]] = {}
+    for result in results:
+        if result.rung is not None:
+            series.setdefault((result.rung.series, result.rung.axis), []).append(result)
+    return tuple(
+        _ladder(name, axis, metric, measured)
+        for (name, axis), rungs in series.items()
+        for metric, measured in wording.by_metric(rungs)
+    )
+
+
+def _ladder(name: str, axis: str, metric: Metric, measured: Sequence[TaskResult]) -> Chart:
+    own = [wording.of(result, metric) for result in measured]
+    everywhere = [n for n in own[0].values if all(n in each.values for each in own)]
+    chosen = [MODEL, *(n for n in everywhere if n != MODEL)][:MOST_CURVES]
+    steps = np.array([result.rung.value for result in measured if result.rung is not None])
+    curves = []
+    for whose in chosen:
+        spread = np.array([_spread(each, whose) for each in own])
+        curves.append(
+            Curve(
+                label=wording.whose(own[0], whose),
+                steps=steps,
+                values=np.array([each.shown(whose) for each in own]),
+                low=spread[:, 0],
+                high=spread[:, 1],
+            )
+        )
+    return Chart(
+        title=f"{name}: {metric.label}", unit=metric.label, curves=tuple(curves), axis=axis
+    )
