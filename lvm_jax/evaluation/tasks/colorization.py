@@ -42,6 +42,8 @@ LPIPS = Metric(
     per_example=True,
     about="Perceptual distance of Zhang et al. 2018 with VGG16.",
 )
+# In `Example.truth`: uint8, the true picture at another size, to which answers are resized.
+TRUTH = "picture"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,9 @@ class Colorization(MeasuredTask):
 
     def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Of a picture, uint8 [S, S, 3]."""
-        truth = example.answer
+        truth = example.truth.get(TRUTH, example.answer)
+        if truth.shape != picture.shape:
+            picture = images.squash(picture, len(truth))
         error = float(fidelity.mse(picture, truth))
         values = {
             MSE.name: error,

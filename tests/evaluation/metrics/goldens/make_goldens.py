@@ -25,7 +25,7 @@ import torchmetrics.functional
 import torchmetrics.functional.segmentation
 
 from tests.evaluation.metrics import real_pictures
-from tests.evaluation.metrics.goldens import FILE
+from tests.evaluation.metrics.goldens import FILE, shortened
 
 NUM = real_pictures.NUM_LABELS
 
@@ -100,6 +100,26 @@ def visual_prompting(code: types.SimpleNamespace) -> dict[str, Any]:
     return scores
 
 
+def episodes(code: types.SimpleNamespace) -> dict[str, Any]:
+    """Which pictures its data sets choose, of lists that are made up."""
+    dataset = code.pascal.DatasetPASCAL
+    pascal = dataset.__new__(dataset)
+    pascal.img_metadata = [(name, label - 1) for name, label in real_pictures.fold_list()]
+    pascal.nclass, pascal.random = 20, False
+    pascal.img_metadata_classwise = pascal.build_img_metadata_classwise()
+    np.random.seed(0)
+    size = len(pascal.img_metadata)
+    drawn = [pascal.sample_episode(index % size) for index in range(1000)]
+    code.imagenet.ImageFolder = lambda folder: [(number, 0) for number in range(2345)]
+    colors = code.imagenet.DatasetColorization("", lambda value: value, lambda value: value)
+    colors.create_grid_from_images = lambda *pictures: None
+    items = [colors[index] for index in range(1000)]
+    return {
+        "pascal": [[str(support), query, label + 1] for query, support, label, _ in drawn],
+        "imagenet": [[int(item["support_img"]), int(item["query_img"])] for item in items],
+    }
+
+
 def load(checkout: pathlib.Path) -> types.SimpleNamespace:
     """The files of the checkout that measure, without the networks that one of them imports."""
     stand_in = types.ModuleType("evaluate.mae_utils")
@@ -112,7 +132,7 @@ def load(checkout: pathlib.Path) -> types.SimpleNamespace:
         imagenet_std=np.array([0.229, 0.224, 0.225]),
         np=np,
     )
-    sys.modules["evaluate.mae_utils"] = stand_in
+    sys.modules["evaluate.mae_utils"] = sys.modules["mae_utils"] = stand_in
     sys.path.insert(0, str(checkout))
 
     def module(path: str) -> types.ModuleType:
@@ -127,6 +147,8 @@ def load(checkout: pathlib.Path) -> types.SimpleNamespace:
         reasoning=module("evaluate/reasoning_dataloader.py"),
         boxes=module("evaluate_detection/box_ops.py"),
         colorization=module("evaluate/evaluate_colorization.py"),
+        imagenet=module("evaluate/in_colorization_dataloader.py"),
+        pascal=module("evaluate/pascal_dataloader.py"),
     )
 
 
@@ -156,6 +178,7 @@ def main() -> None:
         "normals": normals(),
         "color": color(code),
         "visual_prompting": visual_prompting(code),
+        "episodes": {name: shortened(drawn) for name, drawn in episodes(code).items()},
     }
     FILE.write_text(json.dumps(without_nan(content), indent=1) + "\n")
 
