@@ -33,7 +33,8 @@ p { margin: 0 0 12px; }
 .tile, .card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 .tile { padding: 14px 16px; }
 .tile b { display: block; font-size: 25px; line-height: 1.25; font-weight: 650; }
-.tile span { color: var(--muted); font-size: 14px; line-height: 1.35; display: block; }
+.tile span { color: var(--muted); font-size: 14px; line-height: 1.35; display: block;
+  overflow-wrap: anywhere; }
 .card { padding: 18px 20px; margin: 14px 0; }
 .columns { display: grid; gap: 14px;
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); }
@@ -84,6 +85,8 @@ pre { margin: 0; padding: 10px 12px; overflow-x: auto; font-size: 13px; line-hei
   main { padding: 24px 12px 48px; }
   .card { padding: 14px 12px; }
   .tiles { grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
+  .numbers th, .numbers td { padding: 9px 6px; }
+  .numbers td:first-child small { white-space: normal; }
   .prompt { gap: 8px 4px; }
   .prompt img { --side: calc((100vw - 64px) / 4); }
   .prompt figcaption, .best figcaption { padding: 2px 0; width: auto; white-space: nowrap; }

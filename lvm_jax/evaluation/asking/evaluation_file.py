@@ -14,6 +14,7 @@
      "results": {task: {metric: {
        "unit", "better", "per_example", "about", "shown",       as in `Metric`
        "decides": whether it is the task's first metric,
+       "rung": {"series", "axis", "value"},        where the task is a point of a curve
        "own": what readers call the model's,
        "model": {"mean", "standard_error", "values"},
        "best_by_likelihood": {...},                like "model"; both only of several candidates
@@ -30,6 +31,7 @@ baselines without being one that must be beaten. Two evaluations can be compared
 "settings", "seeds", "prompts" and "inputs" are equal.
 """
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -44,6 +46,7 @@ from lvm_jax.evaluation.asking.results import (
     MODEL,
     SELECTIONS,
     MetricResult,
+    Rung,
     TaskResult,
     number_or_none,
 )
@@ -66,8 +69,9 @@ def write(path: pathlib.Path, results: Sequence[TaskResult], manifest: Mapping[s
 
 
 def _of_task(result: TaskResult) -> dict[str, Any]:
+    rung = {} if result.rung is None else {"rung": dataclasses.asdict(result.rung)}
     return {
-        of.metric.name: {"decides": of.metric.name == result.decides, **_of_metric(of)}
+        of.metric.name: {"decides": of.metric.name == result.decides, **rung, **_of_metric(of)}
         for of in result.metrics
     }
 
@@ -119,29 +123,60 @@ def read(path: str | pathlib.Path) -> tuple[TaskResult, ...]:
     Raises:
         ValueError: no such file, or one of another version or kind; names it.
     """
-    path = pathlib.Path(path)
+    content = _content(pathlib.Path(path))
+    if content.get("version") == earlier_scores.VERSION and "tasks" in content:
+        return earlier_scores.results_of(content)
+    return _results(path, content)
+
+
+def read_with_manifest(
+    path: str | pathlib.Path,
+) -> tuple[tuple[TaskResult, ...], Mapping[str, Any]]:
+    """The results in a file, without pictures, and what they were made of.
+
+    Raises:
+        ValueError: no such file, or one of another version or kind; names it.
+    """
+    content = _content(pathlib.Path(path))
+    results = _results(path, content)
+    return results, content["manifest"]
+
+
+def _content(path: pathlib.Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds no evaluation; evaluate again")
-    if content.get("version") == earlier_scores.VERSION and "tasks" in content:
-        return earlier_scores.results_of(content)
+    return content
+
+
+def _results(path: str | pathlib.Path, content: Mapping[str, Any]) -> tuple[TaskResult, ...]:
     if content.get("format") != FORMAT:
         raise ValueError(
             f"{path} has format={content.get('format')} of evaluations, this code reads {FORMAT}; "
             "evaluate again"
         )
-    seeds = tuple(content["manifest"]["seeds"])
-    return tuple(
-        TaskResult(
-            name=name,
-            seeds=seeds,
-            metrics=tuple(_metric_of(key, entry) for key, entry in metrics.items()),
-            decides=next(key for key, entry in metrics.items() if entry["decides"]),
-        )
-        for name, metrics in content["results"].items()
+    try:
+        seeds = tuple(content["manifest"]["seeds"])
+        return tuple(_task_of(name, seeds, metrics) for name, metrics in content["results"].items())
+    except (LookupError, TypeError, AttributeError, ValueError, StopIteration) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else f"{error}"
+        raise ValueError(f"{path} is no whole evaluation: {what}; evaluate again") from error
+
+
+def _task_of(name: str, seeds: tuple[int, ...], metrics: Mapping[str, Any]) -> TaskResult:
+    decides = next(key for key, entry in metrics.items() if entry["decides"])
+    rung = metrics[decides].get("rung")
+    return TaskResult(
+        name=name,
+        seeds=seeds,
+        metrics=tuple(_metric_of(key, entry) for key, entry in metrics.items()),
+        decides=decides,
+        rung=None if rung is None else Rung(**rung),
     )
 
 

@@ -5,7 +5,7 @@ Legend: n examples of a seed, S side in pixels, k pictures that stay together.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -143,11 +143,7 @@ class MetricResult:
 
     def margin(self, other: str) -> Margin:
         """By how much another one is beaten, over the examples in which both have a value."""
-        gaps = []
-        for own, rival in zip(self.values[MODEL], self.values[other], strict=True):
-            gap = own - rival if self.metric.better == "higher" else rival - own
-            gaps.append(gap[np.isfinite(gap)])
-        return Margin(gaps=tuple(gaps))
+        return margin(self.metric, self.values[MODEL], self.values[other])
 
     @property
     def unbeaten(self) -> tuple[str, ...]:
@@ -158,6 +154,20 @@ class MetricResult:
     def learned(self) -> bool | None:
         """Whether all rivals are beaten clearly; None where there are none to compare with."""
         return not self.unbeaten if self.margins else None
+
+
+def margin(metric: Metric, values: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> Margin:
+    """By how much values are better than others of the same examples; of those that have both.
+
+    Args:
+        metric: of both.
+        values, others: of each seed, float64 [n].
+    """
+    gaps = []
+    for own, rival in zip(values, others, strict=True):
+        gap = own - rival if metric.better == "higher" else rival - own
+        gaps.append(gap[np.isfinite(gap)])
+    return Margin(gaps=tuple(gaps))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -56,18 +56,21 @@ def _ladder(name: str, axis: str, metric: Metric, measured: Sequence[TaskResult]
     everywhere = [n for n in own[0].values if all(n in each.values for each in own)]
     chosen = [MODEL, *(n for n in everywhere if n != MODEL)][:MOST_CURVES]
     steps = np.array([result.rung.value for result in measured if result.rung is not None])
-    curves = []
-    for whose in chosen:
-        spread = np.array([_spread(each, whose) for each in own])
-        curves.append(
-            Curve(
-                label=wording.whose(own[0], whose),
-                steps=steps,
-                values=np.array([each.shown(whose) for each in own]),
-                low=spread[:, 0],
-                high=spread[:, 1],
-            )
-        )
-    return Chart(
-        title=f"{name}: {metric.label}", unit=metric.label, curves=tuple(curves), axis=axis
-    )
+    curves = tuple(curve(wording.whose(own[0], whose), steps, own, whose) for whose in chosen)
+    return Chart(title=f"{name}: {metric.label}", unit=metric.label, curves=curves, axis=axis)
+
+
+def curve(
+    label: str, steps: np.ndarray, results: Sequence[MetricResult], whose: str = MODEL
+) -> Curve:
+    """What a metric is at every point, with its standard errors.
+
+    Args:
+        label: of the curve.
+        steps: [n], where the points are.
+        results: of them, n.
+        whose: numbers are shown.
+    """
+    spread = np.array([_spread(each, whose) for each in results])
+    values = np.array([each.shown(whose) for each in results])
+    return Curve(label=label, steps=steps, values=values, low=spread[:, 0], high=spread[:, 1])

@@ -1,7 +1,7 @@
 """What the numbers say, in words and in plain-text tables, whatever was measured."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lvm_jax.evaluation.asking import results as names
 from lvm_jax.evaluation.asking.results import MODEL, MetricResult, TaskResult
@@ -210,11 +210,11 @@ def text_table(results: Sequence[TaskResult]) -> str:
         heads = ["task", *(_short(of(measured[0], metric), name) for name in shown)]
         rows = [[r.name, *_cells(of(r, metric), shown, "-")] for r in measured]
         better = f"{metric.better} is better"
-        blocks.append("\n".join([f"{metric.label}, {better}", *_aligned([heads, *rows])]))
+        blocks.append("\n".join([f"{metric.label}, {better}", *aligned([heads, *rows])]))
     judged = [result for result in results if result.verdict != "measured"]
     if judged:
         rows = [["task", "verdict"], *([result.name, result.verdict] for result in judged)]
-        blocks.append("\n".join(_aligned(rows)))
+        blocks.append("\n".join(aligned(rows)))
     return "\n\n".join(blocks)
 
 
@@ -248,11 +248,17 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "|---" * len(rows[0]) + "|", *lines[1:]])
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """The lines of a table for a terminal.
+
+    Args:
+        rows: heads, then cells.
+        left: columns whose cells begin at the left; those of numbers end at the right.
+    """
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
         "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
+            cell.ljust(width) if i in left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths))
         ).rstrip()
         for row in rows

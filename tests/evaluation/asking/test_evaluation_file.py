@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from lvm_jax.evaluation.asking import evaluation_file, results
-from lvm_jax.evaluation.asking.results import MetricResult, TaskResult
+from lvm_jax.evaluation.asking.results import MetricResult, Rung, TaskResult
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.report import wording
 
@@ -38,6 +38,7 @@ def test_every_number_comes_back(tmp_path):
             MetricResult(metric=whole, values={results.MODEL: (np.array([0.6]),)}),
         ),
         decides="iou",
+        rung=Rung(series="masks", axis="example pairs", value=3),
     )
     path = tmp_path / "new" / evaluation_file.FILE
     evaluation_file.write(path, [task], MANIFEST)
@@ -54,7 +55,7 @@ def test_every_number_comes_back(tmp_path):
     )
     assert content["results"]["masks"]["miou"]["model"]["standard_error"] is None
     (again,) = evaluation_file.read(path)
-    assert again.seeds == (3, 4) and again.decides == "iou"
+    assert again.seeds == (3, 4) and again.decides == "iou" and again.rung == task.rung
     for before, after in zip(task.metrics, again.metrics):
         assert before.metric == after.metric and before.learned == after.learned
         for whose, seeds in before.values.items():
