@@ -32,6 +32,7 @@ FLOORS = (
     "data.building data.feeding",
     "training",
     "training.transformer training.vqgan",
+    "conversion",
     "planning",
     "generation",
     "evaluation.metrics",
@@ -54,6 +55,7 @@ NEVERS = {
     # Pictures go straight into a tokenizer's training.
     "training.vqgan": "data",
     # They read what a training left through `training.workdir` and `training.checkpoints`.
+    "conversion": "training.transformer training.vqgan",
     "generation": "training.transformer training.vqgan",
     "evaluation": "training.transformer training.vqgan",
     "sentences": "tokenizer data.shards",

@@ -2,12 +2,13 @@
 
 import functools
 import os
+import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import tensorstore as ts
 
-from lvm_jax.storage import patience
+from lvm_jax.storage import paths, patience
 from lvm_jax.storage.paths import StorePath
 
 _CONCURRENT = 128
@@ -52,6 +53,15 @@ def spec(path: StorePath) -> dict[str, Any]:
     elif region:
         described["aws_region"] = region
     return described
+
+
+def key_values(folder: pathlib.Path) -> dict[str, Any]:
+    """What tensorstore calls a folder of a disk or a store, as a place for keys."""
+    stored = paths.store_path(folder)
+    if stored is None:
+        return {"driver": "file", "path": f"{folder}/"}
+    described = spec(stored)
+    return {**described, "path": f"{described['path']}/"}
 
 
 def read(wanted: Sequence[tuple[StorePath, int, int]]) -> list[bytes]:

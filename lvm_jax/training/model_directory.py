@@ -95,6 +95,7 @@ class Writer:
         directory: str | os.PathLike,
         config: Mapping[str, Any],
         shapes: Mapping[str, jax.ShapeDtypeStruct],
+        blocks: Mapping[str, Sequence[int]] | None = None,
     ):
         """Checks what can be checked before anything is written.
 
@@ -102,6 +103,8 @@ class Writer:
             directory: on a disk or a store; new or empty.
             config: see `describe`.
             shapes: flat name of every parameter -> what it will be.
+            blocks: flat name -> shape of what `write_block` will be given, at multiples of it: no
+                piece on disk is then of two blocks, and none is written twice.
 
         Raises:
             ValueError: the directory holds something, or is a file.
@@ -109,7 +112,9 @@ class Writer:
         self.directory = paths.path(directory).absolute()
         self._config = json.loads(json.dumps(config))
         self._shapes = dict(shapes)
-        self._written: dict[str, set[int]] = {name: set() for name in shapes}
+        self._blocks = dict(blocks or {})
+        # Where blocks begin -> how many numbers they have.
+        self._written: dict[str, dict[tuple[int, ...], int]] = {name: {} for name in shapes}
         self._stores: dict[str, Any] = {}
         self._made_directory = False
         require_free(self.directory)
@@ -143,31 +148,53 @@ class Writer:
             ValueError: no such parameter, another shape or dtype, or it was written before.
             OSError: it cannot be written; says what to do.
         """
-        wanted = self._shapes.get(name)
-        if wanted is None:
-            raise ValueError(f"{self.directory}: the model has no parameter {name}")
-        layers = self._layers(name) if layer is None else {layer}
+        wanted, array = self._wanted(name), np.asarray(array)
         shape = tuple(wanted.shape) if layer is None else tuple(wanted.shape[1:])
-        array = np.asarray(array)
-        if array.shape != shape or array.dtype != wanted.dtype or layers - self._layers(name):
+        inside = layer is None or 0 <= layer < wanted.shape[0]
+        if array.shape != shape or array.dtype != wanted.dtype or not inside:
             at = "" if layer is None else f" of layer {layer}"
             raise ValueError(
                 f"{self.directory}: {name}{at} must be {wanted.dtype} {shape}, with layers in "
                 f"0..{wanted.shape[0] - 1}; it is {array.dtype} {array.shape}"
             )
-        if layers & self._written[name]:
-            raise ValueError(f"{self.directory}: {name} was written before, layer {layer}")
+        if layer is not None:
+            self.write_block(name, array[None], (layer, *[0] * array.ndim))
+        elif array.ndim > 2:
+            for index, part in enumerate(array):
+                self.write_block(name, part[None], (index, *[0] * part.ndim))
+        else:
+            self.write_block(name, array, (0,) * array.ndim)
+
+    def write_block(self, name: str, array: Any, origin: Sequence[int]) -> None:
+        """Writes a part of a parameter; returns when it is on disk.
+
+        Args:
+            name: flat.
+            array: in the dtype that the directory gets, with all dims of the parameter.
+            origin: where in the parameter it begins.
+
+        Raises:
+            ValueError, OSError: as `write`.
+        """
+        wanted, array = self._wanted(name), np.asarray(array)
+        ends = [start + size for start, size in zip(origin, array.shape, strict=True)]
+        if array.dtype != wanted.dtype or any(e > d for e, d in zip(ends, wanted.shape)):
+            raise ValueError(
+                f"{self.directory}: {name} is {wanted.dtype} {tuple(wanted.shape)}; no place for "
+                f"{array.dtype} {array.shape} at {tuple(origin)}"
+            )
+        if tuple(origin) in self._written[name]:
+            raise ValueError(f"{self.directory}: {name} was written before at {tuple(origin)}")
         try:
-            store = self._open(name)
-            for index in layers if len(shape) < len(wanted.shape) else (None,):
-                _write_pieces(store if index is None else store[index], array)
+            _write_pieces(self._open(name), array, origin)
         except (OSError, ValueError, RuntimeError) as error:
             raise self._cannot_write(error) from error
-        self._written[name] |= layers
+        self._written[name][tuple(origin)] = array.size
 
-    def _layers(self, name: str) -> set[int]:
-        """The entries of the first dim."""
-        return set(range(self._shapes[name].shape[0]))
+    def _wanted(self, name: str) -> jax.ShapeDtypeStruct:
+        if name not in self._shapes:
+            raise ValueError(f"{self.directory}: the model has no parameter {name}")
+        return self._shapes[name]
 
     @property
     def _folder(self) -> pathlib.Path:
@@ -183,10 +210,10 @@ class Writer:
             spec = {
                 "driver": "zarr",
                 # The name that orbax gives to a leaf of a tree.
-                "kvstore": _key_values(self._folder / name.replace(trees.SEPARATOR, ".")),
+                "kvstore": ranges.key_values(self._folder / name.replace(trees.SEPARATOR, ".")),
                 "metadata": {
                     "shape": list(leaf.shape),
-                    "chunks": piece_shape(leaf.shape, dtype.itemsize),
+                    "chunks": piece_shape(leaf.shape, dtype.itemsize, self._blocks.get(name)),
                     "dtype": dtype.str if dtype.kind != "V" else dtype.name,
                     "compressor": None,
                     "fill_value": None,
@@ -218,10 +245,11 @@ class Writer:
         Raises:
             ValueError: something was not.
         """
+        counts = {name: sum(blocks.values()) for name, blocks in self._written.items()}
         missing = [
-            f"{name}, {len(lacking)} of {leaf.shape[0]} parts" if self._written[name] else name
+            f"{name}, {leaf.size - counts[name]} of {leaf.size} numbers" if counts[name] else name
             for name, leaf in self._shapes.items()
-            if (lacking := self._layers(name) - self._written[name])
+            if counts[name] != leaf.size
         ]
         if missing:
             more = len(missing) - _MOST_NAMED
@@ -282,29 +310,40 @@ def _unfinished(directory: pathlib.Path) -> set[str]:
     return {_UNFINISHED, PARAMS} if (directory / _UNFINISHED).exists() else set()
 
 
-def piece_shape(shape: Sequence[int], itemsize: int) -> list[int]:
+def piece_shape(
+    shape: Sequence[int], itemsize: int, block: Sequence[int] | None = None
+) -> list[int]:
     """The largest part of an array that is one object on disk.
 
     One entry of the first dim of what has three and more, as stacked layers do; of these, or of a
     matrix, as many rows as make up some megabytes.
+
+    Args:
+        shape: of the array.
+        itemsize: bytes of a number.
+        block: what is written at a time, if not everything: pieces are inside it.
     """
+    block = shape if block is None else block
     lead = 1 if len(shape) > 2 else 0
-    pieces = [1] * lead + list(shape[lead:])
+    pieces = [1] * lead + list(block[lead:])
     rows = pieces[lead]
-    parts = -(-math.prod(pieces) * itemsize // _PIECE_BYTES)
-    # Parts of one size, if a few more than needed make that possible: others would be filled up.
-    even = (n for n in range(parts, 4 * parts + 1) if rows % n == 0)
-    pieces[lead] = -(-rows // min(next(even, parts), rows))
+    parts = min(-(-math.prod(pieces) * itemsize // _PIECE_BYTES), rows)
+    # Parts of one size, if a few more than needed make that possible; others are filled up.
+    most = 4 * parts if rows == shape[lead] else rows
+    even = (number for number in range(parts, most + 1) if rows % number == 0)
+    pieces[lead] = -(-rows // next(even, parts))
     return pieces
 
 
-def _write_pieces(store: Any, array: np.ndarray) -> None:
-    """Writes an array piece by piece, so that no more than one is on its way."""
-    rows = store.chunk_layout.write_chunk.shape[0]
-    for start in range(0, len(array), rows):
-        part = slice(start, min(start + rows, len(array)))
-        given = np.ascontiguousarray(array[part])
-        store[part].write(given, can_reference_source_data_indefinitely=True).result()
+def _write_pieces(store: Any, array: np.ndarray, origin: Sequence[int]) -> None:
+    """Writes an array a few rows of pieces at a time, so that no more is on its way."""
+    axis = 1 if array.ndim > 2 else 0
+    rows = store.chunk_layout.write_chunk.shape[axis]
+    for start in range(0, array.shape[axis], rows):
+        given = np.ascontiguousarray(array[(slice(None),) * axis + (slice(start, start + rows),)])
+        first = [*origin[:axis], origin[axis] + start, *origin[axis + 1 :]]
+        place = tuple(slice(at, at + size) for at, size in zip(first, given.shape))
+        store[place].write(given, can_reference_source_data_indefinitely=True).result()
 
 
 def _list_of_arrays(shapes: Mapping[str, Any]) -> bytes:
@@ -317,14 +356,6 @@ def _list_of_arrays(shapes: Mapping[str, Any]) -> bytes:
             return (pathlib.Path(folder) / "_METADATA").read_bytes()
     finally:
         handler.close()
-
-
-def _key_values(folder: pathlib.Path) -> dict[str, Any]:
-    stored = paths.store_path(folder)
-    if stored is None:
-        return {"driver": "file", "path": f"{folder}/"}
-    described = ranges.spec(stored)
-    return {**described, "path": f"{described['path']}/"}
 
 
 def _remove(folder: pathlib.Path) -> None:

@@ -20,8 +20,9 @@ from etils import epath
 
 from lvm_jax import trees
 from lvm_jax.storage import orbax_paths, paths
-from lvm_jax.training import checksums, processes, recovery
+from lvm_jax.training import checksums, processes, recovery, stored_array
 from lvm_jax.training.checkpoints import first_line
+from lvm_jax.training.stored_array import StoredArray
 from lvm_jax.training.workdir import FOLDER, read_config, steps
 
 PARAMS = "params"
@@ -82,6 +83,16 @@ class StoredParams:
         finally:
             handler.close()
         return restored if self._key is None else restored[self._key]
+
+    def array(self, name: str) -> StoredArray:
+        """One parameter by its flat name, to be read in parts.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        dotted = name.replace(trees.SEPARATOR, ".")
+        dotted = dotted if self._key is None else f"{self._key}.{dotted}"
+        return stored_array.open_array(self._folder, dotted, self._damaged)
 
     def fingerprint(self) -> str:
         """SHA-256 over what tells files from others; 64 hex digits.

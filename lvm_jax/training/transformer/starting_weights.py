@@ -19,9 +19,10 @@ from lvm_jax import partition, trees
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
-from lvm_jax.training import stored_params
+from lvm_jax.training import model_directory, stored_params
 from lvm_jax.training.stored_params import StoredParams
-from lvm_jax.training.workdir import read_config, steps
+from lvm_jax.training.workdir import CONFIG, read_config, steps
+from lvm_jax.vocabulary import Framing
 
 # Matrices over the ids: fresh, they may be of another vocabulary or another tokenizer's ids.
 _OF_IDS = ("embedding", "head")
@@ -153,13 +154,27 @@ def find(
     _check_shapes(place, wanted, given, chosen)
     if not all(any(_is_in(name, part) for name in chosen) for part in _OF_IDS):
         _check_ids(place, model, stored.config, tokenizer_fingerprint)
-    for field in ("rope_theta", "norm_eps"):
-        before, now = stored.config["model"].get(field), getattr(model, field)
-        if before is not None and before != now:
-            logging.warning(
-                "%s was trained with model.%s=%s, not %s", directory, field, before, now
-            )
+    _warn_of_changes(stored, model)
     return StartingWeights(stored=stored, fresh=chosen & wanted.keys(), average=ema)
+
+
+def _warn_of_changes(stored: StoredParams, model: TransformerConfig) -> None:
+    """Says in the log what the run computes otherwise than the training behind its parameters."""
+    fields = {field.name: field.default for field in dataclasses.fields(TransformerConfig)}
+    for name in ("rope_theta", "rope_table", "norm_eps"):
+        before, now = stored.config["model"].get(name, fields[name]), getattr(model, name)
+        if before != now:
+            logging.warning(
+                "%s was trained with model.%s=%s, not %s", stored.directory, name, before, now
+            )
+    framing = model_directory.framing_of(stored.config, str(stored.directory / CONFIG))
+    if framing != Framing():
+        lacks = [name.upper() for name in ("bos", "eos") if not getattr(framing, name)]
+        logging.warning(
+            "%s learned sentences without %s, and this run has them: their rows of the embedding "
+            "and of the head begin untrained",
+            *(stored.directory, " and ".join(lacks)),
+        )
 
 
 def _is_in(name: str, part: str) -> bool:

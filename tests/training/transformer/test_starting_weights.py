@@ -5,13 +5,13 @@ import json
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
 
 from lvm_jax import trees
 from lvm_jax.model import transformer
-from lvm_jax.training import metrics, stored_params
+from lvm_jax.training import metrics, model_directory, stored_params
 from lvm_jax.training.transformer import transformer_job
+from lvm_jax.vocabulary import Framing
 from tests.training.transformer.test_transformer_job import make_experiment
 
 EMA = {"ema": {"decay": 0.5}}
@@ -30,14 +30,19 @@ def source(shards, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(source, tmp_path_factory):
+def model(source, shards, tmp_path_factory):
     """A directory of the parameters alone, in bfloat16."""
     directory = tmp_path_factory.mktemp("model")
-    short = jax.tree.map(lambda leaf: leaf.astype("bfloat16"), source[1]["params"])
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(directory / "params", short)
-    config = json.loads((source[0] / "config.json").read_text())
-    (directory / "config.json").write_text(json.dumps({"model": config["model"]}))
+    short = trees.flatten(jax.tree.map(lambda leaf: leaf.astype("bfloat16"), source[1]["params"]))
+    shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in short.items()}
+    config = model_directory.describe(
+        dataclasses.replace(make_experiment(shards).model, rope_table="bfloat16"),
+        framing=Framing(bos=False, eos=False),
+        tokenizer_fingerprint="toy",
+    )
+    with model_directory.Writer(directory, config, shapes) as writer:
+        for name, leaf in short.items():
+            writer.write(name, leaf)
     return directory
 
 
@@ -82,7 +87,9 @@ def test_a_run_starts_from_an_average_and_begins_its_own(source, shards, tmp_pat
     assert_equal(state["ema"], jax.device_get(state["params"]))
 
 
-def test_a_run_starts_from_a_model_with_some_parameters_anew(source, model, shards, tmp_path):
+def test_a_run_starts_from_a_model_with_some_parameters_anew(
+    source, model, shards, tmp_path, caplog
+):
     changes = {"init_from": str(model), "init_fresh": ("head", "layers/mlp/up/kernel")}
     state = first_params(shards, tmp_path, **changes)
     given = trees.flatten(jax.device_get(state["params"]))
@@ -94,6 +101,8 @@ def test_a_run_starts_from_a_model_with_some_parameters_anew(source, model, shar
         np.testing.assert_allclose(given[name], wanted, rtol=0, atol=1e-7, err_msg=name)
     about = json.loads((tmp_path / "config.json").read_text())["started_from"]
     assert (about["step"], about["fresh"]) == (None, sorted(fresh))
+    assert f"{model} was trained with model.rope_table=bfloat16, not float32" in caplog.text
+    assert f"{model} learned sentences without BOS and EOS, and this run has them" in caplog.text
 
 
 def test_no_device_holds_more_than_its_share(source, shards):

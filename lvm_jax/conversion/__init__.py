@@ -1,0 +1,1 @@
+"""Weights of transformers between formats, array by array."""

@@ -1,0 +1,48 @@
+"""tools/export_model.py as a user runs it: a dry run, a model, and refusals in one line."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+
+import lvm_jax
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def run(*flags):
+    command = [sys.executable, "tools/export_model.py", *map(str, flags)]
+    return subprocess.run(
+        command, cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=300
+    )
+
+
+def test_a_dry_run_then_a_model_then_never_over_it(trained, tmp_path):
+    flags = (f"--workdir={trained}", "--average_last=2", "--dtype=bfloat16")
+    dry = run(*flags, "--dry_run")
+    assert dry.returncode == 0, dry.stderr
+    assert "float32 -> bfloat16" in dry.stdout and "mean of steps [4, 6]" in dry.stdout
+    out = tmp_path / "model"
+    done = run(*flags, f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith(f"wrote {out}\n")
+    assert lvm_jax.load_model(out).params["head"]["kernel"].dtype == np.dtype("bfloat16")
+    again = run(f"--workdir={trained}", f"--out={out}")
+    assert again.returncode == 2 and "is not empty: it holds" in again.stderr
+    assert len(again.stderr.splitlines()) == 1
+
+
+def test_flags_that_make_no_sense_are_one_line(tmp_path):
+    for flags, message in (
+        ([f"--workdir={tmp_path}"], "--out is required"),
+        ([f"--workdir={tmp_path}", "--dry_run", "--steps=4,x"], "--steps=4,x must be such as"),
+        (
+            [f"--workdir={tmp_path}", "--dry_run", "--step=1", "--average_last=3"],
+            "give --step or --average_last, not both",
+        ),
+    ):
+        result = run(*flags)
+        assert (result.returncode, len(result.stderr.splitlines())) == (2, 1)
+        assert message in result.stderr
