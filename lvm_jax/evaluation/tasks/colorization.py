@@ -73,7 +73,7 @@ class Colorization(MeasuredTask):
         always = MSE, LVM_MSE, IMAGENET_MSE, PSNR
         return always if self.distance is None else (*always, LPIPS)
 
-    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Of a picture, uint8 [S, S, 3]."""
         truth = example.truth.get(TRUTH, example.answer)
         if truth.shape != picture.shape:

@@ -73,7 +73,7 @@ class Depth(MeasuredTask):
     options: DepthOptions
     metrics: tuple[Metric, ...] = (ABS_REL, RMSE, LOG10, *DELTAS)
 
-    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Of a picture, uint8 [S, S, 3]; where the truth is nothing, nothing counts."""
         # What an answer takes for nothing counts as far away.
         depth_SS, _ = self.options.code.decode(picture)

@@ -82,11 +82,11 @@ class Edges(MeasuredTask):
         strength_SS = edges.strength(picture)
         return 1.0 - strength_SS if self.options.dark else strength_SS
 
-    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Of a picture, uint8 [S, S, 3]; a truth without edges has no score."""
         return {OIS.name: edges.best_f(self._counts(picture, example))}
 
-    def summarize(
+    def pool(
         self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
     ) -> Mapping[str, float]:
         """Of the counts of all pictures together."""

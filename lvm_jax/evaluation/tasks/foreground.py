@@ -64,7 +64,7 @@ class Foreground(MeasuredTask):
     is_detection: bool
     metrics: tuple[Metric, ...] = (IOU, ACCURACY)
 
-    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Of a picture, uint8 [S, S, 3]."""
         mask_ss = self._mask(picture)
         if self.is_detection:

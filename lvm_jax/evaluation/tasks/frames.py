@@ -34,7 +34,7 @@ class Frames(MeasuredTask):
 
     metrics: tuple[Metric, ...] = (MSE, PSNR, SSIM, GAIN)
 
-    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Of a picture, uint8 [S, S, 3]."""
         values = dict(similarity.everywhere(picture, example.answer))
         copied = float(fidelity.psnr(example.query, example.answer))

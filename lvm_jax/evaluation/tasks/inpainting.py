@@ -61,7 +61,7 @@ class Inpainting(MeasuredTask):
         *_metrics("", "the whole picture"),
     )
 
-    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Of a picture, uint8 [S, S, 3]."""
         hole_SS = example.truth.get(HOLE)
         if hole_SS is None:

@@ -77,7 +77,7 @@ class Keypoints(MeasuredTask):
         limbs = [drawings.limb_color(number, count) for number in range(count)]
         return np.array([*limbs, (0, 0, 0)], np.uint8)
 
-    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Of a picture, uint8 [S, S, 3]; no score if several bodies are drawn, or none."""
         truth_K2 = example.truth.get(KEYPOINTS)
         if truth_K2 is None:

@@ -1,16 +1,20 @@
-"""What tasks share that measure pictures: their examples."""
+"""What tasks share that measure pictures of 8 bits: their examples, and the rounding of answers.
+
+Legend: S side in pixels.
+"""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lvm_jax import images
 from lvm_jax.evaluation.tasks.task import Example, Examples
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MeasuredTask:
-    """The parts of `task.Task` that are the same in all of them.
+    """The parts of `task.Task` that are the same in all of them; a subclass has `metrics`.
 
     Attributes:
         examples: what is asked; the task has their name.
@@ -26,11 +30,29 @@ class MeasuredTask:
         """See `Examples.example`."""
         return self.examples.example(seed, index)
 
+    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+        """`score` of a picture, uint8 or float [S, S, 3] in [0, 1]."""
+        return self.score(_rounded(picture), example)
+
     def summarize(
         self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
     ) -> Mapping[str, float]:
-        """Nothing is measured of all examples together, unless a task says so."""
+        """`pool` of pictures, uint8 or float [S, S, 3] in [0, 1]."""
+        return self.pool([_rounded(picture) for picture in pictures], examples)
+
+    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+        """Every per_example metric by its name, of uint8 [S, S, 3]; nan where there is no score."""
+        raise NotImplementedError
+
+    def pool(
+        self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
+    ) -> Mapping[str, float]:
+        """The other metrics, of uint8 [S, S, 3] each; there are none, unless a task says so."""
         return {}
+
+
+def _rounded(picture: np.ndarray) -> np.ndarray:
+    return picture if picture.dtype == np.uint8 else images.to_uint8(picture)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

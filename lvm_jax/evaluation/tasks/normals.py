@@ -47,11 +47,11 @@ class Normals(MeasuredTask):
 
     metrics: tuple[Metric, ...] = (*_metrics(True), *_metrics(False))
 
-    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Of a picture, uint8 [S, S, 3]; where the truth is black, nothing counts."""
         return normals.summary(normals.angles(picture, example.answer))
 
-    def summarize(
+    def pool(
         self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
     ) -> Mapping[str, float]:
         """Of the pixels of all pictures together, as papers report them."""

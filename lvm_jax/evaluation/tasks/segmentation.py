@@ -88,7 +88,7 @@ class Segmentation(MeasuredTask):
         labels, truth = (palette.nearest(p, self._colors) for p in (picture, example.answer))
         return segmentation.confusion(labels, truth, self.options.num_labels)
 
-    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Of a picture, uint8 [S, S, 3]."""
         confusion = self._confusion(picture, example)
         return {
@@ -96,7 +96,7 @@ class Segmentation(MeasuredTask):
             ACCURACY.name: segmentation.pixel_accuracy(confusion),
         }
 
-    def summarize(
+    def pool(
         self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
     ) -> Mapping[str, float]:
         """Of one confusion matrix."""

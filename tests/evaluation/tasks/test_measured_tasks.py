@@ -14,6 +14,7 @@ from lvm_jax.evaluation.tasks import registry
 from lvm_jax.evaluation.tasks.sentence_examples import SentenceExamples
 from lvm_jax.evaluation.tasks.task import Example
 from lvm_jax.images import ImageConfig
+from lvm_jax.measures import perceptual, perceptual_weights
 from lvm_jax.pictures import derive, drawings, palette
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import corpora
@@ -174,6 +175,27 @@ def test_lpips_needs_weights(tmp_path):
             Made(query=PICTURE, answer=PICTURE),
             {"perceptual_weights": [str(tmp_path / "none.pth")]},
         )
+
+
+def test_lpips_is_measured_with_weights(monkeypatch):
+    """The network itself has its own tests; here another distance stands for it."""
+    given = []
+    monkeypatch.setattr(
+        perceptual_weights, "load", lambda config, files: given.append(files) or 2.0
+    )
+    monkeypatch.setattr(
+        perceptual, "distance", lambda _, params, x, y: params * abs(x - y).mean((1, 2, 3))
+    )
+    asked = Made(query=PICTURE, answer=PICTURE)
+    task = registry.build("colorization", asked, {"perceptual_weights": ["vgg", "linear"]})
+    example = task.example(0, 0)
+    assert given == [("vgg", "linear")] and task.metrics[-1].name == "lpips"
+    assert task.measure(PICTURE, example)["lpips"] == 0
+    expected = 2 * np.abs(images.to_float(OTHER) - images.to_float(PICTURE)).mean()
+    measured = task.measure(OTHER, example)
+    assert measured["lpips"] == pytest.approx(expected, rel=1e-5)
+    # Pictures that were not rounded yet mean the same.
+    assert task.measure(images.to_float(OTHER), example) == pytest.approx(measured)
 
 
 @pytest.fixture(scope="module")
