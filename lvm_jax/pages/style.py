@@ -86,7 +86,7 @@ pre { margin: 0; padding: 10px 12px; overflow-x: auto; font-size: 13px; line-hei
   .card { padding: 14px 12px; }
   .tiles { grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); }
   .numbers th, .numbers td { padding: 9px 6px; }
-  .numbers td:first-child small { white-space: normal; }
+  .numbers small.wrap { white-space: normal; }
   .prompt { gap: 8px 4px; }
   .prompt img { --side: calc((100vw - 64px) / 4); }
   .prompt figcaption, .best figcaption { padding: 2px 0; width: auto; white-space: nowrap; }

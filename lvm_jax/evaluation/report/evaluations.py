@@ -16,6 +16,7 @@ from lvm_jax.evaluation.asking.results import (
     FEWEST_PROMPTS,
     MODEL,
     MetricResult,
+    Rung,
     TaskResult,
     margin,
 )
@@ -75,6 +76,7 @@ class Row:
 
     Attributes:
         task: its name.
+        rung: where the task is a point of a curve.
         results: letter -> of the metric.
         gains: letter -> against the first evaluation, for all others.
         best: letter of the best mean; "" where no two differ.
@@ -82,6 +84,7 @@ class Row:
     """
 
     task: str
+    rung: Rung | None
     results: Mapping[str, MetricResult]
     gains: Mapping[str, Gain]
     best: str
@@ -221,7 +224,7 @@ def _rows(evaluations: Sequence[Evaluation]) -> Iterator[Row]:
                 and _meaning(found.metric) == _meaning(own.metric)
             }
             if len(known) == len(evaluations):
-                yield _row(task, known, same)
+                yield _row(result, known, same)
 
 
 def _meaning(metric: Metric) -> Metric:
@@ -231,15 +234,22 @@ def _meaning(metric: Metric) -> Metric:
 
 def _scored_the_same(one: Evaluation, other: Evaluation, task: str) -> bool:
     """Whether the examples of a task are the same ones, in the same order."""
-    parts = [(each.manifest["seeds"], each.manifest["inputs"].get(task)) for each in (one, other)]
-    return parts[0] == parts[1]
+
+    def examples(each: Evaluation) -> tuple[Any, Any]:
+        # The points of a curve are of one set of examples, under the curve's name.
+        inputs = each.manifest["inputs"]
+        return each.manifest["seeds"], inputs.get(task, inputs)
+
+    return examples(one) == examples(other)
 
 
-def _row(task: str, results: Mapping[str, MetricResult], same: bool) -> Row:
+def _row(task: TaskResult, results: Mapping[str, MetricResult], same: bool) -> Row:
     first, *others = results
     gains = {letter: gain(results[letter], results[first], same) for letter in others}
     best, clearly = _winner(results, same)
-    return Row(task=task, results=results, gains=gains, best=best, clearly=clearly)
+    return Row(
+        task=task.name, rung=task.rung, results=results, gains=gains, best=best, clearly=clearly
+    )
 
 
 def _winner(results: Mapping[str, MetricResult], same: bool) -> tuple[str, bool]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -42,25 +42,33 @@ def render(comparison: Comparison) -> str:
     body = (
         header("Evaluations side by side", wording.headline(comparison), lead, tiles)
         + (f'<section class="card"><h3>Mind</h3>{notes}</section>' if notes else "")
-        + "<h2>In numbers</h2>"
-        + "".join(
-            _task(comparison, task) for task in dict.fromkeys(r.task for r in comparison.rows)
-        )
         + _ladders(comparison)
+        + "<h2>In numbers</h2>"
+        + "".join(_tables(comparison))
         + _facts(comparison)
     )
     return document("Evaluations side by side", body)
 
 
-def _task(comparison: Comparison, task: str) -> str:
+def _tables(comparison: Comparison) -> Iterator[str]:
+    """A card for every task; the points of a curve share one, metric by metric."""
     letters = [each.letter for each in comparison.evaluations]
-    rows = [_cells(row, letters) for row in comparison.rows if row.task == task]
-    table = number_table(["metric", *letters, "best"], rows)
-    return f'<section class="card scroll"><h3>{text(task)}</h3>{table}</section>'
+    tables: dict[str, list[Row]] = {}
+    for row in comparison.rows:
+        tables.setdefault(row.rung.series if row.rung else row.task, []).append(row)
+    for name, rows in tables.items():
+        metrics = list(dict.fromkeys(row.metric.name for row in rows))
+        ordered = sorted(rows, key=lambda row: metrics.index(row.metric.name))
+        cells = [_cells(row, letters) for row in ordered]
+        table = number_table(["metric", *letters, "best"], cells)
+        yield f'<section class="card scroll"><h3>{text(name)}</h3>{table}</section>'
 
 
 def _cells(row: Row, letters: Sequence[str]) -> list[str]:
-    cells = [f"{text(row.metric.name.replace('_', ' '))}<small>{text(wording.unit(row))}</small>"]
+    point = f"{row.rung.value} {row.rung.axis}" if row.rung else ""
+    about = [row.metric.name.replace("_", " "), point, wording.unit(row)]
+    lines = "".join(f'<small class="wrap">{text(line)}</small>' for line in about[1:] if line)
+    cells = [text(about[0]) + lines]
     for letter in letters:
         value, error = map(text, wording.score(row.results[letter]))
         cell = f'<span class="own">{value}</span>' if letter == row.best else value
@@ -74,15 +82,14 @@ def _cells(row: Row, letters: Sequence[str]) -> list[str]:
             cell += f"<small>{'learned' if learned else 'not learned'}</small>"
         cells.append(cell)
     best, comma, doubt = wording.verdict(row).partition(", ")
-    return [*cells, f"{text(best)}{f'<small>{text(doubt)}</small>' if comma else ''}"]
+    return [*cells, text(best) + (f'<small class="wrap">{text(doubt)}</small>' if comma else "")]
 
 
 def _ladders(comparison: Comparison) -> str:
     """Curves over context or examples, those of several evaluations in one chart."""
-    first = comparison.evaluations[0].results
     points: dict[tuple[str, str, Metric], list[tuple[Rung, Row]]] = {}
     for row in comparison.rows:
-        if (rung := first[row.task].rung) is not None:
+        if (rung := row.rung) is not None:
             points.setdefault((rung.series, rung.axis, row.metric), []).append((rung, row))
     figures = "".join(
         figure(chart.title, charts.line_chart(chart))

@@ -89,12 +89,15 @@ def _number(value: float, error: float, sign: str = "") -> tuple[str, str]:
 
 
 def verdict(row: Row) -> str:
-    """Which evaluation is the best."""
+    """Which evaluation is the best, and what speaks against it."""
     if not row.best:
         return "equal"
     if row.clearly:
         return row.best
-    return f"{row.best}, not clearly" if row.metric.per_example else f"{row.best}, error unknown"
+    if not row.metric.per_example:
+        return f"{row.best}, error unknown"
+    fewest = min(len(result.all_values()) for result in row.results.values())
+    return f"{row.best}, {'not clearly' if fewest >= FEWEST_PROMPTS else 'too few examples'}"
 
 
 def unit(row: Row) -> str:

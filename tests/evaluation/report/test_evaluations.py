@@ -34,7 +34,8 @@ def manifest(name, **changes):
         "settings": {"temperature": 1.0, "images": {"resize": "crop"}, "shots": [1, 3]},
         "seeds": [0, 1],
         "prompts": {task: [["a.png", "b.png"]] * 24 for task in TASKS},
-        "inputs": {task: task * 9 for task in TASKS},
+        # Points of a curve are of one set of examples.
+        "inputs": {task: task * 9 for task in ("masks", "depth", "frames")},
     }
     return known | changes
 
@@ -135,7 +136,7 @@ def test_a_third_one_must_be_beaten_too(folders, tmp_path):
             ["tokenizer"],
         ),
         (
-            {"inputs": {task: "other" for task in TASKS}},
+            {"inputs": {task: "other" for task in ("masks", "depth", "frames")}},
             r"inputs\.depth is other, not depthdepth",
             ["inputs"],
         ),
@@ -160,7 +161,19 @@ def test_what_differs_is_named_unless_it_is_allowed(folders, tmp_path, changes, 
     (note, *_) = evaluations_wording.notes(comparison)
     assert note.startswith("B was allowed to differ from A: ") and allow[0].split(".")[0] in note
     same = changes.keys().isdisjoint({"inputs", "seeds"})
-    assert comparison.rows[0].gains["B"].paired == same
+    paired = {row.gains["B"].paired for row in comparison.rows if row.metric.per_example}
+    assert paired == {same}
+
+
+def test_few_examples_decide_nothing(folders):
+    for folder in folders:
+        path = folder / evaluation_file.FILE
+        content = json.loads(path.read_text())
+        own = content["results"]["masks"]["iou"]["model"]
+        own["values"] = [seed[:3] for seed in own["values"]]
+        path.write_text(json.dumps(content))
+    row = evaluations.compare(folders).rows[0]
+    assert evaluations_wording.verdict(row) == "B, too few examples"
 
 
 def test_only_what_all_have_is_compared(folders, tmp_path):
