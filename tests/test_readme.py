@@ -75,6 +75,11 @@ RULES = (
     smallest(
         "python tools/evaluate.py --task=analogies --config=experiments/quickstart", "evaluation"
     ),
+    Rule(
+        begins="python tools/compare_evaluations.py",
+        replace=(("runs/other", "runs/quickstart"),),
+    ),
+    Rule(begins="python tools/compare_folders.py", code=2),  # its weights are not here
     Rule(begins="python tools/plan.py", append="--nocompile"),
     Rule(begins="python tools/benchmark.py train", append=TINY_MODEL),
     *(

@@ -1,1 +1,1 @@
-"""What two images, or numbers of codes, say of each other."""
+"""What two images, two sets of them, or numbers of codes, say of each other."""
