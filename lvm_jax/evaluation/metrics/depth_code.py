@@ -9,6 +9,7 @@ import math
 from typing import Literal
 
 import matplotlib
+import matplotlib.colors
 import numpy as np
 
 from lvm_jax.configs import ConfigError, Field
@@ -25,8 +26,8 @@ class DepthCode:
         near_at, far_at: the places of the two ends in the colormap, in [0, 1]; 1 is white in
             "gray".
         scale: what grows evenly along the colormap: "depth", "inverse" depth, or its "log".
-        nothing: red, green, blue of pixels without depth; None if every pixel has one. A pixel is
-            one of them if this is nearer to its color than any of the code.
+        nothing: the color of pixels without depth, such as "black" or "#ff00ff"; "" if every pixel
+            has one. A pixel is one of them if this is nearer to its color than any of the code.
     """
 
     colormap: str = "gray"
@@ -35,7 +36,7 @@ class DepthCode:
     near_at: float = 1.0
     far_at: float = 0.0
     scale: Literal["depth", "inverse", "log"] = "depth"
-    nothing: tuple[int, int, int] | None = None
+    nothing: str = ""
 
     def __post_init__(self):
         if self.colormap not in matplotlib.colormaps:
@@ -52,11 +53,21 @@ class DepthCode:
                 Field("near_at"),
                 f"={self.near_at} and far_at={self.far_at} must differ and lie in 0..1",
             )
+        if self.nothing and not matplotlib.colors.is_color_like(self.nothing):
+            raise ConfigError(
+                Field("nothing"), f"={self.nothing!r} is no color; use a name or #rrggbb"
+            )
         if len(self._places) < 2:
             raise ConfigError(
                 Field("near_at"),
                 f"={self.near_at} and far_at={self.far_at} are one color of {self.colormap!r}",
             )
+
+    @functools.cached_property
+    def _nothing(self) -> np.ndarray:
+        """uint8 [3]; black where there is no such color."""
+        color = matplotlib.colors.to_rgb(self.nothing or "black")
+        return np.rint(np.array(color) * 255).astype(np.uint8)
 
     @functools.cached_property
     def _places(self) -> np.ndarray:
@@ -95,8 +106,8 @@ class DepthCode:
             float64 [H, W] in near..far, and bool [H, W]; where there is none, the depth is far.
         """
         table = self._colors
-        if self.nothing is not None:
-            table = np.concatenate([table, np.array([self.nothing], np.uint8)])
+        if self.nothing:
+            table = np.concatenate([table, self._nothing[None]])
         nearest_HW = palette.nearest(picture, table)
         depths = np.append(self._depths, self.far)
         return depths[nearest_HW], nearest_HW < len(self._colors)
@@ -117,8 +128,7 @@ class DepthCode:
         last = matplotlib.colormaps[self.colormap].N - 1
         entry_HW = np.rint(place_HW * last).astype(int) - self._places[0]
         picture = self._colors[np.clip(entry_HW, 0, len(self._colors) - 1)]
-        empty = np.array(self.nothing or (0, 0, 0), np.uint8)
-        return np.where(there_HW[..., None], picture, empty)
+        return np.where(there_HW[..., None], picture, self._nothing)
 
     def _scaled(self, depth: np.ndarray) -> np.ndarray:
         if self.scale == "inverse":

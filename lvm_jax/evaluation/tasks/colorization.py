@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from lvm_jax import images
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.evaluation.metrics import color
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks.measured import MeasuredTask
@@ -51,11 +52,16 @@ class ColorizationOptions:
     """What is measured besides errors of pixels.
 
     Attributes:
-        perceptual_weights: files of torchvision's vgg16 and of the lpips package's weights for vgg;
-            with them LPIPS is measured too.
+        vgg16_weights: torchvision's file; with it LPIPS is measured too.
+        lpips_weights: the lpips package's file for vgg; "" if the other one holds these as well.
     """
 
-    perceptual_weights: tuple[str, ...] = ()
+    vgg16_weights: str = ""
+    lpips_weights: str = ""
+
+    def __post_init__(self):
+        if self.lpips_weights and not self.vgg16_weights:
+            raise ConfigError(Field("vgg16_weights"), " is empty, and LPIPS needs it")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,10 +98,11 @@ class Colorization(MeasuredTask):
 
 
 def _build(examples: Examples, options: ColorizationOptions) -> Colorization:
-    if not options.perceptual_weights:
+    files = [file for file in (options.vgg16_weights, options.lpips_weights) if file]
+    if not files:
         return Colorization(examples=examples)
     config = PerceptualConfig(network="lpips_vgg16")
-    params = perceptual_weights.load(config, options.perceptual_weights)
+    params = perceptual_weights.load(config, files)
     distance = jax.jit(functools.partial(perceptual.distance, config))
     return Colorization(examples=examples, distance=functools.partial(distance, params))
 

@@ -49,16 +49,14 @@ DELTAS = tuple(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class DepthOptions:
-    """How depth is drawn and compared.
+class DepthOptions(DepthCode):
+    """How depth is drawn (see `DepthCode` for the other fields) and compared.
 
     Attributes:
-        code: which color stands for which depth.
         alignment: "none", or what an answer's depths are first brought to the truth's scale by:
             "median", "scale" or "scale_shift"; see `metrics.depth.aligned`.
     """
 
-    code: DepthCode = dataclasses.field(default_factory=DepthCode)
     alignment: Alignment = "none"
 
 
@@ -76,8 +74,8 @@ class Depth(MeasuredTask):
     def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Of a picture, uint8 [S, S, 3]; where the truth is nothing, nothing counts."""
         # What an answer takes for nothing counts as far away.
-        depth_SS, _ = self.options.code.decode(picture)
-        truth_SS, counted_SS = self.options.code.decode(example.answer)
+        depth_SS, _ = self.options.decode(picture)
+        truth_SS, counted_SS = self.options.decode(example.answer)
         return depth.errors(depth_SS, truth_SS, counted_SS, self.options.alignment)
 
 

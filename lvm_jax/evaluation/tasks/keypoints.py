@@ -12,6 +12,7 @@ import numpy as np
 from lvm_jax.configs import ConfigError, Field, require_at_least
 from lvm_jax.evaluation.metrics import keypoints
 from lvm_jax.evaluation.metrics.metric import Metric
+from lvm_jax.evaluation.tasks import color_lists
 from lvm_jax.evaluation.tasks.measured import MeasuredTask
 from lvm_jax.evaluation.tasks.references import KEYPOINTS
 from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
@@ -33,24 +34,27 @@ class KeypointsOptions:
     Attributes:
         num_joints: K, of a body; their colors are those of sentences of kind keypoints.
         num_limbs: of a body, drawn in darker colors; 0 for none.
-        colors: red, green, blue of every joint instead, for pictures drawn by others.
+        colors: of every joint instead, for pictures drawn by others, such as "red/lime/#0000ff".
         alpha: how far a joint may be, as a share of the longer side of the box around the joints.
     """
 
     num_joints: int = 17
     num_limbs: int = 19
-    colors: tuple[tuple[int, int, int], ...] = ()
+    colors: str = ""
     alpha: float = 0.1
 
     def __post_init__(self):
         require_at_least(self, 1, "num_joints")
         require_at_least(self, 0, "num_limbs", "alpha")
-        if self.colors and len(set(self.colors)) != self.num_joints:
-            raise ConfigError(
-                Field("colors"), f"={self.colors} must be num_joints={self.num_joints} others each"
-            )
-        if not all(0 <= value <= 255 for color in self.colors for value in color):
-            raise ConfigError(Field("colors"), f"={self.colors} must be red, green, blue in 0..255")
+        self.drawn_colors  # noqa: B018  refuses bad colors
+
+    @property
+    def drawn_colors(self) -> np.ndarray:
+        """The colors of the joints: uint8 [K, 3]."""
+        if self.colors:
+            return color_lists.read("colors", self.colors, self.num_joints)
+        drawn = [drawings.joint_color(n, self.num_joints) for n in range(self.num_joints)]
+        return np.array(drawn, np.uint8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,9 +70,7 @@ class Keypoints(MeasuredTask):
 
     @functools.cached_property
     def _joints(self) -> np.ndarray:
-        options, count = self.options, self.options.num_joints
-        drawn = options.colors or [drawings.joint_color(number, count) for number in range(count)]
-        return np.array(drawn, np.uint8)
+        return self.options.drawn_colors
 
     @functools.cached_property
     def _others(self) -> np.ndarray:

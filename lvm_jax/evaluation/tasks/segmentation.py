@@ -12,6 +12,7 @@ import numpy as np
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.evaluation.metrics import segmentation
 from lvm_jax.evaluation.metrics.metric import Metric
+from lvm_jax.evaluation.tasks import color_lists
 from lvm_jax.evaluation.tasks.measured import MeasuredTask
 from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
 from lvm_jax.pictures import palette
@@ -46,12 +47,12 @@ class SegmentationOptions:
     Attributes:
         num_labels: N, the background included; their colors are those of `palette.colors`, in which
             sentences of kind label_map and segmentation are drawn.
-        colors: red, green, blue of every label instead, for pictures drawn by others.
+        colors: of every label instead, for pictures drawn by others, such as "black/red/#00ff80".
         background: whether label 0 is a class like the others.
     """
 
     num_labels: int = 2
-    colors: tuple[tuple[int, int, int], ...] = ()
+    colors: str = ""
     background: bool = True
 
     def __post_init__(self):
@@ -59,12 +60,14 @@ class SegmentationOptions:
             raise ConfigError(
                 Field("num_labels"), f"={self.num_labels} must lie in 2..{palette.MOST_LABELS}"
             )
-        if self.colors and len(set(self.colors)) != self.num_labels:
-            raise ConfigError(
-                Field("colors"), f"={self.colors} must be num_labels={self.num_labels} others each"
-            )
-        if not all(0 <= value <= 255 for color in self.colors for value in color):
-            raise ConfigError(Field("colors"), f"={self.colors} must be red, green, blue in 0..255")
+        self.drawn_colors  # noqa: B018  refuses bad colors
+
+    @property
+    def drawn_colors(self) -> np.ndarray:
+        """The colors: uint8 [N, 3]."""
+        if self.colors:
+            return color_lists.read("colors", self.colors, self.num_labels)
+        return palette.colors(self.num_labels)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,9 +83,7 @@ class Segmentation(MeasuredTask):
 
     @functools.cached_property
     def _colors(self) -> np.ndarray:
-        options = self.options
-        given = np.array(options.colors, np.uint8)
-        return given if options.colors else palette.colors(options.num_labels)
+        return self.options.drawn_colors
 
     def _confusion(self, picture: np.ndarray, example: Example) -> np.ndarray:
         labels, truth = (palette.nearest(p, self._colors) for p in (picture, example.answer))

@@ -72,7 +72,7 @@ CODES = [
     DepthCode(near_at=0.0, far_at=1.0),
     DepthCode(colormap="viridis", scale="inverse"),
     DepthCode(colormap="inferno", scale="log", near_at=1.0, far_at=0.1),
-    DepthCode(near_at=1.0, far_at=40 / 255, nothing=(0, 0, 0)),
+    DepthCode(near_at=1.0, far_at=40 / 255, nothing="black"),
 ]
 
 

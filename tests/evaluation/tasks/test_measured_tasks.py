@@ -23,7 +23,7 @@ from tests.evaluation.metrics import real_pictures
 SIDE = real_pictures.SIDE
 PICTURE, OTHER = real_pictures.photograph(), real_pictures.photograph("coffee")
 LABELS = real_pictures.labels()[1]
-CODE = {"near": 1.0, "far": 6.0, "far_at": 40 / 255, "nothing": (0, 0, 0)}
+CODE = {"near": 1.0, "far": 6.0, "far_at": 40 / 255, "nothing": "black"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ CASES = {
     ),
     "colorization": ({}, PICTURE, derive.gray(PICTURE)),
     "depth": (
-        {"code": CODE},
+        CODE,
         DepthCode(**CODE).encode(real_pictures.depths()[1]),
         DepthCode(**CODE).encode(real_pictures.depths()[0]),
     ),
@@ -140,16 +140,28 @@ def test_where_there_is_nothing_to_score_there_is_no_score(name):
 
 
 def test_colors_of_others():
-    colors = ((10, 10, 10), (250, 0, 0), (0, 250, 0))
     labels = LABELS % 3
-    answer = np.array(colors, np.uint8)[labels]
-    options = {"num_labels": 3, "colors": colors}
+    answer = np.array([(10, 10, 10), (255, 0, 0), (0, 255, 0)], np.uint8)[labels]
+    options = {"num_labels": 3, "colors": "#0a0a0a/red/lime"}
     task = registry.build("segmentation", Made(query=PICTURE, answer=answer), options)
     assert task.measure(answer, task.example(0, 0)) == {"miou": 1, "pixel_accuracy": 1}
-    with pytest.raises(ConfigError, match=r"own.colors=.* must be num_labels=4 others each"):
-        registry.build(
-            "segmentation", Made(query=PICTURE, answer=answer), options | {"num_labels": 4}, "own"
-        )
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("segmentation", {"num_labels": 4, "colors": "red/lime"}, "own.colors='red/lime' has 2"),
+        ("segmentation", {"colors": "red/reed"}, "own.colors='red/reed': .*'reed'"),
+        ("keypoints", {"num_joints": 2, "colors": "red/#ff0000"}, "has 1 different colors of 2"),
+        ("depth", {"nothing": "blck"}, "own.nothing='blck' is no color"),
+        ("colorization", {"lpips_weights": "x"}, "own.vgg16_weights is empty, and LPIPS needs it"),
+        ("edges", {"truth_threshold": 0.0}, "own.truth_threshold=0.0 must lie in"),
+        ("inpainting", {"holes": 1}, "unknown key own.holes=1"),
+    ],
+)
+def test_bad_options_are_named(kind, options, message):
+    with pytest.raises(ConfigError, match=message):
+        registry.build(kind, Made(query=PICTURE, answer=PICTURE), options, "own")
 
 
 def test_without_background_only_things_count():
@@ -173,7 +185,7 @@ def test_lpips_needs_weights(tmp_path):
         registry.build(
             "colorization",
             Made(query=PICTURE, answer=PICTURE),
-            {"perceptual_weights": [str(tmp_path / "none.pth")]},
+            {"vgg16_weights": str(tmp_path / "none.pth")},
         )
 
 
@@ -187,9 +199,11 @@ def test_lpips_is_measured_with_weights(monkeypatch):
         perceptual, "distance", lambda _, params, x, y: params * abs(x - y).mean((1, 2, 3))
     )
     asked = Made(query=PICTURE, answer=PICTURE)
-    task = registry.build("colorization", asked, {"perceptual_weights": ["vgg", "linear"]})
+    task = registry.build(
+        "colorization", asked, {"vgg16_weights": "vgg", "lpips_weights": "linear"}
+    )
     example = task.example(0, 0)
-    assert given == [("vgg", "linear")] and task.metrics[-1].name == "lpips"
+    assert given == [["vgg", "linear"]] and task.metrics[-1].name == "lpips"
     assert task.measure(PICTURE, example)["lpips"] == 0
     expected = 2 * np.abs(images.to_float(OTHER) - images.to_float(PICTURE)).mean()
     measured = task.measure(OTHER, example)
