@@ -71,6 +71,7 @@ RULES = (
     Rule(begins="python tools/inspect_shards.py runs/quickstart"),
     smallest("python tools/train.py --config=experiments/quickstart_model.py", "model"),
     Rule(begins="python tools/plot_runs.py"),
+    Rule(begins="python tools/export_model.py"),
     Rule(begins="python tools/generate.py"),
     smallest(
         "python tools/evaluate.py --task=analogies --config=experiments/quickstart", "evaluation"

@@ -12,7 +12,8 @@ What may be on a store, and how:
   shards to read     the index in a cache of the machine; records from copies of shards that are in
                      it already, others by requests of their own (`data.shards.stored_files`)
   row plans          planned by each machine, kept in its cache
-  models             of a training's workdir, read whole
+  models             of a training's workdir, or by themselves, written there too: these are models
+                     when their config.json is there
   tokenizers         as wholes
   everything else    on a disk, shards that are built too; copy it with the store's own tool
 
