@@ -8,6 +8,7 @@ import dataclasses
 import io
 import math
 import os
+import pathlib
 from collections.abc import Callable
 from typing import Literal
 
@@ -27,6 +28,7 @@ _JPEG = "JPEG"
 # A picture is decoded with at least this many times the pixels per side that are needed: what is
 # left to shrink makes the difference to decoding all of it invisible.
 _JPEG_MARGIN = 2
+_UNSEEN = 128
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -151,6 +153,30 @@ RESIZES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 }
 
 
+def restored(square: np.ndarray, height: int, width: int, resize: str) -> np.ndarray:
+    """A square back in the form of the picture that was resized to one.
+
+    Where a picture was cropped, what lies beyond its middle was never seen and is gray.
+
+    Args:
+        square: uint8 [S, S, 3].
+        height, width: of the picture.
+        resize: how it became square, of `RESIZES`.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    picture = PIL.Image.fromarray(square)
+    if resize == "squash":
+        return np.asarray(picture.resize((width, height), PIL.Image.Resampling.BICUBIC))
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    canvas = np.full((height, width, 3), _UNSEEN, np.uint8)
+    middle = picture.resize((side, side), PIL.Image.Resampling.BICUBIC)
+    canvas[top : top + side, left : left + side] = np.asarray(middle)
+    return canvas
+
+
 def to_float(image: np.ndarray) -> np.ndarray:
     """uint8 [0, 255] -> float32 [0, 1], any shape."""
     return np.asarray(image, np.uint8).astype(np.float32) / np.float32(255)
@@ -183,6 +209,11 @@ def written_format(path: str | os.PathLike) -> str:
     return image_format
 
 
+def write_to(file: pathlib.Path, image: np.ndarray, image_format: str) -> None:
+    """Writes uint8 [H, W, 3] into a file that has another name meanwhile, see `written_format`."""
+    PIL.Image.fromarray(np.asarray(image, np.uint8)).save(file, format=image_format)
+
+
 def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes uint8 [H, W, 3] in the format that the extension names; never a half file.
 
@@ -193,6 +224,6 @@ def write_image(path: str | os.PathLike, image: np.ndarray) -> None:
     image_format = written_format(path)
     try:
         with atomic.writing(path, parents=True) as partial:
-            PIL.Image.fromarray(np.asarray(image, np.uint8)).save(partial, format=image_format)
+            write_to(partial, image, image_format)
     except OSError as error:
         raise ImageError(f"cannot write image {path}: {error.strerror or error}") from error

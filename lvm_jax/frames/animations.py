@@ -72,6 +72,13 @@ def open_frames(
         return _upright(stack.pop_all(), made, picture.orientation)
 
 
+def frames_per_second(path: str) -> float | None:
+    """How fast the first frame of an animation is followed by the second; None if unknown."""
+    with image_files.opened(path, what="video", animated=True) as picture:
+        milliseconds = picture.image.info.get("duration", 0)
+    return 1000 / milliseconds if milliseconds else None
+
+
 def _upright(
     stack: contextlib.ExitStack, made: Iterator[Callable[[], np.ndarray]], orientation: int
 ) -> Iterator[Callable[[], np.ndarray]]:

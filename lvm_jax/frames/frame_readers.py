@@ -28,6 +28,24 @@ def holds_frames(path: str | os.PathLike) -> bool:
     return is_video(path) or animations.is_animation(path)
 
 
+def frames_per_second(path: str | os.PathLike) -> float | None:
+    """How fast a video or animation is shown, as its file says; None if it does not.
+
+    Raises:
+        ImageError: the file cannot be opened.
+        ValueError: PyAV is not installed.
+    """
+    path = os.fspath(path)
+    if not is_video(path):
+        return animations.frames_per_second(path)
+    videos.import_av(path)
+    try:
+        return videos.frames_per_second(path)
+    # Whatever PyAV raises for bytes that are no video.
+    except Exception as error:
+        raise _open_error(path, error) from error
+
+
 def count_frames(path: str | os.PathLike, max_pixels: int = image_files.MOST_PIXELS) -> int:
     """Frames of a video or animation that can be read, found out by decoding all of them.
 

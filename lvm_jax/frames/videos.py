@@ -24,8 +24,12 @@ _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 _WAITING_DECODERS = frozenset(["h264", "hevc", "mpeg1video", "mpeg2video"])
 
 
-def import_av(path: str) -> Any:
+def import_av(path: str, doing: str = "reading") -> Any:
     """PyAV, a module without types.
+
+    Args:
+        path: the file, for the error.
+        doing: what with it.
 
     Raises:
         ValueError: it is not installed.
@@ -34,7 +38,7 @@ def import_av(path: str) -> Any:
         import av
     except ImportError as error:
         raise ValueError(
-            f"reading the video {path} needs PyAV; install it with: pip install 'lvm_jax[video]'"
+            f"{doing} the video {path} needs PyAV; install it with: pip install 'lvm_jax[video]'"
         ) from error
     return av
 
@@ -54,6 +58,14 @@ def open_frames(
     video = _Video(path)
     image_files.require_small(path, video.shown_size(video.stream), max_pixels)
     return _pictures(video, max_pixels, background)
+
+
+def frames_per_second(path: str) -> float | None:
+    """How fast a video is shown on average, as its file says; None if it does not."""
+    video = _Video(path)
+    with video.container:
+        rate = video.stream.average_rate
+    return float(rate) if rate else None
 
 
 def _pictures(

@@ -34,7 +34,9 @@ def images_that_fit(context: int, tokens_per_image: int, num_new_images: int) ->
     return most
 
 
-def check_room(context: int, tokens_per_image: int, num_images: int, config: AnswerConfig) -> None:
+def check_room(
+    context: int, tokens_per_image: int, num_images: int, config: AnswerConfig, where: str = ""
+) -> None:
     """Warns of a prompt that loses its oldest images, or refuses it where they must not be dropped.
 
     Args:
@@ -42,6 +44,7 @@ def check_room(context: int, tokens_per_image: int, num_images: int, config: Ans
         tokens_per_image: ids of an image.
         num_images: of the prompt.
         config: says whether images may be dropped, and how many at a time.
+        where: what the messages call the prompt.
 
     Raises:
         ConfigError: they must not; says how many images fit.
@@ -51,12 +54,12 @@ def check_room(context: int, tokens_per_image: int, num_images: int, config: Ans
     if kept == num_images:
         return
     room = (
-        f"a prompt of {num_images} images does not fit: the model's context of {context} ids holds "
-        f"{context // tokens_per_image} images of {tokens_per_image} ids, so {kept} of this prompt "
-        "beside a new one"
+        f"{where}{where and ': '}a prompt of {num_images} images does not fit: the model's context "
+        f"of {context} ids holds {context // tokens_per_image} images of {tokens_per_image} ids, "
+        f"so {kept} of this prompt beside a new one"
     )
     if not config.drop_oldest:
-        raise ConfigError(room, "; give fewer, or allow ", Field("drop_oldest"))
+        raise ConfigError(room, "; give fewer images, or set ", Field("drop_oldest"))
     logging.warning("%s: the oldest %d are dropped", room, num_images - kept)
 
 

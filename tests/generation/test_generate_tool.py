@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -10,8 +11,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import generate as tool
 import lvm_jax
 from lvm_jax import configs, image_record, images, sheets
+from lvm_jax.frames import clip_files, frame_readers
 from lvm_jax.generation import sheet
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.tokenizer import codec
@@ -59,10 +62,20 @@ def flags(trained, model="model"):
     return [f"--model={trained / model}", f"--tokenizer={trained / 'tokenizer'}"]
 
 
-def test_prompts_from_a_file(trained, files, tmp_path, model, tokenizer, pictures):
+def options(trained, model="model", **more):
+    return {
+        "model": str(trained / model),
+        "tokenizer": str(trained / "tokenizer"),
+        "batch_size": 4,
+        **more,
+    }
+
+
+def test_prompts_from_a_file(trained, files, tmp_path, model, tokenizer, pictures, capsys):
+    """As a user starts it; the second time only what is missing is made."""
     lines = [
         {"input": [str(path) for path in files[:3]], "output": str(tmp_path / "a" / "a.png")},
-        {"input": [str(files[3])], "output": str(tmp_path / "b.png")},
+        {"input": [str(files[3])], "output": str(tmp_path / "b.png"), "target": str(files[4])},
     ]
     (tmp_path / "prompts.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
     done = generate(
@@ -76,6 +89,37 @@ def test_prompts_from_a_file(trained, files, tmp_path, model, tokenizer, picture
     np.testing.assert_array_equal(written, images.to_uint8(expected[0, 0]))
     assert images.read_image(tmp_path / "b.png").shape == (16, 16, 3)
     assert "does not say how its pictures were read" in done.stderr
+    assert re.search(r"wrote .*b.png: PSNR \d+\.\d\d dB", done.stdout)
+    (tmp_path / "b.png").unlink()
+    asked = options(trained, input_file=str(tmp_path / "prompts.jsonl"), prompt="analogy")
+    asked |= {"seed": 3, "top_k": 9}
+    tool.many_prompts(tool.ManyPrompts(**asked))
+    again = capsys.readouterr().out
+    assert "kept 1 of 2 outputs: made before with the same settings" in again
+    assert "b.png: PSNR" in again and "a.png" not in again
+    message = r"jsonl line 1: .*\(answer.sampling.top_p=1.0, now 0.5\).*--overwrite"
+    with pytest.raises(ValueError, match=message):
+        tool.many_prompts(tool.ManyPrompts(**asked, top_p=0.5))
+
+
+def test_a_lines_answer_depends_on_no_other_line(trained, files, tmp_path):
+    """Seeds may be of a line, and truths of several new images."""
+
+    def write(name, lines):
+        for line in lines:
+            line["output"] = str(tmp_path / name / line["output"])
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join(map(json.dumps, lines)))
+        asked = options(trained, input_file=str(path), num_new_images=2, sheet=False)
+        tool.many_prompts(tool.ManyPrompts(**asked))
+
+    one = {"input": [str(files[0])], "output": "one.png", "seed": 5}
+    two = {"input": [str(files[1]), str(files[2])], "output": "two.png"}
+    two["target"] = [str(files[3]), str(files[4])]
+    write("both", [dict(one), dict(two)])
+    write("alone", [dict(two)])
+    assert (tmp_path / "both/two.png").read_bytes() == (tmp_path / "alone/two.png").read_bytes()
+    assert (tmp_path / "both/one.png").is_file()
 
 
 @pytest.fixture(scope="module")
@@ -90,23 +134,44 @@ def wide(tmp_path_factory):
 
 
 @pytest.mark.parametrize("fit", [None, "crop"])
-def test_pictures_are_read_as_the_model_learned(trained, wide, tmp_path, model, tokenizer, fit):
+def test_pictures_are_read_as_the_model_learned(
+    trained, wide, tmp_path, model, tokenizer, fit, monkeypatch
+):
+    warnings = []
+    monkeypatch.setattr(image_record.logging, "warning", lambda text, *_: warnings.append(text))
     config = dataclasses.replace(SQUASH, resize=fit or "squash")
     prompt = np.stack([SquareLoader(config, 16).load_file(path) for path in wide])
-    asked = ("--num_candidates=3", "--batch_size=4", "--prompt=analogy", "--images", *wide)
     expected = lvm_jax.generate(model, tokenizer, prompt, num_candidates=3, batch_size=4)
     expected = images.to_uint8(expected)
-    change = () if fit is None else (f"--fit={fit}",)
-    out = tmp_path / "out.png"
+    asked = options(trained, "squashed", num_candidates=3, prompt="analogy", fit=fit)
+    asked |= {"images": tuple(map(str, wide)), "out": str(tmp_path / "out.png")}
     for how, drawn in (
-        ("--nosheet", sheets.grid(expected)),
-        ("--scale=2", sheet.draw(prompt, expected, is_analogy=True, scale=2)),
+        ({"sheet": False}, sheets.grid(expected)),
+        ({"scale": 2}, sheet.draw(prompt, expected, is_analogy=True, scale=2)),
     ):
-        done = generate(*flags(trained, "squashed"), *change, how, f"--out={out}", *asked)
-        assert done.returncode == 0, done.stderr
-        np.testing.assert_array_equal(images.read_image(out), drawn)
-        different = "are read with resize=crop, but" in done.stderr
-        assert different == (fit is not None), done.stderr
+        tool.one_prompt(tool.OnePrompt(**asked, **how))
+        np.testing.assert_array_equal(images.read_image(tmp_path / "out.png"), drawn)
+    assert bool(warnings) == (fit is not None)
+
+
+def test_a_clip_is_continued(trained, files, tmp_path, model, tokenizer, pictures):
+    """Five frames as a GIF, of which three fit beside a new one; a window that slides."""
+    clip_files.write_clip(tmp_path / "in.gif", list(pictures[:5]), 20)
+    asked = options(trained, frames=str(tmp_path / "in.gif"), num_new_images=3, temperature=0.0)
+    asked["include_input"] = True
+    tool.continuation(tool.Continuation(**asked, out=str(tmp_path / "frames")))
+    drawn = [images.read_image(tmp_path / "frames" / f"{i:05d}.png") for i in range(1, 7)]
+    shown = [frame_readers.read_frame(tmp_path / "in.gif", i) for i in (2, 3, 4)]
+    np.testing.assert_array_equal(drawn[:3], shown)
+    expected = lvm_jax.generate(model, tokenizer, np.stack(shown), 3, temperature=0, batch_size=4)
+    np.testing.assert_array_equal(drawn[3:], images.to_uint8(expected[0]))
+    asked |= {"start": 0, "num_frames": 2, "stride": 2, "out": str(tmp_path / "out.gif")}
+    tool.continuation(tool.Continuation(**asked))
+    assert frame_readers.count_frames(tmp_path / "out.gif") == 5
+    assert frame_readers.frames_per_second(tmp_path / "out.gif") == 10
+    # A folder may hold what is not ours.
+    with pytest.raises(ValueError, match=r"--frames: .*00001.png was made with other settings"):
+        tool.continuation(tool.Continuation(**{**asked, "out": str(tmp_path / "frames")}))
 
 
 def test_another_tokenizer_is_refused(trained, files, tmp_path):
@@ -116,20 +181,27 @@ def test_another_tokenizer_is_refused(trained, files, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_prompt_that_is_too_long_is_refused_or_shortened(trained, files, tmp_path):
+    asked = options(trained, images=tuple(map(str, files)), out=str(tmp_path / "a.png"))
+    with pytest.raises(configs.ConfigError, match=r"of 6 images does not fit.* so 3 of") as raised:
+        tool.one_prompt(tool.OnePrompt(**asked))
+    assert "drop_oldest" in raised.value.args
+    tool.one_prompt(tool.OnePrompt(**asked, drop_oldest=True))
+    assert (tmp_path / "a.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "either --images a.png b.png ... or --input_file=FILE"),
-        (["--images", "{0}"], "--images needs --out=FILE"),
+        ([], "either --images or --input_file or --frames"),
+        (["--images", "{0}"], "--images needs --out"),
         (["--images", "{0}", "nowhere.png", "--out=a.png"], "--images: no file nowhere.png"),
-        (["--images", "{0}", "--out=a.xyz"], "unknown extension '.xyz'"),
         (
             ["--images", "{0}", "{1}", "--prompt=analogy", "--out=a.png"],
-            "an odd number of images, not 2",
+            "an odd number of images, not 2; add the query, or use --prompt=sequence",
         ),
-        (["--images", "{0}", "--out=a.png"], "no tokenizer in t"),
-        (["--images", "{0}", "--out=a.png", "--top_p=2"], "top_p=2.0"),
-        (["--images", "{0}", "--out=a.png", "--nosheet", "--scale=3"], "--scale=3 is of labelled"),
+        (["--images", "{0}", "--out=a.png", "--sheet", "--files"], "--files one for each image"),
+        (["--images", "{0}", "--out=a.png", "--input_file=a"], "does not read --input_file"),
     ],
 )
 def test_bad_input_gets_one_line(files, arguments, message):
@@ -138,3 +210,52 @@ def test_bad_input_gets_one_line(files, arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"images": ["0"], "out": "a.xyz"}, "unknown extension '.xyz'"),
+        ({"images": ["0"], "out": "a.png"}, "no tokenizer in t"),
+        ({"images": ["0"], "out": "a.png", "top_p": 2.0}, "top_p=2.0"),
+        ({"frames": "0", "out": "a.gif", "fps": -1.0}, "fps=-1.0 must be above 0"),
+        ({"frames": "0", "out": "a.gif", "num_frames": 2}, "1 frames give 1"),
+        ({"frames": "nowhere.mp4", "out": "a.gif"}, "--frames: no file nowhere.mp4"),
+    ],
+)
+def test_bad_values_are_refused_before_anything_is_loaded(files, more, message):
+    asked = {"model": "m", "tokenizer": "t", **more}
+    with pytest.raises(ValueError, match=message):
+        if "images" in more:
+            asked["images"] = (str(files[0]),)
+            tool.one_prompt(tool.OnePrompt(**asked))
+        else:
+            asked["frames"] = asked["frames"].replace("0", str(files[0]))
+            tool.continuation(tool.Continuation(**asked))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{", "line 2 is no JSON"),
+        ("[]", "line 2 must be a JSON object"),
+        ('{"output": "b.png"}', 'line 2: "input" must be a list of one or more image files'),
+        ('{"input": [], "output": "b.png"}', 'line 2: "input" must be a list of one or more'),
+        ('{"input": ["FILE"]}', 'line 2: "output" must be the picture to write'),
+        ('{"input": ["FILE"], "output": "OUT"}', "line 2: .* is an output of .* line 1 too"),
+        ('{"input": ["FILE"], "output": "b.png", "seed": -1}', 'line 2: "seed" must be a whole'),
+        ('{"input": ["FILE"], "output": "b.png", "target": 1}', 'line 2: "target" must be a list'),
+        (
+            '{"input": ["FILE"], "output": "b.png", "target": ["FILE", "FILE"]}',
+            "line 2: 2 targets for 1 new images",
+        ),
+        ('{"input": ["README.md"], "output": "b.png"}', "line 2: cannot read image README.md"),
+    ],
+)
+def test_bad_lines_are_named(files, tmp_path, line, message):
+    good = json.dumps({"input": [str(files[0])], "output": str(tmp_path / "a.png")})
+    line = line.replace("FILE", str(files[0])).replace("OUT", str(tmp_path / "a.png"))
+    (tmp_path / "prompts.jsonl").write_text(f"{good}\n{line}\n")
+    asked = tool.ManyPrompts(model="m", tokenizer="t", input_file=str(tmp_path / "prompts.jsonl"))
+    with pytest.raises(ValueError, match=message):
+        tool.many_prompts(asked)

@@ -1,0 +1,1 @@
+"""Prompts from files -> answers in files: what is asked, what is written, and what is there."""
