@@ -1,4 +1,4 @@
-"""Files of weights of other projects: safetensors, torch, flax msgpack, numpy; told by content.
+"""Files of weights of other projects: safetensors, torch, flax, numpy; told by content.
 
 What a file holds is known before its numbers are read: a small network can be taken out of a large
 checkpoint, and a header that claims terabytes costs nothing.
@@ -22,7 +22,13 @@ import msgpack
 import numpy as np
 import safetensors
 
-from lvm_jax.weight_files import stored_arrays, torch_files
+from lvm_jax.weight_files import (
+    flax_streams,
+    indexes,
+    safetensors_files,
+    stored_arrays,
+    torch_files,
+)
 from lvm_jax.weight_files.stored_arrays import OtherKindError, Stored
 
 CONFIG_FILE = "config.json"
@@ -30,8 +36,10 @@ CONFIG_FILE = "config.json"
 WEIGHTS_FILES = (
     "diffusion_pytorch_model.safetensors",
     "model.safetensors",
+    "model.safetensors.index.json",
     "diffusion_pytorch_model.bin",
     "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
 )
 _SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack")
 
@@ -53,20 +61,6 @@ _DAMAGE = (
     msgpack.UnpackException,
     safetensors.SafetensorError,
 )
-_SAFETENSORS = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U8": "uint8",
-    "BOOL": "bool",
-}
 # How files begin that are mistaken for weights, and what they are.
 _OTHERS = {
     b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself with git lfs pull",
@@ -91,7 +85,8 @@ def read(path: str | pathlib.Path) -> tuple[dict[str, Stored], dict[str, Any] | 
     """Looks into a weights file, or a folder with config.json and weights.
 
     Args:
-        path: safetensors, torch (a zip archive or older), flax msgpack or .npz.
+        path: safetensors, torch (a zip archive or older), flax msgpack, a stream of it, .npz, or
+            the index of a folder of shards.
 
     Returns:
         {name: array}, of the arrays wherever they are in the file: "state_dict/a.b" is the "a.b" of
@@ -102,10 +97,34 @@ def read(path: str | pathlib.Path) -> tuple[dict[str, Stored], dict[str, Any] | 
             arrays raise it too, when they are loaded.
     """
     path = pathlib.Path(path)
-    config = None
+    config = read_config(path / CONFIG_FILE) if path.is_dir() else None
+    arrays: dict[str, Stored] = {}
+    files, index = _files_of(path)
+    for file in files:
+        arrays |= _read_file(file)
+    if lost := [name for name in index if name not in arrays]:
+        raise ValueError(
+            f"the index of {path} says that {index[lost[0]].name} holds {lost[0]}, and it does "
+            f"not ({len(lost)} in all); copy the files and their index again"
+        )
+    return arrays, config
+
+
+def _files_of(path: pathlib.Path) -> tuple[list[pathlib.Path], dict[str, pathlib.Path]]:
+    """The files of weights; and by the name of each array, where an index says so."""
     if path.is_dir():
-        config = _read_config(path / CONFIG_FILE)
+        if not any((path / name).is_file() for name in WEIGHTS_FILES) and (
+            shards := indexes.numbered(path)
+        ):
+            return shards, {}
         path = _weights_of(path)
+    if not path.name.endswith(indexes.SUFFIX):
+        return [path], {}
+    index = indexes.read(path)
+    return list(dict.fromkeys(index.values())), index
+
+
+def _read_file(path: pathlib.Path) -> dict[str, Stored]:
     if not path.is_file():
         raise ValueError(f"no file {path}")
     try:
@@ -118,10 +137,26 @@ def read(path: str | pathlib.Path) -> tuple[dict[str, Stored], dict[str, Any] | 
         arrays = look(path)
     if not arrays:
         raise ValueError(f"{path} ({kind}) holds no arrays; is it a checkpoint of weights?")
-    return {
-        name: Stored(stored.shape, stored.dtype, functools.partial(_load, path, kind, stored.load))
-        for name, stored in arrays.items()
-    }, config
+    return {name: _naming(path, kind, stored) for name, stored in arrays.items()}
+
+
+def _naming(path: pathlib.Path, kind: str, stored: Stored) -> Stored:
+    """The array, whose errors say which file it was."""
+
+    def load() -> np.ndarray:
+        with _named(path, kind):
+            return stored.load()
+
+    def rows() -> Iterator[np.ndarray]:
+        parts = stored.rows()
+        while True:
+            with _named(path, kind):
+                part = next(parts, None)
+            if part is None:
+                return
+            yield part
+
+    return Stored(stored.shape, stored.dtype, load, rows)
 
 
 def _weights_of(folder: pathlib.Path) -> pathlib.Path:
@@ -137,7 +172,12 @@ def _weights_of(folder: pathlib.Path) -> pathlib.Path:
     raise ValueError(text)
 
 
-def _read_config(path: pathlib.Path) -> dict[str, Any] | None:
+def read_config(path: pathlib.Path) -> dict[str, Any] | None:
+    """The JSON object of a folder's config.json; None if there is no such file.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
     if not path.is_file():
         return None
     try:
@@ -149,11 +189,6 @@ def _read_config(path: pathlib.Path) -> dict[str, Any] | None:
     if "fingerprint" in config and "tokenizer" in config:
         raise ValueError(f"{path.parent} is an lvm_jax tokenizer already")
     return config
-
-
-def _load(path: pathlib.Path, kind: str, load: Callable[[], np.ndarray]) -> np.ndarray:
-    with _named(path, kind):
-        return load()
 
 
 @contextlib.contextmanager
@@ -179,9 +214,11 @@ def _kind(path: pathlib.Path, head: bytes) -> tuple[str, Callable[[pathlib.Path]
         is_numpy = first_name.endswith(b".npy")
         return ("a .npz of numpy", _look_npz) if is_numpy else ("torch", torch_files.read_zip)
     if head[8:9] == b"{":
-        return "safetensors", _look_safetensors
+        return "safetensors", safetensors_files.look
     if head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         return "a pickle", torch_files.read_legacy
+    if flax_streams.begins_stream(head):
+        return "a stream of flax", flax_streams.look
     # The names of flax are text.
     if head[:1] and head[0] in _MSGPACK_MAPS and any(0xA0 <= b <= 0xDB for b in head[1:6]):
         return "flax msgpack", _look_msgpack
@@ -195,22 +232,6 @@ def _kind(path: pathlib.Path, head: bytes) -> tuple[str, Callable[[pathlib.Path]
     raise ValueError(
         f"{path} is {what}; weights are read from safetensors, torch, flax msgpack and .npz files"
     )
-
-
-def _look_safetensors(path: pathlib.Path) -> dict[str, Stored]:
-    arrays = {}
-    with safetensors.safe_open(str(path), "np") as file:
-        for name in file.keys():  # noqa: SIM118 (no mapping)
-            part = file.get_slice(name)
-            dtype = part.get_dtype()
-            load = functools.partial(_load_safetensors, path, name)
-            arrays[name] = Stored(tuple(part.get_shape()), _SAFETENSORS.get(dtype, dtype), load)
-    return arrays
-
-
-def _load_safetensors(path: pathlib.Path, name: str) -> np.ndarray:
-    with safetensors.safe_open(str(path), "np") as file:
-        return file.get_tensor(name)
 
 
 def _look_msgpack(path: pathlib.Path) -> dict[str, Stored]:

@@ -25,11 +25,20 @@ class Stored:
         shape: its shape.
         dtype: numpy's name of its type, or the owner's for one that numpy lacks.
         load: reads the numbers; may raise what a damaged file makes a library raise.
+        stream: reads the same some rows at a time, as `rows`, where the file allows it.
     """
 
     shape: tuple[int, ...]
     dtype: str
     load: Callable[[], np.ndarray]
+    stream: Callable[[], Iterator[np.ndarray]] | None = None
+
+    def rows(self) -> Iterator[np.ndarray]:
+        """The numbers in parts along axis 0; whole where the file cannot be read by parts."""
+        if self.stream is None:
+            yield self.load()
+        else:
+            yield from self.stream()
 
     @classmethod
     def of(cls, array: np.ndarray) -> "Stored":

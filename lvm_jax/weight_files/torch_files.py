@@ -12,14 +12,14 @@ import mmap
 import pathlib
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, cast
 
 import ml_dtypes
 import numpy as np
 
 from lvm_jax import atomic
-from lvm_jax.weight_files import pickles, stored_arrays
+from lvm_jax.weight_files import pickles, stored_arrays, stretches
 from lvm_jax.weight_files.stored_arrays import OtherKindError, Stored
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -45,11 +45,15 @@ _DTYPES = {
 
 @dataclasses.dataclass
 class _Storage:
-    """The numbers behind tensors; `read` takes the first byte and how many, and may give less."""
+    """The numbers behind tensors.
+
+    `read` takes the first byte and how many, and may give less; `parts` gives them bit by bit.
+    """
 
     kind: str
     count: int
     read: Callable[[int, int], bytes] = lambda start, num_bytes: b""  # known later
+    parts: Callable[[int, int], Iterator[bytes]] = lambda start, num_bytes: iter(())  # the same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +66,19 @@ class _Tensor:
 
     def stored(self) -> Stored:
         dtype = _DTYPES.get(self.kind)
-        return Stored(self.shape, str(np.dtype(dtype)) if dtype else self.kind, self._load)
+        name = str(np.dtype(dtype)) if dtype else self.kind
+        return Stored(self.shape, name, self._load, self._rows)
+
+    def _rows(self) -> Iterator[np.ndarray]:
+        """As `_load`, some rows at a time where they lie one after another."""
+        count = math.prod(self.shape)
+        following = tuple(math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
+        if self.kind not in _DTYPES or not count or self.strides != following:
+            yield self._load()
+            return
+        dtype = np.dtype(_DTYPES[self.kind])
+        parts = self.storage.parts(self.offset * dtype.itemsize, count * dtype.itemsize)
+        yield from stretches.rows_of(parts, self.shape, dtype)
 
     def _load(self) -> np.ndarray:
         """Raises ValueError when the tensor reaches outside its storage."""
@@ -104,23 +120,43 @@ def read_zip(path: pathlib.Path) -> dict[str, Stored]:
         member = f"{root}data/{key}"
         if kind in _DTYPES and sizes[member] != count * np.dtype(_DTYPES[kind]).itemsize:
             raise ValueError(f"{member} has {sizes[member]} bytes")
-        return _Storage(kind, count, functools.partial(_member, path, member))
+        here = path, member
+        return _Storage(
+            kind, count, functools.partial(_member, *here), functools.partial(_member_parts, *here)
+        )
 
     return _tensors(_load(io.BytesIO(_member(path, tree, 0, sizes[tree])), find))
 
 
 def _member(path: pathlib.Path, name: str, start: int, num_bytes: int) -> bytes:
-    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
-        info = archive.getinfo(name)
-        # Torch does not compress; who did it later came nowhere near this.
-        if info.compress_size > size or info.file_size > 100 * size:
-            raise EOFError(f"{name} claims {info.file_size} bytes of {size}")
+        info = _info(path, archive, name)
         if start == 0 and num_bytes == info.file_size:
             return archive.read(name)  # which compares the checksum
         with archive.open(name) as file:
             file.seek(start)
             return file.read(min(num_bytes, info.file_size))
+
+
+def _member_parts(path: pathlib.Path, name: str, start: int, num_bytes: int) -> Iterator[bytes]:
+    with zipfile.ZipFile(path) as archive:
+        _info(path, archive, name)
+        # What is read from the first byte to the last has its checksum compared.
+        with archive.open(name) as file:
+            file.seek(start)
+            while num_bytes and (part := file.read(min(num_bytes, stretches.PART_BYTES))):
+                yield part
+                num_bytes -= len(part)
+
+
+def _info(path: pathlib.Path, archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """About a member, which is no larger than can be."""
+    size = path.stat().st_size
+    info = archive.getinfo(name)
+    # Torch does not compress; who did it later came nowhere near this.
+    if info.compress_size > size or info.file_size > 100 * size:
+        raise EOFError(f"{name} claims {info.file_size} bytes of {size}")
+    return info
 
 
 def read_legacy(path: pathlib.Path) -> dict[str, Stored]:
@@ -160,6 +196,7 @@ def read_legacy(path: pathlib.Path) -> dict[str, Stored]:
             if count != storage.count or start + num_bytes > len(content):
                 raise EOFError("its numbers end early")
             storage.read = functools.partial(_stretch, path, start, start + num_bytes)
+            storage.parts = functools.partial(_stretch_parts, storage)
             content.seek(num_bytes, io.SEEK_CUR)
     return _tensors(tree)
 
@@ -168,6 +205,11 @@ def _stretch(path: pathlib.Path, begin: int, end: int, start: int, num_bytes: in
     with path.open("rb") as file:
         file.seek(begin + start)
         return file.read(max(0, min(num_bytes, end - begin - start)))
+
+
+def _stretch_parts(storage: _Storage, start: int, num_bytes: int) -> Iterator[bytes]:
+    for begin in range(start, start + num_bytes, stretches.PART_BYTES):
+        yield storage.read(begin, min(stretches.PART_BYTES, start + num_bytes - begin))
 
 
 def _load(file: BinaryIO, find: Callable[[str, str, int], _Storage]) -> Any:
