@@ -28,11 +28,12 @@ In any format, "pixel_range" ("zero_one" or "minus_one_one") and "image_size" ma
 import dataclasses
 import json
 import pathlib
-from typing import Any, Literal
+from typing import Literal
 
 from absl import logging
 
 import cli
+import source_configs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +91,7 @@ def _require_two_places(source: str, out: str) -> None:
 
 def convert(options: Conversion) -> None:
     """Another project's weights -> a tokenizer directory."""
-    source_config = read_source_config(options.source_config)
+    source_config = source_configs.read(options.source_config)
     from lvm_jax import trees
     from lvm_jax.tokenizer import codec, weights
 
@@ -137,23 +138,6 @@ def export(options: Export) -> None:
             tokenizer.config.pixel_range,
             options.to,
         )
-
-
-def read_source_config(text: str | None) -> dict[str, Any] | None:
-    """The JSON object that --source_config names or is."""
-    if text is None:
-        return None
-    label = "--source_config"
-    try:
-        if not text.lstrip().startswith("{"):
-            label = f"--source_config={text}"
-            text = pathlib.Path(text).read_text()
-        values = json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{label} must be JSON or a file of it: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{label} must be a JSON object")
-    return values
 
 
 def refuse_other_files(options: Conversion | Export, fingerprint: str | None) -> None:

@@ -75,7 +75,7 @@ def _unknown(about: Mapping[str, Any]) -> Stored:
 
 
 class ShardedWriter:
-    """A folder of safetensors, written array by array in any order.
+    """A folder of safetensors, written array by array in any order, in a `with` block.
 
     Args:
         folder: where the files go.
@@ -111,18 +111,16 @@ class ShardedWriter:
         """Writes an array, given as parts that follow one another."""
         self._files[self._file_of[name]].write(name, rows)
 
-    def close(self) -> None:
-        """Ends the files and writes their index, if they are several."""
+    def __enter__(self) -> "ShardedWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Ends the files, and writes their index if they are several and whole."""
         for file in self._files.values():
-            file.close()
-        if len(self._files) > 1:
+            file.__exit__(kind)
+        if kind is None and len(self._files) > 1:
             index = {"metadata": {"total_size": self._total}, "weight_map": self._file_of}
             atomic.write_json(self._folder / INDEX_FILE, index)
-
-    def abandon(self) -> None:
-        """Ends the files as they are."""
-        for file in self._files.values():
-            file.abandon()
 
 
 def _num_bytes(about: tuple[tuple[int, ...], np.dtype]) -> int:

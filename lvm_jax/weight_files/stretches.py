@@ -90,7 +90,7 @@ def rows_of(
 
 
 class PlannedFile:
-    """A file whose every byte has its place before the first number is known.
+    """A file whose every byte has its place before the first number is known; for a `with` block.
 
     Args:
         path: the file, which is made or emptied.
@@ -132,14 +132,13 @@ class PlannedFile:
             raise atomic.write_error(self._path, error) from error
         assert not stretches, f"{name} was given too few numbers"
 
-    def close(self) -> None:
-        """Ends the file, which holds every array that was planned."""
-        assert not self._missing, f"{self._path}: {list(self._missing)[:3]} were not written"
-        self.abandon()
+    def __enter__(self) -> "PlannedFile":
+        return self
 
-    def abandon(self) -> None:
-        """Ends the file, whatever it holds."""
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         os.close(self._descriptor)
+        if kind is None:
+            assert not self._missing, f"{self._path}: {list(self._missing)[:3]} were not written"
 
     def _put(self, start: int, content: memoryview) -> None:
         while len(content):
