@@ -93,12 +93,15 @@ def nearest(image: np.ndarray, table: np.ndarray) -> np.ndarray:
         int32 [H, W] in 0..N-1.
     """
     # Pictures have few different colors; the distances are computed once for each.
-    different, places = np.unique(image.reshape(-1, 3), axis=0, return_inverse=True)
-    table = table.astype(np.int32)
+    packed = image.reshape(-1, 3).astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    packed, places = np.unique(packed, return_inverse=True)
+    different = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=-1)
+    # Squared distances less a color's own square: whole numbers below 2^24, so exact in float32.
+    scaled, squares = -2.0 * table.T.astype(np.float32), np.square(table, dtype=np.float32).sum(-1)
     labels = np.empty(len(different), np.int32)
     for start in range(0, len(different), 4096):
-        part = different[start : start + 4096].astype(np.int32)
-        labels[start : start + 4096] = ((part[:, None] - table) ** 2).sum(-1).argmin(1)
+        part = different[start : start + 4096].astype(np.float32)
+        labels[start : start + 4096] = (part @ scaled + squares).argmin(1)
     return labels[places].reshape(image.shape[:2])
 
 
