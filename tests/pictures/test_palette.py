@@ -32,6 +32,16 @@ def test_colors_differ_by_twice_the_margin():
         assert colors[0].tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("num_colors", [1, 7, 300])
+def test_the_first_of_the_nearest_colors_is_taken(num_colors):
+    rng = np.random.default_rng(num_colors)
+    image = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    table = rng.integers(0, 256, (num_colors, 3), dtype=np.uint8)
+    table = np.concatenate([table, table[::-1]])  # every color twice
+    distances = ((image[:, :, None].astype(int) - table.astype(int)) ** 2).sum(-1)
+    np.testing.assert_array_equal(palette.nearest(image, table), distances.argmin(-1))
+
+
 def test_golden_colors():
     # Written down once: shards and models depend on them.
     assert palette.colors(22)[[1, 2, 3, 21]].tolist() == GOLDEN
