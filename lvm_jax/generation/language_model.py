@@ -150,8 +150,10 @@ def load_model(
         raise ValueError(f"{name} is missing, so {directory} holds no transformer")
     found = stored_params.find(directory, step, ema=ema)
     config = configs.build_stored(TransformerConfig, found.config["model"], name)
-    # How attention was computed suited the machine and the rows of the training.
-    config = dataclasses.replace(config, attention="auto", dtype=dtype or config.dtype)
+    # How attention and products were computed suited the machine and the rows of the training.
+    config = dataclasses.replace(
+        config, attention="auto", products="compute", dtype=dtype or config.dtype
+    )
     wanted = transformer.abstract_params(config)
     if differences := trees.first_differences(wanted, found.shapes, dtypes=False):
         raise ValueError(

@@ -21,18 +21,27 @@ from jax.typing import DTypeLike
 from jaxtyping import Float, Int
 
 from lvm_jax.devices import DEVICE_MEMORY, HOST_MEMORY
-from lvm_jax.model import linear, rope
+from lvm_jax.model import linear, low_precision, rope
 from lvm_jax.model.attention import backends, context_order
 from lvm_jax.model.attention.needs import Sizes
 from lvm_jax.model.attention.saved_names import ATTENTION, PROJECTION
-from lvm_jax.model.transformer_config import TransformerConfig
+from lvm_jax.model.transformer_config import Products, TransformerConfig
 from lvm_jax.modules import Definition, Params
-from lvm_jax.partition import Rules, constrain
+from lvm_jax.partition import Rules, constrain, num_parts
 
 Attend = Callable[[Array, Array, Array], Array]
 """(queries, keys, values) -> what is attended to."""
 Place = Callable[[Array, Sequence[str | None]], Array]
 """An activation and its logical axes -> the same, told where it lives."""
+NumParts = Callable[[str], int]
+"""A logical axis -> in how many parts devices split it."""
+
+
+def _whole(logical: str) -> int:
+    """The `NumParts` of one device."""
+    del logical
+    return 1
+
 
 # Logical axes of the residual stream, and of what the matrices of a layer are given and give.
 RESIDUAL = ("batch", "residual_length", "act_embed")
@@ -60,9 +69,10 @@ class Linear(nnx.Module):
         shape: of the kernel.
         axes: its logical axes.
         num_in: how many of its dims are contracted.
-        config: gives the scale of its random values.
+        config: gives the scale of its random values, and what is multiplied.
         rngs: source of them.
         dtype: of the result; None is the input's.
+        products: what is multiplied, instead of the config's.
     """
 
     def __init__(
@@ -73,17 +83,31 @@ class Linear(nnx.Module):
         config: TransformerConfig,
         rngs: nnx.Rngs,
         dtype: DTypeLike | None = None,
+        products: Products | None = None,
     ):
         self.kernel = _random_matrix(shape, axes, config, rngs)
         self.num_in, self.dtype = num_in, dtype
+        self.axes, self.products = tuple(axes), products or config.products
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Array, num_parts: NumParts = _whole) -> Array:
         kernel = self.kernel[...]
         leading, out = x.shape[: x.ndim - self.num_in], kernel.shape[self.num_in :]
         num_in, num_out = math.prod(kernel.shape[: self.num_in]), math.prod(out)
-        x_I = x.reshape(*leading, num_in)
-        y_O = linear.product(x_I, kernel.reshape(num_in, num_out), self.dtype)
+        x_I, kernel_IO = x.reshape(*leading, num_in), kernel.reshape(num_in, num_out)
+        if self.products == "compute":
+            y_O = linear.product(x_I, kernel_IO, self.dtype)
+        else:
+            parts = self._parts(num_parts)
+            y_O = low_precision.product(x_I, kernel_IO, self.products, parts, self.dtype)
         return y_O.reshape(*leading, *out)
+
+    def _parts(self, num_parts: NumParts) -> low_precision.Parts:
+        inside = [num_parts(f"act_{axis}") for axis in self.axes]
+        return low_precision.Parts(
+            leading=(num_parts("batch"), num_parts("length")),
+            inner=math.prod(inside[: self.num_in]),
+            outer=math.prod(inside[self.num_in :]),
+        )
 
 
 def _random_matrix(
@@ -139,13 +163,18 @@ class Attention(nnx.Module):
         self.out = Linear((H, K, D), ("heads", "head_dim", "embed"), 2, config, rngs)
 
     def __call__(
-        self, x_BLD: Array, rotary: tuple[Array, Array], attend: Attend, place: Place
+        self,
+        x_BLD: Array,
+        rotary: tuple[Array, Array],
+        attend: Attend,
+        place: Place,
+        num_parts: NumParts,
     ) -> Array:
         heads, kv_heads = [("batch", "length", f"act_{n}", None) for n in ("heads", "kv_heads")]
-        q_BLHK = place(rope.rotate(self.query(x_BLD), *rotary), heads)
-        k_BLGK = place(rope.rotate(self.key(x_BLD), *rotary), kv_heads)
-        v_BLGK = place(self.value(x_BLD), kv_heads)
-        return self.out(place(attend(q_BLHK, k_BLGK, v_BLGK), heads))
+        q_BLHK = place(rope.rotate(self.query(x_BLD, num_parts), *rotary), heads)
+        k_BLGK = place(rope.rotate(self.key(x_BLD, num_parts), *rotary), kv_heads)
+        v_BLGK = place(self.value(x_BLD, num_parts), kv_heads)
+        return self.out(place(attend(q_BLHK, k_BLGK, v_BLGK), heads), num_parts)
 
 
 class MLP(nnx.Module):
@@ -157,12 +186,12 @@ class MLP(nnx.Module):
         self.up = Linear((D, M), ("embed", "mlp"), 1, config, rngs)
         self.down = Linear((M, D), ("mlp", "embed"), 1, config, rngs)
 
-    def __call__(self, x_BLD: Array, place: Place) -> Array:
+    def __call__(self, x_BLD: Array, place: Place, num_parts: NumParts) -> Array:
         gate_BLM, up_BLM = (
-            checkpoint_name(layer(x_BLD), PROJECTION) for layer in (self.gate, self.up)
+            checkpoint_name(layer(x_BLD, num_parts), PROJECTION) for layer in (self.gate, self.up)
         )
         y_BLM = jax.nn.silu(gate_BLM) * up_BLM
-        return self.down(place(y_BLM, ("batch", "length", "act_mlp")))
+        return self.down(place(y_BLM, ("batch", "length", "act_mlp")), num_parts)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
@@ -191,15 +220,20 @@ class Block(nnx.Module):
         self.mlp = MLP(config, rngs)
 
     def __call__(
-        self, x_BLD: Array, rotary: tuple[Array, Array], attend: Attend, place: Place
+        self,
+        x_BLD: Array,
+        rotary: tuple[Array, Array],
+        attend: Attend,
+        place: Place,
+        num_parts: NumParts = _whole,
     ) -> Array:
         enter = lambda x_BLD: _move(x_BLD, place, RESIDUAL, INSIDE)
         leave = lambda x_BLD: _move(x_BLD, place, INSIDE, RESIDUAL)
         x_BLD = place(x_BLD, RESIDUAL)
         seen_BLD = enter(self.attention_norm(x_BLD))
-        x_BLD = x_BLD + leave(self.attention(seen_BLD, rotary, attend, place))
+        x_BLD = x_BLD + leave(self.attention(seen_BLD, rotary, attend, place, num_parts))
         x_BLD = checkpoint_name(place(x_BLD, RESIDUAL), PROJECTION)
-        return x_BLD + leave(self.mlp(enter(self.mlp_norm(x_BLD)), place))
+        return x_BLD + leave(self.mlp(enter(self.mlp_norm(x_BLD)), place, num_parts))
 
 
 class Ends(nnx.Module):
@@ -209,7 +243,7 @@ class Ends(nnx.Module):
         V, D = config.vocabulary.padded_size, config.hidden_dim
         self.embedding = Embedding(config, rngs)
         self.final_norm = RMSNorm(config)
-        self.head = Linear((D, V), ("embed", "vocab"), 1, config, rngs, jnp.float32)
+        self.head = Linear((D, V), ("embed", "vocab"), 1, config, rngs, jnp.float32, "compute")
 
 
 @functools.cache
@@ -339,12 +373,13 @@ def hidden_balanced(
     not matter, as in a loss.
     """
     place = functools.partial(constrain, mesh=mesh, rules=rules)
+    split = functools.partial(num_parts, mesh=mesh, rules=rules)
     rotary = rope.tables(positions_BL, config)
     choice = choose_attention(config, ids_BL.shape[1], mesh, rules)
     attend = lambda q, k, v: backends.attend(q, k, v, segments_BL, choice, mesh, rules)
 
     def layer(x_BLD: Array, params_of_layer: Params) -> tuple[Array, None]:
-        return block(config, params_of_layer)(x_BLD, rotary, attend, place), None
+        return block(config, params_of_layer)(x_BLD, rotary, attend, place, split), None
 
     run = layer
     if config.remat != "none":

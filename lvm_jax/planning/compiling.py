@@ -113,7 +113,7 @@ def compile_step(step: Step, lowered: jax.stages.Lowered) -> Compiled:
     """
     begun = time.monotonic()
     try:
-        with _uncached():
+        with uncached():
             compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
@@ -153,7 +153,7 @@ def _first_size(line: str) -> int | None:
 
 
 @contextlib.contextmanager
-def _uncached() -> Iterator[None]:
+def uncached() -> Iterator[None]:
     """JAX's cache of programs can write those of absent devices and not read them again."""
     before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)

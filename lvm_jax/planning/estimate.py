@@ -130,7 +130,8 @@ def collectives(
     micro-batch, gradients are scattered in float32 and summed over data in each; with tensor
     parallelism the residual stream is gathered and scattered around both halves of a layer. Where
     fsdp spans a TPU slice, its compiler all-reduces gradients instead, and shards are as large as
-    the tiles that they are kept in.
+    the tiles that they are kept in. Kernels whose products are of eight bits are gathered in these,
+    and their gradients are all-reduced.
 
     Args:
         experiment, sizes: see `memory`.
@@ -141,9 +142,11 @@ def collectives(
     on_tpu, slice_size = topology.platform == "tpu", topology.num_devices // topology.num_slices
     rows = model.hidden_dim / mesh["fsdp"]
     padding = math.ceil(rows / _TILE) * _TILE / rows if on_tpu else 1.0
+    eight_bits = model.products != "compute"
     whole = on_tpu and mesh["fsdp"] == slice_size > mesh_lib.SMALL_SLICE
     gathered = split * mesh["fsdp"] * padding
     passes, size, layers = experiment.accumulation, _itemsize(model), model.num_layers
+    kept = 1 if eight_bits else size
     found = []
 
     def add(kind: Kind, axis: str, count: int, bytes_: float) -> None:
@@ -160,8 +163,8 @@ def collectives(
                 )
             )
 
-    add("all-gather", "fsdp", 2 * passes * layers, 2 * passes * gathered * size / _FLOAT32)
-    scatter: Kind = "all-reduce" if whole else "reduce-scatter"
+    add("all-gather", "fsdp", 2 * passes * layers, 2 * passes * gathered * kept / _FLOAT32)
+    scatter: Kind = "all-reduce" if whole or eight_bits else "reduce-scatter"
     add(scatter, "fsdp", passes * layers, passes * gathered)
     # In every micro-batch: compilers do not wait for the sum of all.
     add("all-reduce", "data", passes * layers, passes * split)

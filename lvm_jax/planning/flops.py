@@ -38,6 +38,7 @@ class FlopsCount:
         other: all other products.
         recomputed: what of the above runs a second time, under remat; attention's own backward
             pass also makes its scores again, which is not in here.
+        eight_bit: what of the above is of operands of eight bits (`TransformerConfig.products`).
         model: what the model needs, by `model.flops.train_flops_per_token`.
         kernels: opaque calls whose FLOPs were worked out, executions on each device.
         unknown_loops: loops whose length is not known before they run; counted as one round.
@@ -48,6 +49,7 @@ class FlopsCount:
     attention: float
     other: float
     recomputed: float
+    eight_bit: float
     model: float
     kernels: int
     unknown_loops: int
@@ -75,19 +77,24 @@ def count(
         context: ids per row.
     """
     totals: dict[str, float] = dict.fromkeys(("matrices", "head", "attention", "other"), 0.0)
-    recomputed, num_kernels, unknown_loops = 0.0, 0, 0
+    recomputed, eight_bit, num_kernels, unknown_loops = 0.0, 0.0, 0, 0
     for work in _work(_open(jaxpr), 1, 1, False):
         if work.kind == "loop":
             unknown_loops += 1
             continue
         num_kernels += work.executions if work.kind == "kernel" else 0
-        kind = "attention" if work.kind == "kernel" else _kind(work.sizes, config)
+        if work.eight_bit:
+            # Attention has none.
+            kind, eight_bit = "matrices", eight_bit + work.flops
+        else:
+            kind = "attention" if work.kind == "kernel" else _kind(work.sizes, config)
         totals[kind] += work.flops
         recomputed += work.flops if work.recomputed else 0.0
     tokens = rows * context
     return FlopsCount(
         **totals,
         recomputed=recomputed,
+        eight_bit=eight_bit,
         model=tokens * model_flops.train_flops_per_token(config, context),
         kernels=num_kernels,
         unknown_loops=unknown_loops,
@@ -103,6 +110,7 @@ class _Work:
     executions: int = 0
     sizes: tuple[int, ...] = ()
     recomputed: bool = False
+    eight_bit: bool = False
 
 
 def _work(jaxpr: Any, times: int, shards: int, recomputed: bool) -> Iterator[_Work]:
@@ -119,7 +127,8 @@ def _work(jaxpr: Any, times: int, shards: int, recomputed: bool) -> Iterator[_Wo
         again = recomputed or _RECOMPUTED in str(equation.source_info.name_stack)
         if name in ("dot_general", "conv_general_dilated"):
             flops, sizes = (_dot if name == "dot_general" else _convolution)(equation)
-            yield _Work("product", times * shards * flops, times, sizes, again)
+            eight_bit = equation.invars[0].aval.dtype.itemsize == 1
+            yield _Work("product", times * shards * flops, times, sizes, again, eight_bit)
         elif kernels.is_kernel(name):
             yield _Work(
                 "kernel",

@@ -126,14 +126,15 @@ class Plan:
         compiler: name and version, or why there is none.
         parameters: of the model.
         mesh: axis -> size.
-        remat, dtype: of the model.
+        remat, dtype: of the model; its dtype may be two, such as "bfloat16, int8".
         attention: the backend that runs, and why.
         batch_size, context, accumulation, loss_chunks: of the experiment.
         tokens: of the whole run.
         steps: of the whole run.
         memory: of a device.
         moves: collectives, those that take longest first.
-        flops: FLOPs of a step over all devices: executed, of the model, recomputed, of attention.
+        flops: FLOPs of a step over all devices: executed, of the model, recomputed, of operands of
+            eight bits, of attention.
         bounds: None for CPUs, whose speed is not listed.
         seconds: what was done -> how long it took here.
         advice: what to change, most urgent first.
@@ -249,7 +250,8 @@ def _assemble(
     found = _collectives(experiment, topology, step, compiled)
     line = None
     if topology.platform != "cpu":
-        line = bounds_of(experiment, topology, step.mesh, found, counted.total, counted.model)
+        work = counted.total, counted.model, counted.eight_bit
+        line = bounds_of(experiment, topology, step.mesh, found, *work)
     return Plan(
         name=name,
         topology=topology.name,
@@ -262,7 +264,7 @@ def _assemble(
         mesh=shape,
         remat=model.remat,
         attention=str(transformer_job.choose_attention(experiment, step.mesh)),
-        dtype=model.dtype,
+        dtype=model.dtype if model.products == "compute" else f"{model.dtype}, {model.products}",
         batch_size=experiment.batch_size,
         context=experiment.data.context,
         accumulation=experiment.accumulation,
@@ -275,6 +277,7 @@ def _assemble(
             "executed": counted.total,
             "model": counted.model,
             "recomputed": counted.recomputed,
+            "eight_bit": counted.eight_bit,
             "attention": counted.attention,
         },
         bounds=None if line is None else summarize(line.roofline, tokens, price),
@@ -338,6 +341,7 @@ def bounds_of(
     found: Sequence[Collective],
     executed: float,
     of_model: float,
+    eight_bit: float,
 ) -> Line:
     """The roofline of a step.
 
@@ -346,6 +350,10 @@ def bounds_of(
         mesh: of devices that say where they are.
         found: the step's collectives.
         executed, of_model: FLOPs of all devices.
+        eight_bit: what of those executed is of operands of eight bits.
+
+    Raises:
+        ConfigError: the chip has no products that the model asks for.
     """
     chip = chips.chip(topology.device_kind)
     shape, wrap = (
@@ -364,8 +372,8 @@ def bounds_of(
         moment_bytes=6 if experiment.optimizer.first_moment_dtype == "bfloat16" else 8,
     )
     tokens = experiment.batch_size * experiment.data.context
-    return Line(
-        roofline.bound(
+    with configs.within("model"):
+        line = roofline.bound(
             chip,
             executed,
             moved.total,
@@ -373,9 +381,10 @@ def bounds_of(
             network=links,
             model_flops=of_model,
             tokens=tokens,
-        ),
-        links,
-    )
+            eight_bit=eight_bit,
+            products=experiment.model.products,
+        )
+    return Line(line, links)
 
 
 def summarize(line: Roofline, tokens: float, price: float | None) -> Bounds:

@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from lvm_jax import devices
+from lvm_jax.model.transformer_config import Products
 from lvm_jax.planning.chips import Chip
 from lvm_jax.planning.collectives import Collective
 from lvm_jax.planning.network import Network
@@ -24,7 +26,7 @@ class Roofline:
     """Bounds of one step; times are seconds per step.
 
     Attributes:
-        compute_seconds: FLOPs of a device / its peak.
+        compute_seconds: FLOPs of a device / its peak, those of eight bits / theirs.
         memory_seconds: bytes of a device / its memory's bandwidth.
         network_seconds: the collectives, one after another.
         network_by_axes: the same by mesh axes, such as {"fsdp": 0.2, "data, fsdp": 0.01}.
@@ -99,6 +101,8 @@ def bound(
     network: Network,
     model_flops: float,
     tokens: int,
+    eight_bit: float = 0.0,
+    products: Products = "compute",
 ) -> Roofline:
     """The bounds of a step.
 
@@ -110,13 +114,20 @@ def bound(
         network: between the devices of the mesh.
         model_flops: of a step, all devices together (`flops.FlopsCount.model`).
         tokens: of a step.
+        eight_bit: what of `flops` is of operands of eight bits.
+        products: which these are.
+
+    Raises:
+        ConfigError: the chip has no such products. Its field is products.
     """
     num_devices = len(network.islands)
     by_axes: dict[str, float] = collections.defaultdict(float)
     for collective in collectives:
         by_axes[", ".join(collective.axes)] += network.seconds(collective)
+    rate = devices.product_flops(chip.device_kind, products)
+    assert rate is not None, "every chip's peak is listed"
     return Roofline(
-        compute_seconds=flops / num_devices / chip.peak.flops,
+        compute_seconds=((flops - eight_bit) / chip.peak.flops + eight_bit / rate) / num_devices,
         memory_seconds=bytes_moved / chip.peak.bandwidth,
         network_seconds=sum(by_axes.values()),
         network_by_axes=dict(by_axes),

@@ -63,9 +63,10 @@ def candidates(experiment: TransformerExperiment, topology: Topology) -> list[Ca
         for tried in _variants(experiment, sizes):
             if not estimate.divides(tried, sizes):
                 continue
-            of_model, executed = _flops(tried)
+            of_model, executed, eight_bit = _flops(tried)
             moved = estimate.collectives(tried, sizes, topology)
-            line = plan.bounds_of(tried, topology, mesh, moved, executed, of_model).roofline
+            work = executed, of_model, eight_bit
+            line = plan.bounds_of(tried, topology, mesh, moved, *work).roofline
             seconds = (line.overlapped_seconds + line.serial_seconds) / 2
             memory = estimate.memory(tried, sizes, topology).total
             found.append(Candidate(experiment=tried, sizes=sizes, memory=memory, seconds=seconds))
@@ -106,15 +107,23 @@ def _config(sizes: mesh_lib.Sizes) -> mesh_lib.MeshConfig:
     return mesh_lib.MeshConfig(**dict(zip(mesh_lib.AXES, sizes)))
 
 
-def _flops(experiment: TransformerExperiment) -> tuple[float, float]:
-    """(the model's, executed) of a step: the backward pass makes again what was not kept."""
+def _flops(experiment: TransformerExperiment) -> tuple[float, float, float]:
+    """(the model's, executed, of these in eight bits) of a step.
+
+    The backward pass makes again what was not kept.
+    """
     model, context = experiment.model, experiment.data.context
     per_token = flops.train_flops_per_token(model, context)
     forward = flops.forward_flops_per_token(model, (context + 1) / 2)
     attention = forward - flops.forward_flops_per_token(model, 0)
     again = {"full": forward, "projections": attention, "offload": attention}
+    eight_bit = 0.0
+    if model.products != "compute":
+        passes = flops.TRAIN_TO_FORWARD + (1 if model.remat == "full" else 0)
+        eight_bit = 2.0 * passes * model.num_layers * model.matrix_parameters_per_layer
     tokens = experiment.batch_size * context
-    return tokens * per_token, tokens * (per_token + again.get(model.remat, 0.0))
+    executed = per_token + again.get(model.remat, 0.0)
+    return tokens * per_token, tokens * executed, tokens * eight_bit
 
 
 def usable_memory(topology: Topology) -> float:

@@ -3,9 +3,15 @@
 Skipped where they are not installed: the extras plan (libtpu) and plan-gpu.
 """
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
-from lvm_jax.planning import estimate, hardware, plan, topologies
+from lvm_jax.model import low_precision
+from lvm_jax.planning import compiling, estimate, hardware, hlo, plan, topologies
 from lvm_jax.training.transformer import transformer_experiment
 
 _FLOAT32, _BFLOAT16 = 4, 2
@@ -82,3 +88,37 @@ def test_times_are_bounds(made):
     assert 1.0 < found.flops["executed"] / found.flops["model"] < 1.8
     assert 0 < found.bounds.serial_mfu <= found.bounds.mfu < 1
     assert found.bounds.best_seconds >= found.bounds.compute_seconds
+
+
+@pytest.mark.parametrize("name", ["v5e:2x2", "v6e:2x2"])
+def test_products_in_eight_bits_are_so_on_the_chip(name):
+    """Forward and backward, between devices that split rows and both dims of the matrix."""
+    topology = topologies.parse(name)
+    missing = hardware.missing_compiler(topology)
+    if missing:
+        pytest.skip(missing)
+    devices = np.asarray(hardware.compile_devices(topology)).reshape(2, 2)
+    mesh = Mesh(devices, ("fsdp", "tensor"))
+    shape = lambda spec, *sizes: jax.ShapeDtypeStruct(
+        sizes, jnp.bfloat16, sharding=NamedSharding(mesh, spec)
+    )
+    parts = low_precision.Parts(leading=(2, 1), outer=2)
+
+    def products(x, kernel, g):
+        product = lambda x, kernel: low_precision.product(x, kernel, "int8", parts)
+        y, pull = jax.vjp(product, x, kernel.astype(jnp.float32))
+        return y, *pull(g)
+
+    rows, out = P("fsdp", None, None), P("fsdp", None, "tensor")
+    x, g = shape(rows, 4, 256, 256), shape(out, 4, 256, 512)
+    kernel = shape(P("fsdp", "tensor"), 256, 512)
+    with compiling.uncached():
+        text = jax.jit(products).lower(x, kernel, g).compile().as_text()
+    computations = hlo.parse(text).computations.values()
+    types = [
+        [lines[name].shape.partition("[")[0] for name in line.inputs] + [line.shape[:3]]
+        for lines in computations
+        for line in lines.values()
+        if line.opcode in ("convolution", "dot")
+    ]
+    assert len(types) >= 3 and all(each == ["s8", "s8", "s32"] for each in types), types

@@ -52,6 +52,12 @@ def test_the_step_is_three_passes_of_everything(plain):
     assert plain.recomputed == plain.other == plain.kernels == plain.unknown_loops == 0
 
 
+def test_products_in_eight_bits_are_told_apart(plain):
+    small = counted(dataclasses.replace(DEBUG, attention="xla", products="int8"))
+    assert plain.eight_bit == 0 and small.eight_bit == small.matrices
+    assert dataclasses.replace(small, eight_bit=0.0) == plain
+
+
 def test_remat_runs_the_forward_pass_again_but_for_its_last_product(plain):
     again = counted(dataclasses.replace(DEBUG, attention="xla", remat="full"))
     # Nothing in the backward pass needs the result of `down`.

@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 
+from lvm_jax import devices
 from lvm_jax.planning import (
     advice,
     compiling,
@@ -37,6 +38,23 @@ def on_cpus(tmp_path_factory):
     """(Plan compiled for CPUs, the file that remembers it.)"""
     cache = tmp_path_factory.mktemp("plans") / "folder" / "plans.jsonl"
     return plan.make("small", small(), topologies.parse("cpu:8"), cache=cache), cache
+
+
+def test_eight_bits_cost_less_where_devices_have_them(estimated):
+    model = {"preset": "debug", "products": "int8"}
+    small_bits = plan.make("small", small(model=model), V5E, tokens=1e9, compiles=False)
+    flops, peak = small_bits.flops, devices.DEVICE_PEAKS["TPU v5 lite"]
+    assert flops["executed"] == estimated.flops["executed"]
+    saved = flops["eight_bit"] / 8 * (1 / peak.flops - 1 / peak.int8)
+    seconds = [each.bounds.compute_seconds for each in (estimated, small_bits)]
+    assert seconds[0] - seconds[1] == pytest.approx(saved)
+    assert "float32, int8" in text_report.text(small_bits)
+    message = "^model.products=fp8: no TPU v5 lite multiplies in it, .* use compute, int8$"
+    fp8 = small(model={**model, "products": "fp8"})
+    with pytest.raises(ValueError, match=message):
+        plan.make("small", fp8, V5E, compiles=False)
+    with pytest.raises(ValueError, match=message):
+        search.candidates(fp8, V5E)
 
 
 def test_an_estimate_says_so_and_what_is_paid_for(estimated):

@@ -147,6 +147,7 @@ def narrow(model: TransformerConfig, context: int, num_heads: int = 8) -> Transf
         # As large as trained weights: attention then depends on what it should not see.
         init_scale=0.1,
         dtype="float32",
+        products="compute",
         remat="none",
         attention="auto",
     )

@@ -18,6 +18,7 @@ from lvm_jax.data.feeding.data_config import DataConfig
 from lvm_jax.data.feeding.pipeline import Pipeline
 from lvm_jax.model import flops, transformer
 from lvm_jax.model.attention import backends
+from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.storage import paths
 from lvm_jax.training import compilation_cache, durations, loop, repeats, speed
 from lvm_jax.training.group_sums import GroupSums
@@ -113,8 +114,9 @@ def prepare(
         resolved={**resolved_config(experiment, source, held_out), **started_from},
         fixed=("kind", "model", "seed"),
         data=("data_dependencies",),
-        # How a step is computed may change between two starts; what it computes may not.
-        free=("model.remat", "model.attention", "model.scan"),
+        # How a step is computed may change between two starts; what it computes may not. Runs in
+        # eight bits may end in more.
+        free=("model.remat", "model.attention", "model.scan", "model.products"),
         switches={
             "model.rope_table": "float32",
             "ema.decay": 0.0,
@@ -208,6 +210,7 @@ def make_training(
         devices.require_host_memory(mesh.devices.flat, "optimizer.offload", True)
     if experiment.model.remat == "offload":
         devices.require_host_memory(mesh.devices.flat, "model.remat", "offload")
+    products = _products(experiment.model, mesh)
     parts = {"ema": experiment.ema, "skip": experiment.skip}
     model, rules, context = experiment.model, experiment.rules, experiment.data.context
     tokens = experiment.batch_size * context
@@ -242,9 +245,30 @@ def make_training(
         summary=[
             mesh_lib.summary(mesh, experiment.mesh),
             str(choose_attention(experiment, mesh)),
+            *products,
             "parameters:\n" + partition.table(abstract_params, placed),
         ],
     )
+
+
+def _products(model: TransformerConfig, mesh: Mesh) -> list[str]:
+    """What to log about products that are not in the model's dtype.
+
+    Raises:
+        ConfigError: devices of the mesh have no such products.
+    """
+    if model.products == "compute":
+        return []
+    device = mesh.devices.flat[0]
+    with configs.within("model"):
+        rate = devices.product_flops(device.device_kind, model.products)
+    if rate is not None:
+        how = f"up to {rate:.3g} a second on a {device.device_kind}; perf/mfu is of {model.dtype}"
+    elif device.platform == "cpu":
+        how = f"emulated on CPU, slower than {model.dtype}"
+    else:
+        how = f"it is not known whether a {device.device_kind} is faster in them"
+    return [f"products: {model.products}, {how}"]
 
 
 def _open_data(config: DataConfig, experiment: TransformerExperiment, key: str) -> Pipeline:
