@@ -1,199 +1,204 @@
-r"""Measures a model: perplexity of target images, or whole tasks with a report.
+r"""Measures a model: perplexity of target images, or whole tasks with baselines and a report.
 
   python tools/evaluate.py --task=perplexity --model=DIR --tokenizer=DIR --input_file=FILE
+  python tools/evaluate.py --task=perplexity --model=DIR --tokenizer=DIR --frames=DIR \
+      --context_images=1,3,7,11,15 --bos=with,without --out=DIR
+  python tools/evaluate.py --task=perplexity --model=DIR --tokenizer=DIR --pairs=DIR \
+      --shots=0,1,2,3,4,5,6,7 --out=DIR
+  python tools/evaluate.py --task=segmentation --options=num_labels=21 --model=DIR \
+      --tokenizer=DIR --pairs=DIR --shots=5 --out=DIR
   python tools/evaluate.py --task=analogies --model=DIR --tokenizer=DIR \
       --config=experiments/quickstart_evaluation.py --out=DIR
 
-A line of the input file is {"input": ["a.png", ...], "target": ["b.png", ...]}: the images of a
-prompt, and the images that should follow. Analogies write report.html, evaluation.json and
-answers.png into OUT. Pictures are read as those were that the model learned from: its workdir says
-how. --fit, --background and --max_pixels read them otherwise; for analogies config.images does the
-same.
+Pairs are DIR/inputs/NAME.png with DIR/targets/NAME.png, or DIR/NAME_input.png with
+DIR/NAME_target.png; a prompt shows SHOTS other pairs and then the query, as LVM's do. Prompts of
+your own are lines of an input file, {"input": ["a.png", ...], "target": ["b.png", ...]}: the images
+of a prompt, and what should follow. Frames are folders of pictures in order. A config gives sources
+of sentences. OUT gets evaluation.json, report.html and parts/, from which an interrupted evaluation
+goes on; analogies write answers.png too. Pictures are read as those were that the model learned
+from: its directory says how. --fit, --background and --max_pixels read them otherwise; for a config
+config.images does the same.
 """
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import cli
-import json_lines
+import evaluation_sources as sources
 import next_steps
-from experiment_files import ExperimentFile
+from evaluation_options import TASKS, Analogies, Perplexity, Tasks
 from lvm_jax import configs
-from options import Place
-from picture_options import ReadingOptions
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from lvm_jax.generation.language_model import LanguageModel
-    from lvm_jax.tokenizer.codec import Tokenizer
-
-_Task = Literal["perplexity", "analogies"]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Analogies(ReadingOptions):
-    """Whole tasks of a model.
-
-    Attributes:
-        task: what to do.
-        config: the experiment.
-        model: workdir of a training.
-        tokenizer: the model's tokenizer.
-        out: directory to write to; perplexity without it is only printed.
-    """
-
-    task: _Task
-    config: ExperimentFile
-    model: Place
-    tokenizer: Place
-    out: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Perplexity(ReadingOptions):
-    """Targets of prompts.
-
-    Attributes:
-        task: what to do.
-        model: workdir of a training.
-        tokenizer: the model's tokenizer.
-        out: directory to write to; without it the result is only printed.
-        input_file: prompts and targets.
-        over: the ids that share the probability; all: special ids too, as LVM's own.
-        images_per_example: a prompt too long loses its oldest images this many at a time; 2 for
-            pairs.
-        batch_size: examples per device batch.
-    """
-
-    task: _Task
-    model: Place
-    tokenizer: Place
-    out: str | None = None
-    input_file: str
-    over: Literal["codes", "all"] = "codes"
-    images_per_example: int = 1
-    batch_size: int = 4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        configs.require_at_least(self, 1, "images_per_example", "batch_size")
+    from lvm_jax.evaluation.analogy_experiment import AnalogyExperiment
+    from lvm_jax.evaluation.asking.results import TaskResult
 
 
 def analogies(options: Analogies) -> None:
     """Every task of the experiment, every seed; writes the report, prints its table."""
+    _experiment(options)
+
+
+def tasks(options: Tasks) -> None:
+    """One kind of task, on pairs, frames, prompts of the user or the sources of an experiment."""
+    if options.config is not None:
+        measure = {"task": options.task, **options.measure()}
+        asked = Analogies(
+            **{
+                field.name: getattr(options, field.name)
+                for field in dataclasses.fields(Analogies)
+                if field.name not in ("task", "config")
+            },
+            task="analogies",
+            config=options.config,
+        )
+        _experiment(asked, measure)
+        return
+    sources.require_one(options)
+    sources.read_lines(options.input_file)
+    # Imported after the flags are known to be good: a typo should not wait for jax.
+    from lvm_jax import progress_bar
+    from lvm_jax.evaluation import plain_report
+    from lvm_jax.evaluation.asking import runner
+    from lvm_jax.evaluation.asking.asking_config import AskingConfig
+    from lvm_jax.evaluation.asking.parts import FOLDER, Parts
+    from lvm_jax.evaluation.tasks import registry
+
+    config = configs.build(AskingConfig, options.asking(), "")
+    opened = sources.Opened.of(options)
+    examples, number = sources.examples(options, opened.loader)
+    task = registry.build(options.task, examples, options.measure(), "options")
+    config = sources.limited(config, number)
+    out = pathlib.Path(options.out)
+    with progress_bar.Bar(total=runner.num_parts(1, config), unit="part") as bar:
+        evaluated = runner.evaluate(
+            opened.model,
+            opened.tokenizer,
+            [task],
+            config,
+            parts=Parts(out / FOLDER),
+            progress=_teller(bar),
+        )
+        bar.update(1)
+    plain_report.write(
+        out,
+        evaluated,
+        model=opened.model,
+        tokenizer=opened.tokenizer,
+        names={"model": str(options.model), "tokenizer": str(options.tokenizer)},
+        image_config=opened.image_config,
+        task={options.task: options.measure(), "source": options.source()},
+        settings=config,
+        title=f"{options.task} of {options.model}",
+    )
+    _conclude(evaluated.results, out / plain_report.REPORT_FILE)
+
+
+def perplexity(options: Perplexity) -> None:
+    """Perplexity of the targets of every line, pair or folder of frames."""
+    sources.require_one(options)
+    lines = sources.read_lines(options.input_file)
+    from lvm_jax import progress_bar
+    from lvm_jax.evaluation import plain_report
+    from lvm_jax.evaluation.asking import scoring
+    from lvm_jax.evaluation.asking.parts import FOLDER, Parts
+    from lvm_jax.evaluation.asking.scoring_config import ScoringConfig
+    from lvm_jax.evaluation.report import wording
+
+    config = configs.build(ScoringConfig, options.scoring(), "")
+    opened = sources.Opened.of(options)
+    sequences = sources.sequences(options, config, lines, opened.loader)
+    out = None if options.out is None else pathlib.Path(options.out)
+    with progress_bar.Bar(total=scoring.num_rows(sequences, config), unit="row") as bar:
+        evaluated = scoring.evaluate(
+            opened.model,
+            opened.tokenizer,
+            sequences,
+            config,
+            parts=Parts(None if out is None else out / FOLDER),
+            progress=bar.update,
+        )
+    print(wording.precise_table(evaluated.results))
+    if out is not None:
+        plain_report.write(
+            out,
+            evaluated,
+            model=opened.model,
+            tokenizer=opened.tokenizer,
+            names={"model": str(options.model), "tokenizer": str(options.tokenizer)},
+            image_config=opened.image_config,
+            task={"perplexity": {}, "source": options.source()},
+            settings=config,
+            title=f"Perplexity of {options.model}",
+            lead=plain_report.OF_SEQUENCES,
+        )
+        print(f"report: {out / plain_report.REPORT_FILE}")
+
+
+def _experiment(options: Analogies, measure: Mapping[str, Any] | None = None) -> None:
+    """The tasks of a config; `measure` takes the place of what it says they are measured by."""
     values = options.config.load()
     changes = {"images": changed} if (changed := options.changes()) else {}
-    # Imported after the flags are known to be good: a typo should not wait for jax.
     import lvm_jax
     from lvm_jax import progress_bar
     from lvm_jax.evaluation import analogy_experiment, analogy_job
-    from lvm_jax.evaluation.report import wording
     from lvm_jax.storage import paths
 
-    experiment = options.config.build(
-        analogy_experiment.build_experiment, configs.merged(values, changes)
-    )
+    def build(values: dict[str, Any]) -> "AnalogyExperiment":
+        experiment = analogy_experiment.build_experiment(values)
+        if measure is None:
+            return experiment
+        return dataclasses.replace(
+            experiment, measures={task.name: measure for task in experiment.tasks}
+        )
+
+    experiment = options.config.build(build, configs.merged(values, changes))
     tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
     model = lvm_jax.load_model(options.model)
     out = pathlib.Path(options.out)
+    model_dir, tokenizer_dir = paths.path(options.model), paths.path(options.tokenizer)
     with (
         progress_bar.Bar(total=analogy_job.num_parts(experiment), unit="part") as bar,
         configs.within("config"),
     ):
-
-        def progress(what: str) -> None:
-            # Told what begins, which ends what began before.
-            bar.update(1 if bar.desc else 0)
-            bar.set_description(what)
-
         results = analogy_job.run(
             experiment,
             model,
             tokenizer,
             out,
-            model_dir=paths.path(options.model),
-            tokenizer_dir=paths.path(options.tokenizer),
+            model_dir=model_dir,
+            tokenizer_dir=tokenizer_dir,
             commands=[
                 next_steps.ask(
-                    paths.path(options.model),
-                    paths.path(options.tokenizer),
+                    model_dir,
+                    tokenizer_dir,
                     out,
                     experiment.tasks[0].images_per_sentence,
                     experiment.evaluation.temperature,
                 )
             ],
-            progress=progress,
+            progress=_teller(bar),
         )
         bar.update(1)
+    _conclude(results, out / analogy_job.REPORT_FILE)
+
+
+def _teller(bar: Any) -> Any:
+    def progress(what: str) -> None:
+        # Told what begins, which ends what began before.
+        bar.update(1 if bar.desc else 0)
+        bar.set_description(what)
+
+    return progress
+
+
+def _conclude(results: "tuple[TaskResult, ...]", report: pathlib.Path) -> None:
+    from lvm_jax.evaluation.report import wording
+
     print(wording.text_table(results))
-    print(f"\n{wording.headline(results)}\nreport: {out / analogy_job.REPORT_FILE}")
-
-
-def perplexity(options: Perplexity) -> None:
-    """Perplexity of the targets of every line."""
-    lines = [
-        (json_lines.paths(values, "input", where), json_lines.paths(values, "target", where))
-        for where, values in json_lines.read(options.input_file)
-    ]
-    import lvm_jax
-    from lvm_jax import atomic, progress_bar
-    from lvm_jax.evaluation.metrics import perplexity as perplexity_lib
-
-    tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
-    model = lvm_jax.load_model(options.model)
-    model.check_tokenizer(tokenizer)
-    prompt_ids, target_ids = _tokenized(options, lines, model, tokenizer)
-    with progress_bar.Bar(total=len(lines), unit="line", desc="scoring") as bar:
-        nll = perplexity_lib.target_nll_of_each(
-            model,
-            prompt_ids,
-            target_ids,
-            over=options.over,
-            batch_size=options.batch_size,
-            progress=bar.update,
-        )
-    summary = perplexity_lib.summarize(nll)
-    print(f"examples                        {summary.num_examples}")
-    print(f"mean of perplexities (LVM's)    {summary.mean_of_perplexities:.4f}")
-    print(f"exp(mean NLL)                   {summary.of_mean:.4f}")
-    if options.out is not None:
-        path = pathlib.Path(options.out) / "perplexity.json"
-        per_line = {"nll_per_line": [float(line.mean()) for line in nll]}
-        atomic.write_json(path, configs.to_dict(summary) | per_line, parents=True)
-        print(f"wrote {path}")
-
-
-def _tokenized(
-    options: Perplexity,
-    lines: Sequence[tuple[Sequence[str], Sequence[str]]],
-    model: "LanguageModel",
-    tokenizer: "Tokenizer",
-) -> tuple[list["np.ndarray"], list["np.ndarray"]]:
-    """Ids of the prompt, and ids of the targets, of every line."""
-    from lvm_jax import image_record, progress_bar
-    from lvm_jax.generation import prompts
-    from lvm_jax.pictures.loader import SquareLoader
-
-    config = image_record.config_for(model.images, options.model, options.changes())
-    loader = SquareLoader(config, tokenizer.image_size)
-    prompt_ids, target_ids = [], []
-    for inputs, targets in progress_bar.Bar(lines, unit="line", desc="tokenizing"):
-        ids = tokenizer.encode([loader.load_file(path) for path in (*inputs, *targets)])
-        prompt_ids.append(
-            prompts.sequential(
-                ids[: len(inputs)],
-                vocabulary=model.vocabulary,
-                framing=model.framing,
-                context=model.config.context,
-                num_new_images=len(targets),
-                images_per_example=options.images_per_example,
-            )
-        )
-        target_ids.append(ids[len(inputs) :].ravel())
-    return prompt_ids, target_ids
+    print(f"\n{wording.headline(results)}\nreport: {report}")
 
 
 def keys() -> dict[str, type]:
@@ -203,4 +208,11 @@ def keys() -> dict[str, type]:
 
 
 if __name__ == "__main__":
-    cli.run({"--task=perplexity": perplexity, "--task=analogies": analogies}, keys=keys)
+    cli.run(
+        {
+            "--task=perplexity": perplexity,
+            "--task=analogies": analogies,
+            **{f"--task={name}": tasks for name in TASKS},
+        },
+        keys=keys,
+    )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax import image_record, images
+from lvm_jax import configs, image_record, images
 from lvm_jax.evaluation import training_codes
 from lvm_jax.evaluation.analogy_experiment import AnalogyExperiment
 from lvm_jax.evaluation.asking import evaluation_file, manifest, runner
@@ -21,8 +21,6 @@ from lvm_jax.evaluation.report import (
     page,
     training_charts,
 )
-from lvm_jax.evaluation.tasks.pixels import Pixels
-from lvm_jax.evaluation.tasks.sentence_examples import SentenceExamples
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.tokenizer import measuring
@@ -72,10 +70,7 @@ def run(
     evaluated = runner.evaluate(
         model,
         tokenizer,
-        [
-            Pixels(examples=SentenceExamples(source=source, loader=loader))
-            for source in experiment.tasks
-        ],
+        [experiment.task_of(source, loader) for source in experiment.tasks],
         asked,
         unigram=perplexity.unigram(counts),
         parts=Parts(out / FOLDER),
@@ -87,7 +82,10 @@ def run(
         tokenizer=tokenizer,
         names={"model": str(model_dir), "tokenizer": str(tokenizer_dir)},
         image_config=image_config,
-        task={"analogies": [task.name for task in experiment.tasks]},
+        task={
+            "analogies": [task.name for task in experiment.tasks],
+            "measures": configs.plain(experiment.measures),
+        },
         settings=asked,
         inputs=evaluated.inputs,
         prompts=evaluated.prompts,

@@ -59,6 +59,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .prompt + .prompt { border-top: 1px solid var(--line); }
 .prompt figcaption { font-size: 13px; font-weight: 600; line-height: 1.25; padding: 2px 4px;
   border-radius: 5px; margin-bottom: 4px; white-space: nowrap; }
+.place { width: 100%; margin: 0; color: var(--muted); font-size: 14px; }
 .row { display: flex; flex-wrap: wrap; gap: 4px; }
 .examples > .row { gap: 4px 8px; }
 .prompt img, .strip img { width: var(--side); height: var(--side); display: block;

@@ -10,6 +10,7 @@ import pytest
 
 from lvm_jax import images
 from lvm_jax.evaluation.metrics import perplexity
+from lvm_jax.evaluation.tasks import registry
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -47,7 +48,8 @@ def test_perplexity_of_lines(fit, resize, wide, trained, tmp_path, model, tokeni
         *(() if fit is None else (f"--fit={fit}",)),
     )
     assert done.returncode == 0, done.stderr
-    content = json.loads((tmp_path / "out" / "perplexity.json").read_text())
+    content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    (measured,) = content["results"].values()
     expected = []
     for line in lines:
         pixels = [
@@ -58,18 +60,56 @@ def test_perplexity_of_lines(fit, resize, wide, trained, tmp_path, model, tokeni
         split = 16 * len(line["input"])
         prompt = np.concatenate([[model.vocabulary.bos], ids[:split]])
         expected.append(perplexity.target_nll(model, prompt[None], ids[None, split:])[0])
-    assert content["nll_per_line"] == pytest.approx([nll.mean() for nll in expected], abs=1e-5)
+    (values,) = measured["nll"]["model"]["values"]
+    assert values == pytest.approx([nll.mean() for nll in expected], abs=1e-5)
     summary = perplexity.summarize(expected)
-    assert content["mean_of_perplexities"] == pytest.approx(summary.mean_of_perplexities, rel=1e-5)
-    assert f"{content['of_mean']:.4f}" in done.stdout
+    mean = measured["perplexity"]["model"]["mean"]
+    assert mean == pytest.approx(summary.mean_of_perplexities, rel=1e-5)
+    of_mean = measured["perplexity_of_mean"]["model"]["mean"]
+    assert of_mean == pytest.approx(summary.of_mean, rel=1e-5)
+    assert f"{of_mean:.4f}" in done.stdout and f"{mean:.4f}" in done.stdout
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_a_task_of_pairs_and_its_baselines(trained, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        images.write_image(tmp_path / "pairs" / "inputs" / f"{number}.png", pixels)
+        images.write_image(tmp_path / "pairs" / "targets" / f"{number}.png", pixels[::-1])
+    command = (
+        "--task=pixels",
+        f"--model={trained / 'model'}",
+        f"--tokenizer={trained / 'tokenizer'}",
+        f"--pairs={tmp_path / 'pairs'}",
+        "--shots=1",
+        f"--out={tmp_path / 'out'}",
+    )
+    done = evaluate(*command)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    mse = content["results"]["pixels"]["mse"]
+    assert {"copy", "mean", "nearest_pixels", "nearest_ids", "ceiling"} <= set(mse["baselines"])
+    assert len(content["manifest"]["prompts"]["pixels"]) == 3 and mse["decides"]
+    assert "No task was learned clearly" in done.stdout
+
+
+def test_every_task_of_the_registry_can_be_asked_for():
+    sys.path.insert(0, str(ROOT / "tools"))
+    import evaluation_options
+
+    assert set(evaluation_options.TASKS) == set(registry.KINDS)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task=perplexity"], "--task=perplexity needs --input_file"),
+        (["--task=perplexity"], "give one of --pairs, --frames and --input_file"),
+        (["--task=depth", "--out=x", "--pairs=a", "--frames=b"], "not --pairs and --frames"),
+        (["--task=depth", "--pairs=a"], "--task=depth needs --out"),
+        (["--task=depth", "--pairs=a", "--out=x", "--shots=few"], "--shots=few must be whole"),
         (["--task=analogies", "--out=x"], "--task=analogies needs --config"),
-        (["--task=segmentation"], "segmentation"),
+        (["--task=guessing"], "guessing"),
         (["--task=perplexity", "--input_file=nowhere.jsonl"], "cannot read nowhere.jsonl"),
         (["--task=analogies", "--config=x", "--out=x", "--fit=stretch"], "fit"),
     ],

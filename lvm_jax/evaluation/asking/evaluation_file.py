@@ -14,7 +14,7 @@
      "results": {task: {metric: {
        "unit", "better", "per_example", "about", "shown",       as in `Metric`
        "decides": whether it is the task's first metric,
-       "rung": {"series", "axis", "value"},        where the task is a point of a curve
+       "rung": {"series", "family", "axis", "value"},        where the task is a point of a curve
        "own": what readers call the model's,
        "model": {"mean", "standard_error", "values"},
        "best_by_likelihood": {...},                like "model"; both only of several candidates

@@ -206,18 +206,21 @@ class Rung:
 
     Attributes:
         series: what all of the curve share, the task's own name.
-        axis: what changes, such as "example pairs".
+        family: what all curves of a chart share, where several are shown in one; "" otherwise.
+        axis: what changes, in the plural, such as "example pairs".
         value: how many.
     """
 
     series: str
     axis: str
     value: int
+    family: str = ""
 
     @property
     def name(self) -> str:
         """Of the result: differs from all others'."""
-        return f"{self.series}, {self.value} {self.axis}"
+        axis = self.axis.removesuffix("s") if self.value == 1 else self.axis
+        return f"{self.series}, {self.value} {axis}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

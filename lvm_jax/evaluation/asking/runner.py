@@ -50,6 +50,7 @@ class _Row:
     task: Task
     rung: Rung | None
     measured: Measurements
+    shows: bool  # pictures: the longest prompts of the task
     truth: dict[str, list[list[np.ndarray]]] = dataclasses.field(default_factory=dict)
     answers: list[np.ndarray] = dataclasses.field(default_factory=list)
 
@@ -156,8 +157,14 @@ def model_fingerprint(model: LanguageModel) -> str:
 
 def _rows(task: Task, tokenizer: Tokenizer, config: AskingConfig) -> list[_Row]:
     rungs = [Rung(series=task.name, axis="example pairs", value=k) for k in config.shots]
+    most = max(config.shots, default=0)
     return [
-        _Row(task=task, rung=rung, measured=Measurements(task, tokenizer, config.pixels))
+        _Row(
+            task=task,
+            rung=rung,
+            measured=Measurements(task, tokenizer, config.pixels),
+            shows=rung is None or rung.value == most,
+        )
         for rung in rungs or [None]
     ]
 
@@ -255,7 +262,7 @@ def _result(asking: _Asking, row: _Row) -> TaskResult:
         seeds=asking.config.seeds,
         metrics=(of_truth, *measured) if scored else measured,
         decides=row.task.metrics[0].name,
-        shown=tuple(_show(asking, row, measured[0])),
+        shown=tuple(_show(asking, row, measured[0])) if row.shows else (),
         rung=row.rung,
     )
 

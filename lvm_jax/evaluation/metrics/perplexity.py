@@ -7,17 +7,25 @@ Legend: N examples, B examples of one device batch, P prompt ids, L target ids, 
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lvm_jax.generation import rows
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
+from lvm_jax.rules import Rules
+
+_ROW_AXES = ("data", "fsdp")
+# Prompts may be of any length: devices share rows, where they divide, and not the ids of a row.
+_SPLIT_ROWS = Rules(batch=_ROW_AXES, length=None, residual_length=None)
+_WHOLE_ROWS = Rules(batch=None, length=None, residual_length=None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,11 +56,12 @@ def target_nll(
 
     Args:
         model: the model.
-        prompt_ids: int [N, P], BOS first, all of one length.
+        prompt_ids: int [N, P], as the model was trained BOS first or not, all of one length.
         target_ids: int [N, L] code ids; the concatenated ids of the target images.
         over: the ids that share the probability. "codes": an image id follows an image id, as when
             generating; "all": special ids too, as LVM's own evaluation does.
-        batch_size: examples per device batch; smaller needs less memory.
+        batch_size: rows per device batch; smaller needs less memory. Of a model on a mesh they are
+            split over its data and fsdp axes where they divide.
         progress: called with the number of examples finished since the last call.
 
     Returns:
@@ -77,14 +86,17 @@ def target_nll(
             f"0..{vocabulary.num_codes - 1}"
         )
     num_legal = vocabulary.num_codes if over == "codes" else vocabulary.size
+    rules, place = _row_places(model.mesh, batch_size)
     nll = functools.partial(
         _target_nll,
         model.params,
         config=model.config,
+        mesh=model.mesh,
+        rules=rules,
         num_targets=target_NL.shape[1],
         num_legal=num_legal,
     )
-    score = lambda rows_B: nll(ids_NS[rows_B])
+    score = lambda rows_B: nll(place(ids_NS[rows_B]))
     return rows.in_batches_of_one_size(score, len(ids_NS), batch_size, progress)
 
 
@@ -99,16 +111,39 @@ def target_nll_of_each(
     return rows.in_groups_of_one_shape(score, prompts, targets)
 
 
-@functools.partial(jax.jit, static_argnames=("config", "num_targets", "num_legal"))
+def _row_places(
+    mesh: Mesh | None, batch_size: int
+) -> tuple[Rules, Callable[[np.ndarray], np.ndarray | jax.Array]]:
+    """How devices share rows: split where they divide, or all rows on each; and what does it."""
+    if mesh is None:
+        return _WHOLE_ROWS, lambda ids_BS: ids_BS
+    divides = batch_size % math.prod(mesh.shape[axis] for axis in _ROW_AXES) == 0
+    places = NamedSharding(mesh, PartitionSpec(_ROW_AXES if divides else None))
+    rules = _SPLIT_ROWS if divides else _WHOLE_ROWS
+    return rules, lambda ids_BS: jax.device_put(ids_BS, places)
+
+
+@functools.partial(jax.jit, static_argnames=("config", "mesh", "rules", "num_targets", "num_legal"))
 def _target_nll(
-    params: Any, ids_BS: jax.Array, *, config: TransformerConfig, num_targets: int, num_legal: int
+    params: Any,
+    ids_BS: jax.Array,
+    *,
+    config: TransformerConfig,
+    mesh: Mesh | None,
+    rules: Rules,
+    num_targets: int,
+    num_legal: int,
 ) -> jax.Array:
-    x_BSD = transformer.hidden(config, params, ids_BS[:, :-1])
+    x_BSD = transformer.hidden(config, params, ids_BS[:, :-1], mesh=mesh, rules=rules)
     # The head is applied where a target follows: logits of a whole prompt would be gigabytes.
     logits_BLV = transformer.head(config, params, x_BSD[:, -num_targets:])[..., :num_legal]
     log_probabilities = jax.nn.log_softmax(logits_BLV.astype(jnp.float32), axis=-1)
     targets_BL1 = ids_BS[:, -num_targets:, None]
-    return -jnp.take_along_axis(log_probabilities, targets_BL1, axis=-1)[..., 0]
+    nll_BL = -jnp.take_along_axis(log_probabilities, targets_BL1, axis=-1)[..., 0]
+    if mesh is None:
+        return nll_BL
+    # All of it in every process.
+    return jax.lax.with_sharding_constraint(nll_BL, NamedSharding(mesh, PartitionSpec()))
 
 
 def summarize(nll: Iterable[np.ndarray]) -> Perplexity:

@@ -12,12 +12,15 @@ def of_results(results: Sequence[TaskResult]) -> str:
     shown = [result for result in results if result.shown]
     if not shown:
         return ""
-    return (
-        '<h2>Prompts and answers</h2><p class="lead muted">From the best to the worst by the '
-        "metric that decides, the median among them. The model reads a prompt from left to right; "
-        "answers are drawn independently. Via the tokenizer is what is left of the truth after "
-        "encoding and decoding, as good as any answer can get.</p>"
-    ) + "".join(_answer_card(result) for result in shown)
+    lead = "From the best to the worst by the metric that decides, the median among them."
+    if any(group.kind == "answers" for result in shown for group in result.shown[0].groups):
+        lead += (
+            " The model reads a prompt from left to right; answers are drawn independently. Via "
+            "the tokenizer is what is left of the truth after encoding and decoding, as good as "
+            "any answer can get."
+        )
+    cards = "".join(_answer_card(result) for result in shown)
+    return f'<h2>Prompts and answers</h2><p class="lead muted">{text(lead)}</p>{cards}'
 
 
 def _answer_card(result: TaskResult) -> str:
@@ -31,8 +34,8 @@ def _answer_card(result: TaskResult) -> str:
     for shown in result.shown:
         value = wording.number(metric.value(shown.value))
         prompts.append(
-            f'<p class="small muted place">{text(f"{shown.place}: {metric.label} {value}")}</p>'
-            f'<div class="prompt">{"".join(map(_group, shown.groups))}</div>'
+            f'<div class="prompt"><p class="place">{text(f"{shown.place}: {metric.label} {value}")}'
+            f"</p>{''.join(map(_group, shown.groups))}</div>"
         )
     said = " ".join(filter(None, [wording.verdict(result), wording.drawn(result)]))
     title = result.name if result.verdict == "measured" else f"{result.name}: {result.verdict}"

@@ -66,12 +66,14 @@ def write(path: str | pathlib.Path, report: Report) -> None:
 
 def render(report: Report) -> str:
     """The report as HTML text."""
+    pictures = answers.of_results(report.results)
+    numbers = _charts(report) + (tables.of_results(report.results) if report.results else "")
+    # Where nothing is drawn, numbers are what one comes for.
+    is_drawn = any(result.verdict != "measured" for result in report.results)
     body = "".join(
         [
             _header(report),
-            answers.of_results(report.results),
-            _charts(report),
-            tables.of_results(report.results) if report.results else "",
+            *((pictures, numbers) if is_drawn else (numbers, pictures)),
             _tokenizer(report),
             _curves(report),
             _next(report),

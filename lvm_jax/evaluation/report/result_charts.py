@@ -39,25 +39,45 @@ def _spread(result: MetricResult, name: str) -> tuple[float, float]:
 
 
 def ladders(results: Sequence[TaskResult]) -> tuple[Chart, ...]:
-    """A chart for every metric of every curve: the model's, and those baselines that move."""
-    series: dict[tuple[str, str], list[TaskResult]] = {}
+    """A chart for every metric of every family of curves.
+
+    Several curves are the model's under several settings; beside a single one stand baselines.
+    """
+    families: dict[tuple[str, str], list[TaskResult]] = {}
     for result in results:
         if result.rung is not None:
-            series.setdefault((result.rung.series, result.rung.axis), []).append(result)
+            name = result.rung.family or result.rung.series
+            families.setdefault((name, result.rung.axis), []).append(result)
     return tuple(
         _ladder(name, axis, metric, measured)
-        for (name, axis), rungs in series.items()
+        for (name, axis), rungs in families.items()
         for metric, measured in wording.by_metric(rungs)
     )
 
 
 def _ladder(name: str, axis: str, metric: Metric, measured: Sequence[TaskResult]) -> Chart:
-    own = [wording.of(result, metric) for result in measured]
-    everywhere = [n for n in own[0].values if all(n in each.values for each in own)]
-    chosen = [MODEL, *(n for n in everywhere if n != MODEL)][:MOST_CURVES]
-    steps = np.array([result.rung.value for result in measured if result.rung is not None])
-    curves = tuple(curve(wording.whose(own[0], whose), steps, own, whose) for whose in chosen)
-    return Chart(title=f"{name}: {metric.label}", unit=metric.label, curves=curves, axis=axis)
+    series: dict[str, list[TaskResult]] = {}
+    for result in measured:
+        assert result.rung is not None
+        series.setdefault(result.rung.series, []).append(result)
+    if len(series) > 1:
+        curves = [_points(label, each, metric, MODEL) for label, each in series.items()]
+    else:
+        own = [wording.of(result, metric) for result in measured]
+        everywhere = [n for n in own[0].values if all(n in each.values for each in own)]
+        chosen = [MODEL, *(n for n in everywhere if n != MODEL)]
+        curves = [_points(wording.whose(own[0], n), measured, metric, n) for n in chosen]
+    return Chart(
+        title=f"{name}: {metric.label}",
+        unit=metric.label,
+        curves=tuple(curves[:MOST_CURVES]),
+        axis=axis,
+    )
+
+
+def _points(label: str, rungs: Sequence[TaskResult], metric: Metric, whose: str) -> Curve:
+    steps = np.array([result.rung.value for result in rungs if result.rung is not None])
+    return curve(label, steps, [wording.of(result, metric) for result in rungs], whose)
 
 
 def curve(

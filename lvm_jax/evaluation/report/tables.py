@@ -17,6 +17,8 @@ def of_results(results: Sequence[TaskResult]) -> str:
     Args:
         results: of at least one task.
     """
+    if all(set(of.values) == {MODEL} for result in results for of in result.metrics):
+        return f"<h2>In numbers</h2>{_of_the_model_alone(results)}"
     tables = [_of_metric(metric, measured) for metric, measured in wording.by_metric(results)]
     rule = ""
     if any(of.margins for result in results for of in result.metrics):
@@ -59,6 +61,25 @@ def _of_metric(metric: Metric, measured: Sequence[TaskResult]) -> str:
     )
 
 
+def _of_the_model_alone(results: Sequence[TaskResult]) -> str:
+    """All metrics beside each other where there is nothing to compare with."""
+    metrics = [metric for metric, _ in wording.by_metric(results)]
+    rows = []
+    for result in results:
+        cells = [text(result.name), str(len(result.deciding.all_values()))]
+        for metric in metrics:
+            own = result.metric(metric.name)
+            cells.append("" if own is None else _value(own, MODEL) + _error(own, MODEL))
+        rows.append(cells)
+    heads = ["task", "examples", *(metric.label for metric in metrics)]
+    abouts = "".join(
+        f"<p class='muted small'>{text(metric.label)}: {text(metric.about)} "
+        f"{metric.better.capitalize()} is better.</p>"
+        for metric in metrics
+    )
+    return f'<section class="card scroll">{number_table(heads, rows)}{abouts}</section>'
+
+
 def _row(result: TaskResult, metric: Metric, shown: Sequence[str]) -> list[str]:
     own = wording.of(result, metric)
     cells = [text(result.name)]
@@ -84,7 +105,7 @@ def _error(result: MetricResult, name: str) -> str:
         return ""
     if result.metric.shown == "exp":  # of the mean of logarithms, so a factor
         return f"<small>\u00d7/\u00f7 {np.exp(error):.2f}</small>"
-    return f"<small>± {error:.1g}</small>"
+    return f"<small>{wording.off(error)}</small>"
 
 
 def _gap(result: MetricResult, rival: str) -> str:

@@ -9,13 +9,13 @@ from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.report.losses import MOST_ABOVE_LOWEST, MOST_ABOVE_TRAINING, Losses
 
 _NAMES = {
-    names.BEST_BY_LIKELIHOOD: "the likeliest candidate",
-    names.BEST_BY_ORACLE: "the best candidate, chosen by the truth (oracle)",
+    names.BEST_BY_LIKELIHOOD: "likeliest candidate",
+    names.BEST_BY_ORACLE: "best candidate by the truth (oracle)",
     names.CEILING: "tokenizer's best",
     names.COPY: "copy of the query",
     names.MEAN: "mean of the prompt's answers",
-    names.NEAREST_PIXELS: "answer of the example nearest in pixels",
-    names.NEAREST_IDS: "answer of the example nearest in ids",
+    names.NEAREST_PIXELS: "nearest example's answer (pixels)",
+    names.NEAREST_IDS: "nearest example's answer (ids)",
     names.OTHER: "another task's prompt",
     names.NONE: "no prompt",
     names.UNIGRAM: "unigram frequencies",
@@ -76,7 +76,18 @@ def margin(result: MetricResult, rival: str) -> str:
 def gap(result: MetricResult, rival: str) -> str:
     """One margin in numbers, over the prompts of all seeds: mean and standard error."""
     against = result.margins[rival]
-    return f"{against.mean:+.2g} ± {against.error:.1g}" if against.num_prompts else "-"
+    if not against.num_prompts:
+        return "-"
+    return f"{_rounded(against.mean, 2):+g} ± {_rounded(against.error, 1):g}"
+
+
+def off(error: float) -> str:
+    """A standard error, of which one digit says enough."""
+    return f"± {_rounded(error, 1):g}"
+
+
+def _rounded(value: float, digits: int) -> float:
+    return float(f"{value:.{digits}g}")
 
 
 def verdict(result: TaskResult) -> str:
@@ -216,6 +227,17 @@ def text_table(results: Sequence[TaskResult]) -> str:
         rows = [["task", "verdict"], *([result.name, result.verdict] for result in judged)]
         blocks.append("\n".join(aligned(rows)))
     return "\n\n".join(blocks)
+
+
+def precise_table(results: Sequence[TaskResult]) -> str:
+    """The model's means of every metric with four digits, and the number of examples."""
+    metrics = [metric for metric, _ in by_metric(results)]
+    rows = [["", "examples", *(metric.label for metric in metrics)]]
+    for result in results:
+        measured = [result.metric(metric.name) for metric in metrics]
+        cells = ["-" if each is None else f"{each.shown():.4f}" for each in measured]
+        rows.append([result.name, str(len(result.deciding.all_values())), *cells])
+    return "\n".join(aligned(rows))
 
 
 def _short(result: MetricResult, name: str) -> str:
