@@ -1,7 +1,7 @@
 r"""Measures how far folders of pictures are from a reference folder: FID and KID.
 
   python tools/compare_folders.py photos/ runs/a/answers runs/b/answers \
-      --inception=pt_inception-2015-12-05-6726825d.pth --cache=runs/features --out=distances.json
+      --inception=pt_inception-2015-12-05-6726825d.pth --cache=runs/features --json=distances.json
 
 Each may be a folder, or a .npz file of features: one that an earlier call left in --cache, where
 folders that have not changed are found again without reading them, or one of pytorch-fid (without
@@ -35,7 +35,7 @@ class Options(ReadingOptions):
     Attributes:
         folders: the reference, and what is compared with it.
         inception: file of weights of FID's Inception v3.
-        out: JSON file to write.
+        json: file to write, with all numbers.
         cache: folder where what was found of each folder is kept and found again.
         resize: how pictures are stretched to 299 pixels: as TensorFlow's original and
             torch-fidelity, or as pytorch-fid.
@@ -50,7 +50,7 @@ class Options(ReadingOptions):
 
     folders: tuple[str, ...]
     inception: str
-    out: str | None = None
+    json: str | None = None
     cache: str | None = None
     resize: Literal["tensorflow", "pytorch_fid"] = "tensorflow"
     size: int | None = None
@@ -93,15 +93,15 @@ def main(options: Options) -> None:
         name: folder_distances.measure(found[reference], found[name], kid, name) for name in others
     }
     print("\n".join(_table(reference, found[reference], distances)))
-    if options.out is not None:
+    if options.json is not None:
         report = {
             "reference": reference,
             "num_images": found[reference].moments.num,
             "settings": {**settings, "kid_seed": options.seed},
             "folders": {name: distance.report() for name, distance in distances.items()},
         }
-        atomic.write_json(options.out, report, parents=True)
-        print(f"wrote {options.out}")
+        atomic.write_json(options.json, report, parents=True)
+        print(f"wrote {options.json}")
 
 
 def _reading(options: Options) -> tuple[dict[str, Any], Callable[[str], "FolderFeatures"]]:

@@ -128,6 +128,8 @@ def of_folder(
     if kept is not None and kept.is_file():
         progress(len(paths), len(paths))
         return read(kept)
+    if kept is not None:
+        _require_folder(kept.parent)
     spread = np.linspace(0, len(paths) - 1, min(MOST_KEPT, len(paths))).round().astype(int)
     chosen, rows = set(spread.tolist()), []
 
@@ -150,6 +152,14 @@ def of_folder(
     if kept is not None:
         write(kept, found)
     return found
+
+
+def _require_folder(cache: pathlib.Path) -> None:
+    """Before hours of work rather than after them."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise atomic.write_error(cache, error) from error
 
 
 def _name(

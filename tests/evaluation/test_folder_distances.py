@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import compare_folders
-from lvm_jax import configs, images
+from lvm_jax import atomic, configs, images
 from lvm_jax.evaluation import folder_distances, folder_features
 from lvm_jax.evaluation.folder_features import FeatureConfig
 from lvm_jax.images import ImageConfig
@@ -103,7 +103,7 @@ def test_the_tool_from_the_command_line(folders, inception_file, tmp_path):
     command = [sys.executable, str(ROOT / "tools" / "compare_folders.py")]
     command += [str(folders / "dark"), str(folders / "bright"), f"--inception={inception_file}"]
     command += ["--num_threads=2", "--batch_size=3", f"--cache={tmp_path / 'cache'}"]
-    command += [f"--out={tmp_path / 'out' / 'distances.json'}", "--num_subsets=10"]
+    command += [f"--json={tmp_path / 'out' / 'distances.json'}", "--num_subsets=10"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     assert "has 9 pictures: below 2,048" in done.stderr
@@ -148,7 +148,7 @@ def test_stored_features_stand_in_for_a_folder(quick, folders, tmp_path, capsys)
     theirs = tmp_path / "theirs.npz"
     # A covariance with all directions, as that of many pictures.
     np.savez(theirs, mu=stored.moments.mean, sigma=stored.moments.covariance + np.eye(2048))
-    quick(theirs, folders / "bright", out=str(tmp_path / "out.json"))
+    quick(theirs, folders / "bright", json=str(tmp_path / "out.json"))
     assert "not known" in capsys.readouterr().out
     report = json.loads((tmp_path / "out.json").read_text())
     assert report["num_images"] is None
@@ -185,9 +185,10 @@ def test_bad_input_is_refused_in_one_line(quick, folders, tmp_path):
         ([kept, dark], {"size": 8}, r"was made with .*, not"),
         ([dark, folders / "bright"], {"subset_size": 4}, r"subset_size=4 is too large .*at most 3"),
         ([dark, dark], {"fit": "squash"}, r"fit needs size"),
+        ([dark, dark], {"cache": str(cut)}, r"cannot write .*cut\.npz"),
         ([dark, dark], {"num_subsets": 1}, r"num_subsets=1 must be at least 2"),
     ):
-        with pytest.raises(ValueError, match=message) as raised:
+        with pytest.raises((ValueError, atomic.WriteError), match=message) as raised:
             quick(*names, **more)
         assert "\n" not in str(raised.value)
 
