@@ -6,7 +6,8 @@ r"""Writes the parameters of a training alone, as a directory that --model of an
 
 The directory holds parameters and config.json: sizes, the special ids around sentences, the
 tokenizer's fingerprint, how pictures were read, and where it comes from. It needs the training no
-more. Memory holds some megabytes, or the largest piece that a device of the training wrote.
+more. Memory holds some hundred megabytes, or three times the largest piece that one device of the
+training wrote.
 --workdir may be a model directory, to write it in another type.
 """
 

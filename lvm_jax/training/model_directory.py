@@ -8,6 +8,7 @@ DIR/params/       the nested dict of parameters, as orbax keeps a tree: a zarr a
 large, so that whoever reads a share reads little more than that.
 """
 
+import itertools
 import json
 import math
 import os
@@ -336,13 +337,14 @@ def piece_shape(
 
 
 def _write_pieces(store: Any, array: np.ndarray, origin: Sequence[int]) -> None:
-    """Writes an array a few rows of pieces at a time, so that no more is on its way."""
-    axis = 1 if array.ndim > 2 else 0
-    rows = store.chunk_layout.write_chunk.shape[axis]
-    for start in range(0, array.shape[axis], rows):
-        given = np.ascontiguousarray(array[(slice(None),) * axis + (slice(start, start + rows),)])
-        first = [*origin[:axis], origin[axis] + start, *origin[axis + 1 :]]
-        place = tuple(slice(at, at + size) for at, size in zip(first, given.shape))
+    """Writes an array piece by piece along its first two dims, so that no more is on its way."""
+    steps = [size or 1 for size in store.chunk_layout.write_chunk.shape[:2]]
+    starts = (range(0, size, step) for size, step in zip(array.shape, steps))
+    for first in itertools.product(*starts):
+        part = tuple(slice(at, at + step) for at, step in zip(first, steps))
+        given = np.ascontiguousarray(array[part])
+        begin = [o + at for o, at in itertools.zip_longest(origin, first, fillvalue=0)]
+        place = tuple(slice(at, at + size) for at, size in zip(begin, given.shape))
         store[place].write(given, can_reference_source_data_indefinitely=True).result()
 
 
