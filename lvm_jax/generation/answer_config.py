@@ -1,9 +1,11 @@
 """What is asked of a model beside its prompts."""
 
 import dataclasses
+from typing import Literal
 
 from lvm_jax import configs
 from lvm_jax.generation.sampling import SamplingConfig
+from lvm_jax.model.few_rows import WeightPrecision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +23,10 @@ class AnswerConfig:
         drop_oldest: a prompt that is too long for the context loses its oldest images, with a
             warning; else it is refused.
         batch_size: candidates decoded at a time.
+        weights: precision of the matrices while ids are made, one at a time; prompts are read in
+            the model's own. "compute" is that one, too. "bfloat16" and "int8" (a scale per column,
+            and one per row of activations) need less memory and time, and change answers a little.
+        cache: precision of the keys and values of what was read; "compute" is the model's own.
     """
 
     num_new_images: int = 1
@@ -30,6 +36,8 @@ class AnswerConfig:
     images_per_example: int = 1
     drop_oldest: bool = True
     batch_size: int = 8
+    weights: WeightPrecision = "compute"
+    cache: Literal["compute", "bfloat16"] = "compute"
 
     def __post_init__(self):
         at_least_one = ("num_new_images", "num_candidates", "images_per_example", "batch_size")

@@ -1,11 +1,21 @@
-"""Prompts of ids -> new ids, one prefill and one loop of cached steps under a single jit.
+"""Prompts of ids -> new ids: one jitted program of prefill and decode loop per shape.
 
-Legend: B rows of one device batch, R rows asked for, N prompts, C candidates, P prompt ids, G
-generated ids, V ids that may be drawn (the codes).
+Prompts of different lengths share a device batch: each is padded to the length of its bucket, which
+its own length alone decides. The candidates of a prompt share its prefill and its cache.
+
+What an answer depends on: the model, the prompt, the sampling, the seed and the number of the
+candidate. Padding, other prompts in the batch and their order do not enter: among device batches of
+one shape the same row is the same bit for bit. The shape (bucket, prompts, candidates, ids asked
+for), the platform and the mesh decide in which order floating-point sums are taken, so that logits
+differ there in their last bits; ids then differ only where two were tied to within that.
+
+Legend: N prompts of a device batch, M groups of C candidates that are decoded at a time, L prompt
+ids with padding, G generated ids, V ids that may be drawn (the codes).
 """
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,68 +23,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lvm_jax.generation import rows
+from lvm_jax.generation import device_batches
 from lvm_jax.generation import sampling as sampling_lib
 from lvm_jax.generation.answer_config import AnswerConfig
+from lvm_jax.generation.device_batches import Segment
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.generation.sampling import SamplingConfig
-from lvm_jax.model import cache as cache_lib
-from lvm_jax.model import cached_steps
+from lvm_jax.model import cache, cached_steps, row_places
+from lvm_jax.model.few_rows import WeightPrecision
+from lvm_jax.model.row_places import RowPlaces
 from lvm_jax.model.transformer_config import TransformerConfig
-
-
-def continue_rows(
-    model: LanguageModel,
-    prompt_RP: np.ndarray,
-    num_ids: int,
-    config: AnswerConfig,
-    *,
-    candidates_R: np.ndarray | None = None,
-    first_position: int = 0,
-    progress: Callable[[int], Any] | None = None,
-) -> np.ndarray:
-    """Continues prompts of one length by exactly `num_ids` code ids each.
-
-    Rows are decoded in groups of exactly `config.batch_size`, the last one filled up, and each row
-    draws from its own random stream; so a row's answer depends on its prompt, the sampling, the
-    seed and its candidate number, and not on what else was asked.
-
-    Args:
-        model: the model.
-        prompt_RP: int [R, P], BOS first.
-        num_ids: ids to generate per row: new images times tokens per image.
-        config: gives sampling, seed and batch size.
-        candidates_R: int [R]; rows of one prompt with different numbers draw different answers;
-            None is all 0.
-        first_position: place of the first new id in a longer answer that is made in parts.
-        progress: called with the number of rows finished since the last call.
-
-    Returns:
-        int32 [R, num_ids], code ids.
-
-    Raises:
-        ValueError: prompt and answer do not fit the model's context, or an id is out of range.
-    """
-    prompt_RP = np.asarray(prompt_RP, np.int32)
-    _check(model, prompt_RP, num_ids)
-    if candidates_R is None:
-        candidates_R = np.zeros(len(prompt_RP))
-    candidates_R = np.asarray(candidates_R, np.int32)
-    assert candidates_R.shape == prompt_RP.shape[:1], (candidates_R.shape, prompt_RP.shape)
-
-    def decode(rows_B: np.ndarray) -> jax.Array:
-        return _decode(
-            model.params,
-            prompt_RP[rows_B],
-            candidates_R[rows_B],
-            jnp.uint32(config.seed),
-            jnp.int32(first_position),
-            config=model.config,
-            num_ids=num_ids,
-            sampling=config.sampling,
-        )
-
-    return rows.in_batches_of_one_size(decode, len(prompt_RP), config.batch_size, progress)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,6 +48,48 @@ class Part:
     prompts: Sequence[int]
     index: int
     ids: np.ndarray
+
+
+def continue_prompts(
+    model: LanguageModel,
+    prompts: Sequence[np.ndarray],
+    num_ids: int,
+    config: AnswerConfig,
+    *,
+    first_position: int = 0,
+    candidates: np.ndarray | None = None,
+    seeds: Sequence[int] | None = None,
+    progress: Callable[[int], Any] | None = None,
+) -> np.ndarray:
+    """Continues prompts of any lengths by exactly `num_ids` code ids each.
+
+    Args:
+        model, prompts, config, first_position, candidates, seeds: as for `stream_prompts`.
+        num_ids: ids to generate per row: new images times tokens per image.
+        progress: called with the number of rows (prompt x candidate) finished since the last call.
+
+    Returns:
+        int32 [number of prompts, number of candidates, num_ids].
+
+    Raises:
+        ValueError: as `stream_prompts`.
+    """
+    stream = stream_prompts(
+        model,
+        prompts,
+        [num_ids],
+        config,
+        first_position=first_position,
+        candidates=candidates,
+        seeds=seeds,
+    )
+    num_candidates = config.num_candidates if candidates is None else np.shape(candidates)[1]
+    ids = np.empty((len(prompts), num_candidates, num_ids), np.int32)
+    for part in stream:
+        ids[list(part.prompts)] = part.ids
+        if progress is not None:
+            progress(len(part.prompts) * num_candidates)
+    return ids
 
 
 def stream_prompts(
@@ -108,12 +108,13 @@ def stream_prompts(
     go. Whoever closes the iterator stops the computing.
 
     Args:
-        model: the model.
+        model: the model; parameters on a mesh are computed with there.
         prompts: int [P] ids of each, BOS first if the model is framed with it.
         parts: ids of each part of an answer.
-        config: gives sampling, batch size, and by default candidates and seed.
+        config: gives sampling, batch size, precision, and by default candidates and seed.
         first_position: place of the first new id in a longer answer that is made in parts.
-        candidates: int [N, C], their numbers; by default 0..num_candidates-1 for each prompt.
+        candidates: int [number of prompts, C], their numbers: rows of one prompt with different
+            numbers draw different answers; by default 0..num_candidates-1 for each prompt.
         seeds: of each prompt; by default the config's.
 
     Yields:
@@ -122,152 +123,202 @@ def stream_prompts(
     Raises:
         ValueError: prompt and answer do not fit the model's context, or an id is out of range.
     """
+    prompts = [np.asarray(prompt) for prompt in prompts]
+    for prompt in prompts:
+        _check(model, prompt, sum(parts))
     if candidates is None:
         candidates = np.tile(np.arange(config.num_candidates), (len(prompts), 1))
     seeds = [config.seed] * len(prompts) if seeds is None else seeds
-    per_batch = max(1, config.batch_size // candidates.shape[1])
-    by_length: dict[int, list[int]] = {}
-    for number, prompt in enumerate(prompts):
-        by_length.setdefault(len(prompt), []).append(number)
-    for members in by_length.values():
-        _check(model, np.stack([prompts[number] for number in members]), sum(parts))
-    for members in by_length.values():
-        for start in range(0, len(members), per_batch):
-            numbers = members[start : start + per_batch]
-            streams = _batch_streams(
-                model, prompts, numbers, candidates, seeds, parts, config, first_position
+    mesh = row_places.mesh_of(model.params)
+    longest = model.config.context + 1 - sum(parts)
+    for length, numbers in device_batches.by_bucket(prompts, model.vocabulary.bos, longest).items():
+        shape = device_batches.shape(
+            len(numbers), candidates.shape[1], config.batch_size, row_places.num_row_parts(mesh)
+        )
+        how = _How(
+            config=model.config,
+            sampling=config.sampling,
+            weights=config.weights,
+            cache=model.config.dtype if config.cache == "compute" else config.cache,
+            places=RowPlaces(mesh, split_candidates=shape.splits_candidates),
+        )
+        for start in range(0, len(numbers), shape.prompts):
+            taken = numbers[start : start + shape.prompts]
+            batch = device_batches.fill(
+                shape,
+                length,
+                [prompts[number] for number in taken],
+                candidates[taken],
+                [seeds[number] for number in taken],
             )
-            *done, last = streams
-            earlier = [list(stream) for stream in done]
-            for index, ids in enumerate(last):
-                made = np.concatenate([*(batch[index] for batch in earlier), ids])
-                made = made.reshape(len(numbers), -1, parts[index])
-                yield Part(prompts=numbers, index=index, ids=made)
+            for index, ids in enumerate(_streamed(model, how, batch, first_position, parts)):
+                yield Part(prompts=taken, index=index, ids=shape.rows(ids, len(taken)))
 
 
-def _batch_streams(
-    model: LanguageModel,
-    prompts: Sequence[np.ndarray],
-    numbers: Sequence[int],
-    candidates: np.ndarray,
-    seeds: Sequence[int],
-    parts: Sequence[int],
-    config: AnswerConfig,
-    first_position: int,
-) -> list[Iterator[np.ndarray]]:
-    """Rows of some prompts in batches of one size; each yields int32 [rows, G] for each part."""
-    prompt_RP = np.repeat(
-        np.stack([prompts[n] for n in numbers]).astype(np.int32), candidates.shape[1], axis=0
-    )
-    seeds_R = np.repeat(np.array([seeds[n] for n in numbers], np.uint32), candidates.shape[1])
-    candidates_R = np.concatenate([candidates[n] for n in numbers]).astype(np.int32)
-
-    def stream(rows: np.ndarray) -> Iterator[np.ndarray]:
-        rows_B = np.resize(rows, config.batch_size)
-        length = prompt_RP.shape[1] + sum(parts) - 1
-        state, weights = _begin(model.params, prompt_RP[rows_B], config=model.config, length=length)
-        position = first_position
-        for num_ids in parts:
-            state, ids_BG = _go_on(
-                weights,
-                state,
-                (seeds_R[rows_B], candidates_R[rows_B], jnp.int32(position)),
-                config=model.config,
-                num_ids=num_ids,
-                sampling=config.sampling,
-            )
-            position += num_ids
-            yield np.asarray(ids_BG)[: len(rows)]
-
-    every = np.arange(len(prompt_RP))
-    return [
-        stream(every[start : start + config.batch_size])
-        for start in range(0, len(every), config.batch_size)
-    ]
-
-
-@functools.partial(jax.jit, static_argnames=("config", "length"))
-def _begin(params: Any, prompt_BP: jax.Array, *, config: TransformerConfig, length: int) -> Any:
-    cache = cache_lib.init_cache(config, len(prompt_BP), length)
-    state = cached_steps.prefill(config, params, prompt_BP, cache)
-    return state, cached_steps.decode_weights(config, params)
-
-
-@functools.partial(
-    jax.jit, static_argnames=("config", "num_ids", "sampling"), donate_argnames="state"
-)
-def _go_on(
-    weights: Any,
-    state: Any,
-    stream: tuple[jax.Array, jax.Array, jax.Array],
-    *,
-    config: TransformerConfig,
-    num_ids: int,
-    sampling: SamplingConfig,
-) -> Any:
-    seeds_B, candidates_B, first_position = stream
-    keys_B = jax.vmap(lambda seed, c: sampling_lib.row_keys(seed, c[None])[0])(
-        seeds_B, candidates_B
-    )
-
-    def step(carry, position):
-        logits_BV, cache = carry
-        codes_BV = logits_BV[:, : config.vocabulary.num_codes].astype(jnp.float32)
-        ids_B = sampling_lib.sample(codes_BV, keys_B, first_position + position, sampling)
-        # What follows the last id of all is not wanted, and what it writes is not read.
-        return cached_steps.decode_step(config, weights, ids_B, cache), ids_B
-
-    state, ids_GB = jax.lax.scan(step, state, jnp.arange(num_ids))
-    return state, ids_GB.T
-
-
-def _check(model: LanguageModel, prompt_RP: np.ndarray, num_ids: int) -> None:
-    if prompt_RP.ndim != 2 or 0 in prompt_RP.shape:
-        raise ValueError(f"prompts must be ids [R, P] with at least one id, not {prompt_RP.shape}")
+def _check(model: LanguageModel, prompt: np.ndarray, num_ids: int) -> None:
+    if prompt.ndim != 1 or not len(prompt):
+        raise ValueError(f"a prompt must be ids [P], at least one, not {prompt.shape}")
     # The last id is drawn and never goes through the model.
-    length = prompt_RP.shape[1] + num_ids - 1
-    if length > model.config.context:
+    if len(prompt) + num_ids - 1 > model.config.context:
         raise ValueError(
-            f"a prompt of {prompt_RP.shape[1]} ids and an answer of {num_ids} do not fit the "
+            f"a prompt of {len(prompt)} ids and an answer of {num_ids} do not fit the "
             f"model's context of {model.config.context}; use fewer prompt images or new images"
         )
-    if prompt_RP.min() < 0 or prompt_RP.max() >= model.vocabulary.size:
+    if prompt.min() < 0 or prompt.max() >= model.vocabulary.size:
         raise ValueError(
-            f"prompt ids {prompt_RP.min()}..{prompt_RP.max()} must lie in "
-            f"0..{model.vocabulary.size - 1}"
+            f"prompt ids {prompt.min()}..{prompt.max()} must lie in 0..{model.vocabulary.size - 1}"
         )
 
 
-@functools.partial(jax.jit, static_argnames=("config", "num_ids", "sampling"))
-def _decode(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _How:
+    """All that a program is compiled for, beside shapes.
+
+    Attributes:
+        config: of the model.
+        sampling: how ids are drawn.
+        weights: precision of the matrices in the loop.
+        cache: dtype of the cache.
+        places: where everything lies.
+    """
+
+    config: TransformerConfig
+    sampling: SamplingConfig
+    weights: WeightPrecision
+    cache: str
+    places: RowPlaces
+
+
+def _streamed(
+    model: LanguageModel,
+    how: _How,
+    batch: device_batches.Batch,
+    first_position: int,
+    parts: Sequence[int],
+) -> Iterator[np.ndarray]:
+    """Yields int32 [M, N, C, G] for each part."""
+    # The last id of all is drawn and never goes through the model.
+    total, made = sum(parts) - 1, parts[0]
+    state, ids = _begin(
+        model.params,
+        batch,
+        jnp.int32(first_position),
+        how=how,
+        segments=device_batches.segments(0, made - 1, total),
+        goes_on=len(parts) > 1,
+    )
+    yield np.asarray(ids)
+    for num_ids in parts[1:]:
+        state, ids = _go_on(
+            state,
+            batch,
+            jnp.int32(first_position + made),
+            how=how,
+            segments=device_batches.segments(made - 1, made - 1 + num_ids, total),
+        )
+        made += num_ids
+        yield np.asarray(ids)
+
+
+@functools.partial(jax.jit, static_argnames=("how", "segments", "goes_on"))
+def _begin(
     params: Any,
-    prompt_BP: jax.Array,
-    candidates_B: jax.Array,
-    seed: jax.Array,
-    first_position: jax.Array,
+    batch: device_batches.Batch,
+    position: jax.Array,
     *,
-    config: TransformerConfig,
-    num_ids: int,
-    sampling: SamplingConfig,
-) -> jax.Array:
-    """Prefill, then num_ids - 1 cached steps; int32 [B, num_ids]."""
-    batch, prompt_length = prompt_BP.shape
-    keys_B = sampling_lib.row_keys(seed, candidates_B)
+    how: _How,
+    segments: tuple[Segment, ...],
+    goes_on: bool,
+) -> tuple[Any, jax.Array]:
+    """Prefill and the first ids, [M, N, C, G]; and what goes on, where something does."""
+    N, C = batch.candidates.shape[1:]
+    logits_NV, prompts = cached_steps.prefill(
+        how.config,
+        params,
+        batch.ids,
+        batch.lengths,
+        dtype=how.cache,
+        places=how.places,
+    )
+    weights = cached_steps.decode_weights(
+        how.config, params, N * C, precision=how.weights, places=how.places
+    )
 
-    def draw(logits_BV: jax.Array, position: jax.Array | int) -> jax.Array:
+    def group(candidates_NC: jax.Array) -> tuple[Any, jax.Array]:
+        draw = _draw(how, batch, candidates_NC)
+        first_NC = draw(jnp.repeat(logits_NV[:, None], C, axis=1), position)
+        own = cache.empty(how.config, N * C, how.cache)
+        state = first_NC, own
+        state, rest_NCG = _steps(how, weights, prompts, state, draw, position + 1, segments)
+        return state, jnp.concatenate([first_NC[..., None], rest_NCG], axis=-1)
+
+    states, ids_MNCG = jax.lax.map(group, batch.candidates)
+    return (weights, prompts, states) if goes_on else None, ids_MNCG
+
+
+@functools.partial(jax.jit, static_argnames=("how", "segments"), donate_argnames="state")
+def _go_on(
+    state: Any,
+    batch: device_batches.Batch,
+    position: jax.Array,
+    *,
+    how: _How,
+    segments: tuple[Segment, ...],
+) -> tuple[Any, jax.Array]:
+    """More ids, [M, N, C, G]; and what goes on."""
+    weights, prompts, states = state
+
+    def group(given: Any) -> tuple[Any, jax.Array]:
+        candidates_NC, state = given
+        draw = _draw(how, batch, candidates_NC)
+        return _steps(how, weights, prompts, state, draw, position, segments)
+
+    states, ids_MNCG = jax.lax.map(group, (batch.candidates, states))
+    return (weights, prompts, states), ids_MNCG
+
+
+Draw = Callable[[jax.Array, jax.Array], jax.Array]
+"""Logits [N, C, V or more] and the new id's place in the answer -> ids [N, C]."""
+
+
+def _draw(how: _How, batch: device_batches.Batch, candidates_NC: jax.Array) -> Draw:
+    keys_R = jax.vmap(sampling_lib.row_keys)(batch.seeds, candidates_NC).reshape(-1)
+
+    def draw(logits_NCV: jax.Array, position: jax.Array) -> jax.Array:
         # Cutting the special and padded ids off is what keeps them from ever being drawn.
-        codes_BV = logits_BV[:, : config.vocabulary.num_codes].astype(jnp.float32)
-        return sampling_lib.sample(codes_BV, keys_B, first_position + position, sampling)
+        codes_NCV = logits_NCV[..., : how.config.vocabulary.num_codes].astype(jnp.float32)
+        codes_RV = codes_NCV.reshape(math.prod(candidates_NC.shape), -1)
+        ids_R = sampling_lib.sample(codes_RV, keys_R, position, how.sampling)
+        return ids_R.reshape(candidates_NC.shape)
 
-    def step(carry, position):
-        ids_B, cache = carry
-        logits_BV, cache = cached_steps.decode_step(config, weights, ids_B, cache)
-        ids_B = draw(logits_BV, position)
-        return (ids_B, cache), ids_B
+    return draw
 
-    cache = cache_lib.init_cache(config, batch, prompt_length + num_ids - 1)
-    logits_BV, cache = cached_steps.prefill(config, params, prompt_BP, cache)
-    weights = cached_steps.decode_weights(config, params)
-    first_B = draw(logits_BV, 0)
-    _, rest_GB = jax.lax.scan(step, (first_B, cache), jnp.arange(1, num_ids))
-    return jnp.concatenate([first_B[:, None], rest_GB.T], axis=1)
+
+def _steps(
+    how: _How,
+    weights: cached_steps.Weights,
+    prompts: cache.Prompts,
+    state: tuple[jax.Array, cache.Own],
+    draw: Draw,
+    position: jax.Array,
+    segments: tuple[Segment, ...],
+) -> tuple[Any, jax.Array]:
+    """One id after another; a loop for every segment, which reads what it has room for."""
+    last_NC, own = state
+    made = [jnp.zeros((*last_NC.shape, 0), jnp.int32)]
+
+    def step(state: tuple[jax.Array, cache.Own], position: jax.Array) -> Any:
+        last_NC, own = state
+        logits_NCV, own = cached_steps.decode_step(
+            how.config, weights, last_NC, prompts, own, places=how.places
+        )
+        last_NC = draw(logits_NCV, position)
+        return (last_NC, own), last_NC
+
+    for segment in segments:
+        state = last_NC, cache.with_room(own, segment.room)
+        positions = position + jnp.arange(segment.num_steps)
+        (last_NC, own), ids_SNC = jax.lax.scan(step, state, positions)
+        made.append(jnp.moveaxis(ids_SNC, 0, -1))
+        position += segment.num_steps
+    return (last_NC, own), jnp.concatenate(made, axis=-1)

@@ -1,6 +1,7 @@
-"""Keys and values of the positions already seen.
+"""Keys and values of prompts, which candidates share, and of what each candidate adds.
 
-Shapes: B batch, L new positions, G key/value heads, K head dim, T positions the cache has room for.
+Shapes: N prompts, C candidates of each, R = N * C rows, G key/value heads, K head dim, L positions
+of a prompt, S positions that a row has room for.
 """
 
 import dataclasses
@@ -8,21 +9,41 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
 from lvm_jax.model.transformer_config import TransformerConfig
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Cache:
-    """One array per layer, not one for all: a loop can then update each in place.
+class Prompts:
+    """What every candidate of a prompt sees; written once.
 
-    Positions come last, so that one query's products with all of them run over contiguous memory.
+    One array per layer, not one for all. Positions come last, so that one query's products with
+    all of them run over contiguous memory.
 
     Attributes:
-        keys: per layer [B, G, K, T] after RoPE, in the model's compute dtype.
-        values: per layer [B, G, K, T].
-        length: int32 scalar, positions filled; every row of the batch has as many.
+        keys: per layer [N, G, K, L] after RoPE.
+        values: per layer [N, G, K, L].
+        lengths: int32 [N], ids of each prompt; what is behind them is padding.
+    """
+
+    keys: tuple[Array, ...]
+    values: tuple[Array, ...]
+    lengths: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """What each row has added to its prompt; the candidates of a prompt are neighbours.
+
+    One array per layer: a loop can then update each in place.
+
+    Attributes:
+        keys: per layer [R, G, K, S] after RoPE.
+        values: per layer [R, G, K, S].
+        length: int32 scalar, positions filled, as many in every row.
     """
 
     keys: tuple[Array, ...]
@@ -30,19 +51,26 @@ class Cache:
     length: Array
 
     @property
-    def capacity(self) -> int:
-        """T: positions there is room for, filled or not."""
+    def room(self) -> int:
+        """S: positions there is room for, filled or not."""
         return self.keys[0].shape[-1]
 
 
-def init_cache(config: TransformerConfig, batch: int, length: int) -> Cache:
-    """An empty cache with room for `length` positions in each of `batch` rows."""
-    shape = (batch, config.kv_heads, config.head_dim, length)
-    empty = lambda: tuple(jnp.zeros(shape, config.dtype) for _ in range(config.num_layers))
-    return Cache(keys=empty(), values=empty(), length=jnp.zeros((), jnp.int32))
+def empty(config: TransformerConfig, num_rows: int, dtype: DTypeLike) -> Own:
+    """Nothing added yet, and no room for it: see `with_room`."""
+    shape = (num_rows, config.kv_heads, config.head_dim, 0)
+    nothing = (jnp.zeros(shape, dtype),) * config.num_layers
+    return Own(keys=nothing, values=nothing, length=jnp.zeros((), jnp.int32))
 
 
-def write(cached_BGKT: Array, new_BLGK: Array, start: Array | int) -> Array:
-    """One layer's keys or values with positions start..start+L-1 replaced."""
-    new_BGKL = jnp.transpose(new_BLGK, (0, 2, 3, 1)).astype(cached_BGKT.dtype)
-    return jax.lax.dynamic_update_slice_in_dim(cached_BGKT, new_BGKL, start, axis=3)
+def with_room(own: Own, room: int) -> Own:
+    """The same with room for so many positions, at least as many as before."""
+    widths = ((0, 0),) * 3 + ((0, room - own.room),)
+    pad = lambda arrays: tuple(jnp.pad(array, widths) for array in arrays)
+    return Own(keys=pad(own.keys), values=pad(own.values), length=own.length)
+
+
+def write(cached_RGKS: Array, new_RGK: Array, position: Array) -> Array:
+    """One layer's keys or values with one position replaced."""
+    new_RGK1 = new_RGK[..., None].astype(cached_RGKS.dtype)
+    return jax.lax.dynamic_update_slice_in_dim(cached_RGKS, new_RGK1, position, axis=3)

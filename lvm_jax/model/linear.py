@@ -1,6 +1,6 @@
 """Products with weight matrices, written the way compilers run them best.
 
-Shapes: leading dims "..." (rows, positions), I input dim, O output dim, N blocks of C columns.
+Shapes: leading dims "..." (rows, positions), I input dim, O output dim.
 """
 
 import functools
@@ -9,9 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
-
-# Columns per block of a matrix laid out for few rows on CPU: the width of its matrix kernel.
-BLOCK_COLUMNS = 16
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -49,23 +46,3 @@ def _backward(dtype: DTypeLike | None, residuals, g_O: Array):
 
 
 product.defvjp(_forward, _backward)
-
-
-def for_few_rows(kernel_IO: Array) -> Array:
-    """A matrix in the layout `few_rows_product` runs fastest with on this platform.
-
-    On CPU [N, I, C]: blocks of columns, each read once and as a whole. A plain [I, O] product
-    repacks the whole matrix on every call, which takes longer than a few rows' arithmetic.
-    """
-    if jax.default_backend() != "cpu" or kernel_IO.shape[1] % BLOCK_COLUMNS:
-        return kernel_IO
-    return jnp.swapaxes(kernel_IO.reshape(kernel_IO.shape[0], -1, BLOCK_COLUMNS), 0, 1)
-
-
-def few_rows_product(x_BI: Array, kernel: Array, dtype: DTypeLike | None = None) -> Array:
-    """x [B, I] times a matrix from `for_few_rows`; [B, O]."""
-    if kernel.ndim == 2:
-        return jnp.matmul(x_BI, kernel, preferred_element_type=dtype)
-    x_NBI = jnp.broadcast_to(x_BI, (kernel.shape[0], *x_BI.shape))
-    y_NBC = jnp.einsum("NBI,NIC->NBC", x_NBI, kernel, preferred_element_type=dtype)
-    return jnp.swapaxes(y_NBC, 0, 1).reshape(x_BI.shape[0], -1)

@@ -4,21 +4,18 @@ A position sees itself and the earlier positions of its own segment. Segment 0 i
 sees padding only, so its rows stay finite and reach nothing that counts.
 
 Shapes: B batch, L length, G key/value heads, P query heads per key/value head, H = G * P query
-heads, K head dim, T cached positions.
+heads, K head dim.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
 
-import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
 
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.model.attention import blockwise, context, cudnn, splash, tokamax, triton, xla
-from lvm_jax.model.attention.blockwise import MASKED
 from lvm_jax.model.attention.needs import Machine, Needs, Sizes, machine_of
 from lvm_jax.model.attention.placement import Placement
 from lvm_jax.partition import Rules, num_parts
@@ -175,25 +172,3 @@ def attend(
         assert backend.attend_shared is not None, choice
         attend = backend.attend_shared
     return attend(q_BLHK, k_BLGK, v_BLGK, segments_BL, placement)
-
-
-def attend_cached(q_BHK: Array, k_BGKT: Array, v_BGKT: Array, length: Array) -> Array:
-    """One new position per row against the cache.
-
-    Args:
-        q_BHK: the new position's queries after RoPE.
-        k_BGKT: cached keys, the new position's included.
-        v_BGKT: cached values.
-        length: int32 scalar; positions 0..length-1 of the cache are filled.
-
-    Returns:
-        [B, H, K] in the queries' dtype.
-    """
-    B, H, K = q_BHK.shape
-    G, T = k_BGKT.shape[1], k_BGKT.shape[3]
-    q_BGPK = q_BHK.reshape(B, G, H // G, K)
-    scores_BGPT = jnp.einsum("BGPK,BGKT->BGPT", q_BGPK, k_BGKT, preferred_element_type=jnp.float32)
-    is_filled_T = jnp.arange(T) < length
-    scores_BGPT = jnp.where(is_filled_T[None, None, None], scores_BGPT * K**-0.5, MASKED)
-    weights_BGPT = jax.nn.softmax(scores_BGPT, axis=-1).astype(v_BGKT.dtype)
-    return jnp.einsum("BGPT,BGKT->BGPK", weights_BGPT, v_BGKT).reshape(B, H, K)
