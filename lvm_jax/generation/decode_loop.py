@@ -108,7 +108,7 @@ def stream_prompts(
     go. Whoever closes the iterator stops the computing.
 
     Args:
-        model: the model; parameters on a mesh are computed with there.
+        model: the model; it is computed with on its mesh.
         prompts: int [P] ids of each, BOS first if the model is framed with it.
         parts: ids of each part of an answer.
         config: gives sampling, batch size, precision, and by default candidates and seed.
@@ -129,18 +129,20 @@ def stream_prompts(
     if candidates is None:
         candidates = np.tile(np.arange(config.num_candidates), (len(prompts), 1))
     seeds = [config.seed] * len(prompts) if seeds is None else seeds
-    mesh = row_places.mesh_of(model.params)
     longest = model.config.context + 1 - sum(parts)
     for length, numbers in device_batches.by_bucket(prompts, model.vocabulary.bos, longest).items():
         shape = device_batches.shape(
-            len(numbers), candidates.shape[1], config.batch_size, row_places.num_row_parts(mesh)
+            len(numbers),
+            candidates.shape[1],
+            config.batch_size,
+            row_places.num_row_parts(model.mesh),
         )
         how = _How(
             config=model.config,
             sampling=config.sampling,
             weights=config.weights,
             cache=model.config.dtype if config.cache == "compute" else config.cache,
-            places=RowPlaces(mesh, split_candidates=shape.splits_candidates),
+            places=RowPlaces(model.mesh, split_candidates=shape.splits_candidates),
         )
         for start in range(0, len(numbers), shape.prompts):
             taken = numbers[start : start + shape.prompts]
@@ -199,7 +201,7 @@ def _streamed(
     """Yields int32 [M, N, C, G] for each part."""
     # The last id of all is drawn and never goes through the model.
     total, made = sum(parts) - 1, parts[0]
-    state, ids = _begin(
+    going, ids = _begin(
         model.params,
         batch,
         jnp.int32(first_position),
@@ -209,14 +211,17 @@ def _streamed(
     )
     yield np.asarray(ids)
     for num_ids in parts[1:]:
-        state, ids = _go_on(
-            state,
+        weights, prompts, states = going
+        states, ids = _go_on(
+            weights,
+            prompts,
+            states,
             batch,
             jnp.int32(first_position + made),
             how=how,
             segments=device_batches.segments(made - 1, made - 1 + num_ids, total),
         )
-        made += num_ids
+        going, made = (weights, prompts, states), made + num_ids
         yield np.asarray(ids)
 
 
@@ -256,25 +261,25 @@ def _begin(
     return (weights, prompts, states) if goes_on else None, ids_MNCG
 
 
-@functools.partial(jax.jit, static_argnames=("how", "segments"), donate_argnames="state")
+@functools.partial(jax.jit, static_argnames=("how", "segments"))
 def _go_on(
-    state: Any,
+    weights: cached_steps.Weights,
+    prompts: cache.Prompts,
+    states: Any,
     batch: device_batches.Batch,
     position: jax.Array,
     *,
     how: _How,
     segments: tuple[Segment, ...],
 ) -> tuple[Any, jax.Array]:
-    """More ids, [M, N, C, G]; and what goes on."""
-    weights, prompts, states = state
+    """More ids, [M, N, C, G], and the states that go on."""
 
     def group(given: Any) -> tuple[Any, jax.Array]:
         candidates_NC, state = given
         draw = _draw(how, batch, candidates_NC)
         return _steps(how, weights, prompts, state, draw, position, segments)
 
-    states, ids_MNCG = jax.lax.map(group, (batch.candidates, states))
-    return (weights, prompts, states), ids_MNCG
+    return jax.lax.map(group, (batch.candidates, states))
 
 
 Draw = Callable[[jax.Array, jax.Array], jax.Array]

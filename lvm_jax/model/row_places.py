@@ -10,11 +10,9 @@ Shapes: R rows, G key/value heads, I input dim, O output dim.
 import dataclasses
 from collections.abc import Sequence
 
-import jax
 from jax import Array
 from jax.sharding import Mesh
 
-from lvm_jax.modules import Params
 from lvm_jax.partition import Rules, constrain, num_parts
 
 
@@ -60,17 +58,6 @@ class RowPlaces:
 
 
 ONE_DEVICE = RowPlaces()
-
-
-def mesh_of(params: Params) -> Mesh | None:
-    """The mesh that parameters were placed on; None where they are on one device."""
-    for leaf in jax.tree.leaves(params):
-        sharding = getattr(leaf, "sharding", None)
-        if isinstance(sharding, jax.sharding.NamedSharding) and sharding.mesh.size > 1:
-            mesh = sharding.mesh
-            assert isinstance(mesh, Mesh), mesh
-            return mesh
-    return None
 
 
 def num_row_parts(mesh: Mesh | None) -> int:

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lvm_jax.model import cached_steps, transformer
-from lvm_jax.model.cache import init_cache
+from lvm_jax.model import cache, cached_steps, transformer
 from lvm_jax.model.transformer_config import PRESETS
 
 DEBUG = PRESETS["debug"]
@@ -32,23 +31,28 @@ def params():
     return jax.tree.map(lambda p: p * 5, init())
 
 
-def greedy(config, params, prompt_BL, capacity):
+def greedy(config, params, prompt_NL, room=STEPS):
     """Ids chosen by the largest logit, and the logits they were chosen from, under one jit."""
+    num_codes = config.vocabulary.num_codes
 
-    def run(params, prompt_BL):
-        cache = init_cache(config, prompt_BL.shape[0], capacity)
-        logits_BV, cache = cached_steps.prefill(config, params, prompt_BL, cache)
-        weights = cached_steps.decode_weights(config, params)
+    def run(params, prompt_NL):
+        N, L = prompt_NL.shape
+        logits_NV, prompts = cached_steps.prefill(config, params, prompt_NL, jnp.full(N, L))
+        weights = cached_steps.decode_weights(config, params, N)
 
         def step(carry, _):
-            logits_BV, cache = carry
-            ids_B = jnp.argmax(logits_BV, -1)
-            return cached_steps.decode_step(config, weights, ids_B, cache), (ids_B, logits_BV)
+            logits_NV, own = carry
+            ids_N = jnp.argmax(logits_NV, -1)
+            logits_N1V, own = cached_steps.decode_step(
+                config, weights, ids_N[:, None], prompts, own
+            )
+            return (logits_N1V[:, 0], own), (ids_N, logits_NV)
 
-        _, (ids_SB, logits_SBV) = jax.lax.scan(step, (logits_BV, cache), length=STEPS)
-        return ids_SB.T, jnp.swapaxes(logits_SBV, 0, 1)
+        own = cache.with_room(cache.empty(config, N, config.dtype), room)
+        _, (ids_SN, logits_SNV) = jax.lax.scan(step, (logits_NV[:, :num_codes], own), length=STEPS)
+        return ids_SN.T, jnp.swapaxes(logits_SNV, 0, 1)
 
-    return jax.jit(run)(params, prompt_BL)
+    return jax.jit(run)(params, prompt_NL)
 
 
 def prompts(batch, seed=1):
@@ -61,53 +65,52 @@ def test_cached_equals_full_recomputation(params, changes):
     if "num_kv_heads" in changes:
         init = jax.jit(lambda: transformer.init_params(config, 0))
         params = jax.tree.map(lambda p: p * 5, init())
-    ids, logits = greedy(config, params, prompts(3), PROMPT + STEPS)
+    ids, logits = greedy(config, params, prompts(3))
     whole = jnp.concatenate([prompts(3), ids], axis=1)
     expected = jax.jit(lambda p, i: transformer.apply(config, p, i))(params, whole)
-    expected = expected[:, PROMPT - 1 : -1]
+    expected = expected[:, PROMPT - 1 : -1, : config.vocabulary.num_codes]
     assert_close(logits, expected)
     np.testing.assert_array_equal(ids, jnp.argmax(expected, -1))
 
 
 def test_spare_capacity_changes_nothing(params):
-    ids, logits = greedy(DEBUG, params, prompts(2), PROMPT + STEPS)
-    roomy_ids, roomy_logits = greedy(DEBUG, params, prompts(2), 3 * (PROMPT + STEPS))
+    ids, logits = greedy(DEBUG, params, prompts(2))
+    roomy_ids, roomy_logits = greedy(DEBUG, params, prompts(2), 3 * STEPS)
     np.testing.assert_array_equal(ids, roomy_ids)
     assert_close(logits, roomy_logits)
 
 
 def test_a_row_does_not_depend_on_its_batch_mates(params):
     batch = prompts(4)
-    ids, logits = greedy(DEBUG, params, batch, PROMPT + STEPS)
+    ids, logits = greedy(DEBUG, params, batch)
     for row in range(4):
-        alone_ids, alone_logits = greedy(DEBUG, params, batch[row : row + 1], PROMPT + STEPS)
+        alone_ids, alone_logits = greedy(DEBUG, params, batch[row : row + 1])
         np.testing.assert_array_equal(ids[row], alone_ids[0])
         assert_close(logits[row], alone_logits[0])
     # And exactly so while the batch keeps its size: only the first row stays.
     others = prompts(4, seed=2).at[0].set(batch[0])
-    np.testing.assert_array_equal(greedy(DEBUG, params, others, PROMPT + STEPS)[1][0], logits[0])
+    np.testing.assert_array_equal(greedy(DEBUG, params, others)[1][0], logits[0])
 
 
 def test_the_cache_has_its_shapes_and_counts_positions(params):
-    cache = init_cache(DEBUG, 2, 16)
-    assert cache.capacity == 16 and len(cache.keys) == DEBUG.num_layers
-    assert cache.keys[0].shape == cache.values[0].shape == (2, DEBUG.kv_heads, DEBUG.head_dim, 16)
-    _, cache = cached_steps.prefill(DEBUG, params, prompts(2), cache)
-    assert int(cache.length) == PROMPT
-    weights = cached_steps.decode_weights(DEBUG, params)
-    _, cache = cached_steps.decode_step(DEBUG, weights, jnp.zeros(2, jnp.int32), cache)
-    assert int(cache.length) == PROMPT + 1
-    assert np.abs(cache.keys[0][..., PROMPT]).max() > 0
-    assert np.abs(cache.keys[0][..., PROMPT + 1 :]).max() == 0
+    _, prompt = cached_steps.prefill(DEBUG, params, prompts(2), jnp.array([PROMPT, PROMPT - 2]))
+    shape = (2, DEBUG.kv_heads, DEBUG.head_dim)
+    assert len(prompt.keys) == DEBUG.num_layers
+    assert prompt.keys[0].shape == prompt.values[0].shape == (*shape, PROMPT)
+    own = cache.with_room(cache.empty(DEBUG, 2, "float32"), 3)
+    assert own.room == 3 and own.keys[0].shape == (*shape, 3)
+    weights = cached_steps.decode_weights(DEBUG, params, 2)
+    _, own = cached_steps.decode_step(DEBUG, weights, jnp.zeros((2, 1), jnp.int32), prompt, own)
+    assert int(own.length) == 1
+    assert np.abs(own.keys[0][..., 0]).max() > 0
+    assert np.abs(own.keys[0][..., 1:]).max() == 0
 
 
 def test_bfloat16_caches_are_bfloat16(params):
     half = dataclasses.replace(DEBUG, dtype="bfloat16")
-    assert init_cache(half, 1, 4).keys[0].dtype == jnp.bfloat16
-    _, logits = greedy(half, params, prompts(2), PROMPT + STEPS)
+    _, prompt = jax.eval_shape(
+        lambda ids: cached_steps.prefill(half, params, ids, jnp.full(2, PROMPT)), prompts(2)
+    )
+    assert prompt.keys[0].dtype == jnp.bfloat16
+    _, logits = greedy(half, params, prompts(2))
     assert logits.dtype == jnp.float32 and bool(jnp.isfinite(logits).all())
-
-
-def test_a_prompt_longer_than_the_cache_is_refused(params):
-    with pytest.raises(ValueError, match="prompt of 9 ids does not fit a cache of 8 positions"):
-        cached_steps.prefill(DEBUG, params, prompts(1), init_cache(DEBUG, 1, 8))

@@ -60,12 +60,3 @@ def test_the_backward_pass_keeps_no_float32_kernel():
 def test_the_result_may_be_wider():
     x = jnp.ones((3, 4), jnp.bfloat16)
     assert linear.product(x, jnp.ones((4, 2)), jnp.float32).dtype == jnp.float32
-
-
-@pytest.mark.parametrize("columns", [linear.BLOCK_COLUMNS * 3, linear.BLOCK_COLUMNS + 1])
-@pytest.mark.parametrize("rows", [1, 5])
-def test_the_layout_for_few_rows_changes_nothing(rows, columns):
-    x = jax.random.normal(jax.random.key(0), (rows, 24))
-    kernel = jax.random.normal(jax.random.key(1), (24, columns))
-    product = linear.few_rows_product(x, linear.for_few_rows(kernel))
-    np.testing.assert_allclose(product, x @ kernel, atol=2e-6 * np.abs(x @ kernel).max())

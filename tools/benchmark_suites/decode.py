@@ -9,7 +9,7 @@ import numpy as np
 from benchmark_suites import hf, timing
 from lvm_jax import devices
 from lvm_jax.generation.answer_config import AnswerConfig
-from lvm_jax.generation.decode_loop import continue_rows
+from lvm_jax.generation.decode_loop import continue_prompts
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.generation.sampling import SamplingConfig
 from lvm_jax.model import flops, transformer
@@ -49,7 +49,7 @@ def run(
     rng = np.random.default_rng(0)
     prompts = rng.integers(0, config.vocabulary.num_codes, (batch_size, prompt_length))
     asked = AnswerConfig(sampling=GREEDY, batch_size=batch_size)
-    generate = lambda: continue_rows(model, prompts, num_ids, asked)
+    generate = lambda: continue_prompts(model, list(prompts), num_ids, asked)
     begun = time.perf_counter()
     generate()
     first_seconds = time.perf_counter() - begun

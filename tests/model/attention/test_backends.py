@@ -104,11 +104,3 @@ def test_auto_on_shared_rows_is_what_takes_them():
     assert backends.choose("splash", sizes(2048), mesh).interpret
     with pytest.raises(ConfigError, match=r"^attention=splash needs rows of a multiple of 1024 "):
         backends.choose("splash", sizes(1280), mesh)
-
-
-def test_one_query_against_a_cache_equals_the_last_row():
-    q, k, v, _ = random_inputs(2)
-    expected = backends.attend(q, k, v, None, backends.Choice("xla"))[:, 99]
-    room = lambda x: jnp.moveaxis(x, 1, 3)[..., :128]
-    actual = backends.attend_cached(q[:, 99], room(k), room(v), jnp.int32(100))
-    np.testing.assert_allclose(actual, expected, atol=2e-6 * np.abs(expected).max())
