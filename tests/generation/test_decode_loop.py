@@ -49,9 +49,7 @@ def recomputed(model, prompts):
     """recomputed(name): the answers without a cache, the whole row again for every id."""
 
     def recompute(name):
-        draw = jax.jit(
-            lambda logits, keys, place: sampling.sample(logits, keys, place, SAMPLINGS[name])
-        )
+        draw = jax.jit(functools.partial(sampling.sample, config=SAMPLINGS[name]))
         answers = []
         for prompt in prompts:
             keys = sampling.row_keys(7, jnp.arange(CANDIDATES))
