@@ -79,16 +79,26 @@ class Keypoints(MeasuredTask):
         limbs = [drawings.limb_color(number, count) for number in range(count)]
         return np.array([*limbs, (0, 0, 0)], np.uint8)
 
+    def example(self, seed: int, index: int) -> Example:
+        """See `Examples.example`.
+
+        Raises:
+            ConfigError: bodies have other numbers of joints.
+        """
+        example = super().example(seed, index)
+        joints = len(example.truth.get(KEYPOINTS, self.options.drawn_colors))
+        if joints != self.options.num_joints:
+            raise ConfigError(
+                Field("num_joints"),
+                f"={self.options.num_joints}, but bodies of {self.name} have {joints}",
+            )
+        return example
+
     def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Of a picture, uint8 [S, S, 3]; no score if several bodies are drawn, or none."""
         truth_K2 = example.truth.get(KEYPOINTS)
         if truth_K2 is None:
             truth_K2 = self._locate(example.answer)
-        if len(truth_K2) != self.options.num_joints:
-            raise ConfigError(
-                Field("num_joints"),
-                f"={self.options.num_joints}, but bodies of {self.name} have {len(truth_K2)}",
-            )
         tolerance = self.options.alpha * keypoints.extent(truth_K2)
         return {PCK.name: keypoints.pck(self._locate(picture), truth_K2, tolerance)}
 

@@ -38,6 +38,9 @@ POOLED = Metric(
     per_example=False,
     about="Mean intersection over union of one confusion matrix for all examples.",
 )
+# A truth is drawn in other colors if more than half of its pixels are this far (Euclidean, in
+# 0..255) from all of the task's. Black ones say nothing about it.
+_FAR, _MOST_FAR, _DARK = 64.0, 0.5, 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,6 +87,25 @@ class Segmentation(MeasuredTask):
     @functools.cached_property
     def _colors(self) -> np.ndarray:
         return self.options.drawn_colors
+
+    def example(self, seed: int, index: int) -> Example:
+        """See `Examples.example`.
+
+        Raises:
+            ConfigError: the truth is drawn in other colors.
+        """
+        example = super().example(seed, index)
+        drawn = example.answer[example.answer.max(-1) > _DARK].astype(int)
+        nearest = self._colors[palette.nearest(drawn[None], self._colors)[0]].astype(int)
+        is_far = np.linalg.norm(drawn - nearest, axis=-1) > _FAR
+        # Some are far where colors meet in a picture that was made smaller.
+        if len(drawn) and is_far.mean() > _MOST_FAR:
+            raise ConfigError(
+                Field("num_labels"),
+                f"={self.options.num_labels} and colors={self.options.colors!r}: the true answer "
+                f"to {'; '.join(example.keys[-1:]) or self.name} is drawn in other colors",
+            )
+        return example
 
     def _confusion(self, picture: np.ndarray, example: Example) -> np.ndarray:
         labels, truth = (palette.nearest(p, self._colors) for p in (picture, example.answer))

@@ -164,6 +164,19 @@ def test_bad_options_are_named(kind, options, message):
         registry.build(kind, Made(query=PICTURE, answer=PICTURE), options, "own")
 
 
+def test_colors_that_are_not_the_tasks_are_refused():
+    answer = palette.encode(LABELS, 6)
+    for options in ({}, {"num_labels": 3, "colors": "black/navy/#800000"}):
+        task = registry.build("segmentation", Made(query=PICTURE, answer=answer), options)
+        with pytest.raises(ConfigError, match="answer to made is drawn in other colors"):
+            task.example(0, 0)
+    # A picture that was made smaller has some mixed colors.
+    answer = images.squash(palette.encode(LABELS.repeat(3, 0).repeat(3, 1), 6), 128)
+    for fine in (answer, np.zeros_like(answer)):
+        task = registry.build("segmentation", Made(query=fine, answer=fine), {"num_labels": 6})
+        assert task.example(0, 0).answer is fine
+
+
 def test_without_background_only_things_count():
     answer = palette.encode(np.where(LABELS == 2, 2, 0), 6)
     black = np.zeros_like(answer)
@@ -269,7 +282,7 @@ def test_joints_are_where_the_file_says(pictures):
             assert np.nanmedian(np.abs(located - example.truth["keypoints"])[is_seen]) < 0.8
             assert task.measure(example.answer, example) == {"pck": 1}
     with pytest.raises(ConfigError, match="num_joints=17, but bodies of keypoints have 3"):
-        registry.build("keypoints", asked, {}).measure(example.answer, example)
+        registry.build("keypoints", asked, {}).example(0, 0)
 
 
 def test_label_maps_of_sources_are_exact(pictures):

@@ -54,9 +54,6 @@ def evaluation(model, tokenizer, root):
     asked = {
         "depth": sourced(root, "annotation", "depth", **models, annotations="models/*/depth"),
         "normals": sourced(root, "annotation", "normals", **models, annotations="models/*/normal"),
-        "segmentation": sourced(
-            root, "annotation", "seg", **models, annotations="models/*/segment"
-        ),
         "edges": sourced(root, "edges", "edges", "earth/satellite"),
         "colorization": sourced(root, "colorization", "colors", "emoji_3d"),
         "inpainting": sourced(root, "inpainting", "holes", "emoji_3d"),
@@ -65,12 +62,11 @@ def evaluation(model, tokenizer, root):
         ),
     }
     found = pair_folders.find(str(root / "masks"))
-    for kind in ("foreground", "detection", "keypoints", "pixels"):
+    for kind in ("segmentation", "foreground", "detection", "keypoints", "pixels"):
         asked[kind] = PairExamples(
             name=kind, pairs=found, support=found, num_pairs=1, loader=LOADER
         )
-    options = {"segmentation": {"num_labels": 4}, "keypoints": {"num_joints": 3}}
-    tasks = [registry.build(kind, asked[kind], options.get(kind, {})) for kind in registry.KINDS]
+    tasks = [registry.build(kind, asked[kind], {}) for kind in registry.KINDS]
     return dict(zip(registry.KINDS, runner.evaluate(model, tokenizer, tasks, CONFIG).results))
 
 
