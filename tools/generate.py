@@ -66,6 +66,9 @@ class Asking(ReadingOptions):
             had; where it was cropped, the rest is gray.
         scale: how many times their size images are drawn; by default those of a labelled picture
             large enough to see something, others as they are.
+        step: checkpoint of a training; by default the newest whole one.
+        ema: take the training's average of its parameters.
+        dtype: what the model computes in; by default as it is stored.
         batch_size: answers decoded at a time.
     """
 
@@ -80,6 +83,9 @@ class Asking(ReadingOptions):
     include_input: bool = False
     original_size: bool = False
     scale: int | None = None
+    step: int | None = None
+    ema: bool = False
+    dtype: Literal["float32", "bfloat16"] | None = None
     batch_size: int = 8
 
     def __post_init__(self) -> None:
@@ -295,7 +301,9 @@ def _answer(options: Asking, jobs_for: Callable[[int], list["Job"]], *, overwrit
     tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
     known = language_model.load_image_config(options.model)
     reading = image_record.config_for(known, options.model, options.changes())
-    model = lvm_jax.load_model(options.model)
+    model = lvm_jax.load_model(
+        options.model, step=options.step, ema=options.ema, dtype=options.dtype
+    )
     model.check_tokenizer(tokenizer)
     room = model.config.context // tokenizer.tokens_per_image - 1
     jobs = [dataclasses.replace(job, reading=reading) for job in jobs_for(room)]

@@ -7,7 +7,8 @@ import jax
 
 from lvm_jax.generation.answer_config import AnswerConfig
 
-_SIGN = "RESOURCE_EXHAUSTED"
+# Accelerators say the first, CPUs the second.
+_SIGNS = ("RESOURCE_EXHAUSTED", "Out of memory allocating")
 
 
 @contextlib.contextmanager
@@ -18,12 +19,12 @@ def explained(config: AnswerConfig) -> Iterator[None]:
         config: what was asked, which the line says how to lower.
 
     Raises:
-        RuntimeError: in place of a device's RESOURCE_EXHAUSTED and of MemoryError.
+        RuntimeError: in place of what a device or Python raises for a lack of memory.
     """
     try:
         yield
     except (jax.errors.JaxRuntimeError, MemoryError) as error:
-        if not isinstance(error, MemoryError) and _SIGN not in str(error):
+        if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in _SIGNS):
             raise
         raise RuntimeError(
             f"out of memory with {config.batch_size} answers at a time: lower batch_size"

@@ -153,9 +153,17 @@ def test_a_prompt_that_is_too_long_is_refused_on_request(model, tokenizer, pictu
     assert len(warnings) == 1
 
 
-def test_a_lack_of_memory_says_what_to_lower(model, tokenizer, pictures, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 7 GiB of 4"),
+        jax.errors.JaxRuntimeError("INTERNAL: dispatching: Out of memory allocating 7 bytes."),
+        MemoryError(),
+    ],
+)
+def test_a_lack_of_memory_says_what_to_lower(model, tokenizer, pictures, monkeypatch, error):
     def exhausted(*arguments, **options):
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 7 GiB of 4")
+        raise error
 
     monkeypatch.setattr(decode_loop, "stream_prompts", exhausted)
     with pytest.raises(RuntimeError, match=r"16 answers at a time: lower batch_size, or .* \(3\)"):

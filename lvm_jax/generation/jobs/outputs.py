@@ -51,12 +51,13 @@ def paths(job: Job) -> list[pathlib.Path]:
     if job.drawing.form in ("sheet", "grid"):
         return [job.path]
     if job.drawing.form == "files":
-        inputs = [_beside(job.path, f"input{_number(i, given)}") for i in range(given)]
-        return inputs + [
-            _beside(job.path, f"candidate{_number(c, candidates)}_image{_number(i, new)}")
+        drawn = [
+            f"candidate{_number(c, candidates)}_image{_number(i, new)}"
             for c in range(candidates)
             for i in range(new)
         ]
+        inputs = [f"input{_number(i, given)}" for i in range(given)]
+        return [_beside(job.path, name) for name in drawn + inputs]
     if job.path.suffix:
         if candidates == 1:
             return [job.path]
@@ -112,7 +113,7 @@ def files(job: Job, answered: Answered) -> dict[pathlib.Path, Write]:
         return {path: functools.partial(write, row) for path, row in zip(paths(job), rows)}
     ordered = [image for row in rows for image in row]
     if drawing.form == "files":
-        ordered = prompt + [image for row in answers for image in row]
+        ordered = [image for row in answers for image in row] + prompt
     return {path: _picture(path, image) for path, image in zip(paths(job), ordered, strict=True)}
 
 

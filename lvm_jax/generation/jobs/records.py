@@ -32,11 +32,13 @@ def path(job: Job) -> pathlib.Path:
 
 
 def model_fingerprint(model: LanguageModel) -> str:
-    """SHA-256 of a model's sizes and of a row of each of its arrays, which any training alters."""
+    """SHA-256 of a model's sizes and of a few numbers of each layer, which any training alters."""
     hashed = hashlib.sha256(json.dumps(configs.to_dict(model.config), sort_keys=True).encode())
     for name, array in sorted(trees.flatten(model.params).items()):
         hashed.update(f"{name} {array.dtype} {array.shape}".encode())
+        # The last row of one layer, and a number of every layer.
         hashed.update(np.asarray(array[(0,) * (array.ndim - 1)]).tobytes())
+        hashed.update(np.asarray(array[(..., *(0,) * (array.ndim - 1))]).tobytes())
     return hashed.hexdigest()
 
 

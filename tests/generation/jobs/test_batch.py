@@ -177,6 +177,23 @@ def test_what_can_be_known_before_is_refused(jobs, tmp_path, change, message):
     batch.check(jobs)
 
 
+def test_a_folder_that_takes_no_files_is_refused(jobs, monkeypatch):
+    """Asked of the system, since whoever runs tests as root may write anywhere."""
+    monkeypatch.setattr(batch.os, "access", lambda path, mode: str(path) == "elsewhere")
+    with pytest.raises(ValueError, match=r"line 1: nothing can be written to .*; choose another"):
+        batch.check(jobs)
+
+
+def test_a_model_is_told_by_every_layer(model):
+    known = records.model_fingerprint(model)
+    scale = np.asarray(model.params["layers"]["mlp_norm"]["scale"]).copy()
+    scale[-1] *= 2  # of the last layer
+    layers = {**model.params["layers"], "mlp_norm": {"scale": scale}}
+    changed = dataclasses.replace(model, params={**model.params, "layers": layers})
+    assert records.model_fingerprint(changed) != known
+    assert records.model_fingerprint(dataclasses.replace(model)) == known
+
+
 def test_prompts_that_are_too_long_are_named(model, tokenizer, make_job):
     long = make_job("a.png", 0, 1, 2, 3, drop_oldest=False, where="line 7")
     with pytest.raises(ValueError, match=r"line 7: a prompt of 4 images does not fit.* so 3 of"):

@@ -50,9 +50,8 @@ def test_a_sheet_is_one_picture(make_job):
 
 def test_files_are_named_by_candidate_and_image(make_job):
     files = written(job_of(make_job, "a.png", form="files", include_input=True))
-    assert list(files) == ["a_input1.png", "a_input2.png"] + [
-        f"a_candidate{c}_image{i}.png" for c in (1, 2, 3) for i in (1, 2)
-    ]
+    drawn = [f"a_candidate{c}_image{i}.png" for c in (1, 2, 3) for i in (1, 2)]
+    assert list(files) == [*drawn, "a_input1.png", "a_input2.png"]
     np.testing.assert_array_equal(
         images.read_image(files["a_candidate3_image1.png"]), SHOWN.answers[2, 0]
     )
