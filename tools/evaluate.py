@@ -14,21 +14,21 @@ Pairs are DIR/inputs/NAME.png with DIR/targets/NAME.png, or DIR/NAME_input.png w
 DIR/NAME_target.png; a prompt shows SHOTS other pairs and then the query, as LVM's do. Prompts of
 your own are lines of an input file, {"input": ["a.png", ...], "target": ["b.png", ...]}: the images
 of a prompt, and what should follow. Frames are folders of pictures in order. A config gives sources
-of sentences. OUT gets evaluation.json, report.html and parts/, from which an interrupted evaluation
-goes on; analogies write answers.png too. Pictures are read as those were that the model learned
-from: its directory says how. --fit, --background and --max_pixels read them otherwise; for a config
-config.images does the same.
+of sentences. pascal_segmentation, pascal_detection and imagenet_colorization find their episodes in
+--options=folder=DIR. OUT gets evaluation.json, report.html and parts/, from which an interrupted
+evaluation goes on; of a config answers.png too. Pictures are read as those were that the model
+learned from: its directory says how. --fit, --background and --max_pixels read them otherwise; for
+a config config.images does the same.
 """
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import cli
 import evaluation_sources as sources
 import next_steps
-from evaluation_options import TASKS, Analogies, Perplexity, Tasks
+from evaluation_options import OWN_PICTURES, TASKS, Analogies, Perplexity, Tasks
 from lvm_jax import configs
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def analogies(options: Analogies) -> None:
 def tasks(options: Tasks) -> None:
     """One kind of task, on pairs, frames, prompts of the user or the sources of an experiment."""
     if options.config is not None:
-        measure = {"task": options.task, **options.measure()}
+        if options.task in OWN_PICTURES or options.source():
+            raise ValueError("--config names the pictures itself; drop it or what else names some")
         asked = Analogies(
             **{
                 field.name: getattr(options, field.name)
@@ -54,9 +55,10 @@ def tasks(options: Tasks) -> None:
             task="analogies",
             config=options.config,
         )
-        _experiment(asked, measure)
+        _experiment(asked, options)
         return
-    sources.require_one(options)
+    if options.task not in OWN_PICTURES:
+        sources.require_one(options)
     sources.read_lines(options.input_file)
     # Imported after the flags are known to be good: a typo should not wait for jax.
     from lvm_jax import progress_bar
@@ -64,12 +66,10 @@ def tasks(options: Tasks) -> None:
     from lvm_jax.evaluation.asking import runner
     from lvm_jax.evaluation.asking.asking_config import AskingConfig
     from lvm_jax.evaluation.asking.parts import FOLDER, Parts
-    from lvm_jax.evaluation.tasks import registry
 
     config = configs.build(AskingConfig, options.asking(), "")
     opened = sources.Opened.of(options)
-    examples, number = sources.examples(options, opened.loader)
-    task = registry.build(options.task, examples, options.measure(), "options")
+    task, number = sources.task(options, opened)
     config = sources.limited(config, number)
     out = pathlib.Path(options.out)
     with progress_bar.Bar(total=runner.num_parts(1, config), unit="part") as bar:
@@ -137,19 +137,22 @@ def perplexity(options: Perplexity) -> None:
         print(f"report: {out / plain_report.REPORT_FILE}")
 
 
-def _experiment(options: Analogies, measure: Mapping[str, Any] | None = None) -> None:
-    """The tasks of a config; `measure` takes the place of what it says they are measured by."""
+def _experiment(options: Analogies, measured: Tasks | None = None) -> None:
+    """The tasks of a config; `measured` says by what, in the place of the config."""
     values = options.config.load()
     changes = {"images": changed} if (changed := options.changes()) else {}
     import lvm_jax
     from lvm_jax import progress_bar
     from lvm_jax.evaluation import analogy_experiment, analogy_job
+    from lvm_jax.evaluation.tasks import registry
     from lvm_jax.storage import paths
 
     def build(values: dict[str, Any]) -> "AnalogyExperiment":
         experiment = analogy_experiment.build_experiment(values)
-        if measure is None:
+        if measured is None:
             return experiment
+        kind = registry.KINDS[measured.task]
+        measure = {"task": kind.name, **sources.typed(measured.measure(), kind.options)}
         return dataclasses.replace(
             experiment, measures={task.name: measure for task in experiment.tasks}
         )

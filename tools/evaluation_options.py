@@ -25,10 +25,15 @@ _Task = Literal[
     "inpainting",
     "keypoints",
     "frames",
+    "pascal_segmentation",
+    "pascal_detection",
+    "imagenet_colorization",
 ]
 TASKS = typing.get_args(_Task)[2:]
-"""The tasks of `evaluation.tasks.registry`; said here so that flags need not wait for it."""
+"""Those of `tasks.registry` and of `tasks.episodes`; said here so that flags need not wait."""
 
+OWN_PICTURES = TASKS[-3:]
+"""Those that find their pictures themselves."""
 ALL = 10**9
 """More examples than there are."""
 
@@ -68,7 +73,7 @@ class Analogies(ReadingOptions):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SourceOptions(ReadingOptions):
-    """Which pictures are asked about; exactly one of pairs, frames and input_file.
+    """Which pictures are asked about.
 
     Attributes:
         pairs: folder of pairs, see above.
@@ -79,6 +84,8 @@ class SourceOptions(ReadingOptions):
             another with the same queries, and drawn as a curve.
         seeds: each chooses other examples.
         num_examples: of each seed, at most; 0 takes all there are.
+        fsdp: devices that share the parameters, where there are several; the others have copies of
+            them, and all share the rows.
     """
 
     pairs: str | None = None
@@ -88,6 +95,7 @@ class SourceOptions(ReadingOptions):
     shots: tuple[str, ...] | None = None
     seeds: tuple[str, ...] = ("0",)
     num_examples: int = 0
+    fsdp: int = 1
 
     def source(self) -> dict[str, Any]:
         """What is asked about, for the manifest."""
@@ -105,7 +113,8 @@ class Tasks(SourceOptions):
         tokenizer: the model's tokenizer.
         out: directory to write to.
         config: experiment whose sources are asked about instead.
-        options: of the task, such as num_labels=21; an unknown one says which there are.
+        options: of the task, such as num_labels=21; an unknown one says which there are. Those of
+            pascal_segmentation, pascal_detection and imagenet_colorization name the pictures too.
         num_candidates: answers to each prompt; of several, the likeliest and the best are shown
             too.
         num_shown: examples in the report, from the best to the worst.
@@ -130,19 +139,17 @@ class Tasks(SourceOptions):
     top_p: float = 1.0
     batch_size: int = 8
 
-    def measure(self) -> dict[str, Any]:
-        """Options of the task by name.
+    def measure(self) -> dict[str, str]:
+        """Options of the task by name, as they were given.
 
         Raises:
             ConfigError: one without "=".
         """
-        values: dict[str, Any] = {}
-        for option in self.options:
-            name, equals, value = option.partition("=")
+        pairs = [option.partition("=") for option in self.options]
+        for name, equals, _ in pairs:
             if not equals:
-                raise ConfigError(Field("options"), f"={option} must be NAME=VALUE,NAME=VALUE")
-            values[name] = _parsed(value)
-        return values
+                raise ConfigError(Field("options"), f"={name} must be NAME=VALUE,NAME=VALUE")
+        return {name: value for name, _, value in pairs}
 
     def asking(self) -> dict[str, Any]:
         """Fields of `AskingConfig`; the number of examples is limited later to those there are."""
@@ -201,13 +208,3 @@ class Perplexity(SourceOptions):
             **{name: getattr(self, name) for name in names},
             **{name: integers(getattr(self, name), name) for name in lists},
         }
-
-
-def _parsed(value: str) -> Any:
-    """A flag's text as a number or a truth value where it is one."""
-    for parse in (int, float):
-        try:
-            return parse(value)
-        except ValueError:
-            continue
-    return {"true": True, "false": False}.get(value.lower(), value)

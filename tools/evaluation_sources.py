@@ -2,17 +2,22 @@
 
 import dataclasses
 import pathlib
+import typing
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import json_lines
 from evaluation_options import Perplexity, SourceOptions, Tasks, integers
+from lvm_jax import configs
 from lvm_jax.configs import ConfigError, Field
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
     from lvm_jax.evaluation.asking.asking_config import AskingConfig
     from lvm_jax.evaluation.asking.scoring_config import ScoringConfig
     from lvm_jax.evaluation.tasks.sequences import Sequences
-    from lvm_jax.evaluation.tasks.task import Examples
+    from lvm_jax.evaluation.tasks.task import Examples, Task
     from lvm_jax.generation.language_model import LanguageModel
     from lvm_jax.images import ImageConfig
     from lvm_jax.pictures.loader import SquareLoader
@@ -50,11 +55,30 @@ class Opened:
         from lvm_jax.pictures.loader import SquareLoader
 
         tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
-        model = lvm_jax.load_model(options.model)
+        model = lvm_jax.load_model(options.model, mesh=_mesh(options.fsdp))
         model.check_tokenizer(tokenizer)
         config = image_record.config_for(model.images, options.model, options.changes())
         loader = SquareLoader(config, tokenizer.image_size, _CACHE_BYTES)
         return cls(model=model, tokenizer=tokenizer, image_config=config, loader=loader)
+
+
+def _mesh(fsdp: int) -> "Mesh | None":
+    """Of all devices; None for one.
+
+    Raises:
+        ConfigError: they cannot be grouped so.
+    """
+    import jax
+
+    from lvm_jax import mesh as mesh_lib
+
+    number = len(jax.devices())
+    if fsdp < 1 or number % fsdp:
+        raise ConfigError(Field("fsdp"), f"={fsdp} must divide the number of devices, {number}")
+    if number == 1:
+        return None
+    config = mesh_lib.MeshConfig(data=number // fsdp, fsdp=fsdp)
+    return mesh_lib.make_mesh(config)
 
 
 def require_one(options: SourceOptions) -> None:
@@ -80,16 +104,79 @@ def read_lines(file: str | None) -> Lines:
     return lines
 
 
-def examples(options: Tasks, loader: "SquareLoader") -> tuple["Examples", int]:
-    """What a task asks, and how many different ones there are.
+def task(options: Tasks, opened: Opened) -> tuple["Task", int]:
+    """What is asked and measured, and how many different examples there are.
 
     Raises:
-        ValueError: pictures that cannot be found, or too few of them.
+        ValueError: pictures that cannot be found, too few of them, an unknown option, or prompts
+            that the context has no room for.
     """
+    from lvm_jax.evaluation.tasks import episodes, registry
+
+    shots = integers(options.shots, "shots")
+    if options.task not in episodes.EPISODES:
+        kind = registry.KINDS[options.task]
+        found, number = _examples(options, max(shots, default=_SHOTS), opened)
+        measure = typed(options.measure(), kind.options)
+        return registry.build(options.task, found, measure, "options"), number
+    protocol = episodes.EPISODES[options.task]
+    if options.source():
+        raise ValueError(f"--task={options.task} finds its own pictures: --options=folder=DIR")
+    given = {"num_pairs": str(max(shots))} if shots else {}
+    own, names = options.measure() | given, {f.name for f in dataclasses.fields(protocol.options)}
+    measured_by = registry.KINDS[protocol.task].options
+    chosen = configs.build(
+        protocol.options,
+        typed({n: v for n, v in own.items() if n in names}, protocol.options),
+        "options",
+    )
+    require_room(opened, chosen.num_pairs, f"--task={options.task}")
+    found = protocol.build(options.task, chosen, opened.loader)
+    rest = typed({n: v for n, v in own.items() if n not in names}, measured_by)
+    return registry.build(protocol.task, found, rest, "options"), chosen.num_episodes
+
+
+def typed(values: Mapping[str, str], options: type[Any]) -> dict[str, Any]:
+    """Text as the fields of a dataclass want it; what fits none is left for it to refuse."""
+    hints = typing.get_type_hints(options)
+    return {
+        name: value if hints.get(name) is str else _parsed(value) for name, value in values.items()
+    }
+
+
+def _parsed(value: str) -> Any:
+    """A flag's text as a number, a truth value or nothing where it is one."""
+    for parse in (int, float):
+        try:
+            return parse(value)
+        except ValueError:
+            continue
+    return {"true": True, "false": False, "none": None}.get(value.lower(), value)
+
+
+def require_room(opened: Opened, num_pairs: int, where: str) -> None:
+    """Refuses prompts of so many pairs and a query that leave no room for an answer.
+
+    Raises:
+        ValueError: says how many images fit.
+    """
+    whole = opened.model.config.context // opened.tokenizer.tokens_per_image
+    if 2 * num_pairs + 2 > whole:
+        raise ValueError(
+            f"{where}: {num_pairs} pairs, a query and its answer are {2 * num_pairs + 2} images, "
+            f"but a context of {opened.model.config.context} ids holds {whole}: "
+            f"at most {max(0, whole // 2 - 1)} pairs"
+        )
+
+
+def _examples(options: Tasks, shots: int, opened: Opened) -> tuple["Examples", int]:
+    """What a task asks of pairs, frames or prompts, and how many different ones there are."""
     from lvm_jax.evaluation.tasks.frame_examples import FrameExamples
     from lvm_jax.evaluation.tasks.prompt_lists import ListedExamples, ListedPrompt
 
-    shots = max(integers(options.shots, "shots"), default=_SHOTS)
+    loader = opened.loader
+    if options.input_file is None:
+        require_room(opened, shots, "--shots")
     if options.pairs is not None:
         return _pairs(options, shots, loader)
     if options.frames is not None:
@@ -101,6 +188,7 @@ def examples(options: Tasks, loader: "SquareLoader") -> tuple["Examples", int]:
         if len(target) != 1:
             raise ValueError(f'{where}: "target" must be one image, the answer to the query')
         prompts.append(ListedPrompt(images=tuple(images), answer=target[0], where=where))
+        require_room(opened, len(images) // 2, where)
     return ListedExamples(name=_name(options), prompts=prompts, loader=loader), len(prompts)
 
 

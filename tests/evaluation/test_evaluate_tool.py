@@ -10,7 +10,7 @@ import pytest
 
 from lvm_jax import images
 from lvm_jax.evaluation.metrics import perplexity
-from lvm_jax.evaluation.tasks import registry
+from lvm_jax.evaluation.tasks import episodes, registry
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -98,7 +98,8 @@ def test_every_task_of_the_registry_can_be_asked_for():
     sys.path.insert(0, str(ROOT / "tools"))
     import evaluation_options
 
-    assert set(evaluation_options.TASKS) == set(registry.KINDS)
+    tasks, own = evaluation_options.TASKS, evaluation_options.OWN_PICTURES
+    assert tasks == (*registry.KINDS, *episodes.EPISODES) and own == tuple(episodes.EPISODES)
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,6 @@ class PairExamples:
         support: that prompts show; the same, or others. A pair never shows itself.
         num_pairs: example pairs of a prompt. The last k of them are those of k shots.
         loader: reads the pictures.
-        target_loader: reads targets where they are read otherwise, such as without mixing labels.
     """
 
     name: str
@@ -87,7 +86,6 @@ class PairExamples:
     support: Mapping[str, Pair]
     num_pairs: int
     loader: SquareLoader
-    target_loader: SquareLoader | None = None
 
     def __post_init__(self):
         if len(self.support) <= self.num_pairs:
@@ -119,8 +117,7 @@ class PairExamples:
 
     def _load(self, pair: Pair) -> np.ndarray:
         """An input and its target: uint8 [2, S, S, 3]."""
-        targets = self.target_loader or self.loader
-        return np.stack([self.loader.load_file(pair[0]), targets.load_file(pair[1])])
+        return np.stack([self.loader.load_file(path) for path in pair])
 
 
 @functools.lru_cache(maxsize=16)
