@@ -284,3 +284,9 @@ def shorten(value: Any) -> str:
     """A value for a message; a fingerprint says enough with its first digits."""
     text = str(value) or "''"
     return text if len(text) <= 60 else f"{text[:16]}..."
+
+
+def first_few(lines: Sequence[str], most: int = 5) -> list[str]:
+    """The first lines of a message that would be too long, and how many more there are."""
+    more = len(lines) - most
+    return [*lines[:most], *([f"and {more} more"] if more > 0 else [])]

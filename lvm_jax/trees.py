@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from lvm_jax import atomic
+from lvm_jax import atomic, configs
 from lvm_jax.storage import paths
 from lvm_jax.storage.patience import StoreError
 
@@ -80,8 +80,7 @@ def first_differences(
             )
         elif not _is_same(want[name].dtype, have[name].dtype, exactly=dtypes):
             lines.append(f"{name} is {have[name].dtype}, not {want[name].dtype}")
-    more = len(lines) - most
-    return lines[:most] + ([f"and {more} more"] if more > 0 else [])
+    return configs.first_few(lines, most)
 
 
 def _is_same(one: Any, other: Any, *, exactly: bool) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from absl import logging
 
+from lvm_jax import configs
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.conversion.sources import ForeignSource
 from lvm_jax.model.transformer_config import PRESETS
@@ -204,9 +205,8 @@ def _told(
     head: str,
 ) -> str:
     """One line about what does not fit, with what may help."""
-    more = len(problems) - _MOST_NAMED
-    told = [*problems[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]
-    text = f"{path} is not the network that its config says: {'; '.join(told)}"
+    told = "; ".join(configs.first_few(problems, _MOST_NAMED))
+    text = f"{path} is not the network that its config says: {told}"
     if any(".lora_" in name for name in arrays):
         text += "; it holds adapters (LoRA): merge them into the weights first"
     elif f"{head} is missing" in problems:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from lvm_jax import atomic, trees
+from lvm_jax import atomic, configs, trees
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.tokenizer import codec, weight_configs, weight_names
 from lvm_jax.tokenizer.vqgan import Params
@@ -222,8 +222,7 @@ def _differences(
         elif "float" not in array.dtype:
             lines.append(f"{theirs} is {array.dtype}, not a float")
     lines.sort()
-    more = len(lines) - most
-    return lines[:most] + ([f"and {more} more"] if more > 0 else [])
+    return configs.first_few(lines, most)
 
 
 def _matrix(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 import types
@@ -40,7 +41,6 @@ KIND = "model"
 """What config.json says under "kind": it was not written by a training."""
 _UNFINISHED = f"{PARAMS}.partial"
 _PIECE_BYTES = 32 << 20
-_MOST_NAMED = 5
 
 
 def describe(
@@ -253,25 +253,22 @@ class Writer:
             if counts[name] != leaf.size
         ]
         if missing:
-            more = len(missing) - _MOST_NAMED
-            named = missing[:_MOST_NAMED] + ([f"and {more} more"] if more > 0 else [])
-            raise ValueError(
-                f"{self.directory} would lack parameters ({'; '.join(named)}); nothing is kept"
-            )
+            named = "; ".join(configs.first_few(missing))
+            raise ValueError(f"{self.directory} would lack parameters ({named}); nothing is kept")
         try:
             (self._folder / "_METADATA").write_bytes(_list_of_arrays(self._shapes))
             checksums.note(self._folder)
-            if not paths.store_path(self.directory):
-                self._folder.rename(self.directory / PARAMS)
-            atomic.write_json(self.directory / CONFIG, self._config)
             if stored := paths.store_path(self.directory):
                 (stored / _UNFINISHED).unlink()
+            else:
+                self._folder.rename(self.directory / PARAMS)
+            atomic.write_json(self.directory / CONFIG, self._config)
         except OSError as error:
             raise self._cannot_write(error) from error
 
     def _clear(self) -> None:
         """Removes what was written; a directory that was there stays, empty."""
-        for name in self._unfinished():
+        for name in (_UNFINISHED, PARAMS):
             _remove(self.directory / name)
         if self._made_directory and not paths.store_path(self.directory):
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -283,6 +280,9 @@ class Writer:
             return StoreError(
                 None, f"cannot write a model: {first_line(error)}", f"{self.directory}"
             )
+        # Where tensorstore says more than one wants to read, the system's number is enough.
+        if number := re.search(r"os_error_code='(\d+)'", str(error)):
+            error = OSError(int(number[1]), os.strerror(int(number[1])))
         return atomic.write_error(self.directory, error)
 
 

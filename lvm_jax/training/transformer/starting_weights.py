@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from absl import logging
 from jax.sharding import Mesh
 
-from lvm_jax import partition, trees
+from lvm_jax import configs, partition, trees
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
@@ -26,7 +26,6 @@ from lvm_jax.vocabulary import Framing
 
 # Matrices over the ids: fresh, they may be of another vocabulary or another tokenizer's ids.
 _OF_IDS = ("embedding", "head")
-_MOST_NAMED = 5
 _STARTED_FROM = "started_from"
 
 
@@ -194,8 +193,7 @@ def _check_shapes(
             shapes = [tuple(each[name].shape) for each in (given, wanted)]
             differences.append(f"{name} has shape {shapes[0]}, not {shapes[1]}")
     if differences:
-        more = len(differences) - _MOST_NAMED
-        named = differences[:_MOST_NAMED] + ([f"and {more} more"] if more > 0 else [])
+        named = configs.first_few(differences)
         raise ConfigError(
             *(
                 *place,
