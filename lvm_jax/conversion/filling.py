@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from lvm_jax.weight_files.stretches import PART_BYTES
+from lvm_jax.weight_files import stretches
 
 
 def fill(view: np.ndarray, rows: Iterable[np.ndarray], what: str, *, add: bool = False) -> None:
@@ -56,7 +56,7 @@ def parts(view: np.ndarray, dtype: np.dtype, what: str) -> Iterator[np.ndarray]:
         ValueError: a number does not fit the type.
     """
     row_bytes = max(1, view.nbytes // max(1, len(view)))
-    step = max(1, PART_BYTES // row_bytes)
+    step = max(1, stretches.PART_BYTES // row_bytes)
     for start in range(0, len(view), step):
         with np.errstate(over="ignore"):
             part = np.ascontiguousarray(view[start : start + step]).astype(dtype, copy=False)

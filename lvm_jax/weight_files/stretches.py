@@ -117,7 +117,7 @@ class PlannedFile:
 
     def write(self, name: str, rows: Iterable[np.ndarray]) -> None:
         """Writes one array, given as parts that follow one another in C order."""
-        stretches = list(self._missing.pop(name))
+        stretches = [each for each in self._missing.pop(name) if each.num_bytes]
         try:
             for array in rows:
                 content = _bytes_of(np.ascontiguousarray(array))
