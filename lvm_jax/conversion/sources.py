@@ -9,16 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from lvm_jax import configs, trees
+from lvm_jax.configs import ConfigError, Field
 from lvm_jax.conversion.filling import fill
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.model.weights import formats
 from lvm_jax.model.weights.formats import Piece
 from lvm_jax.model.weights.llama_fields import Described
+from lvm_jax.storage import paths
 from lvm_jax.training import model_directory, stored_params
 from lvm_jax.training.stored_array import StoredArray
 from lvm_jax.training.stored_params import StoredParams
-from lvm_jax.training.workdir import CONFIG
+from lvm_jax.training.workdir import CONFIG, read_config
 from lvm_jax.weight_files.stored_arrays import Stored
 
 
@@ -109,11 +111,14 @@ class OwnSource:
 
     def __init__(self, path: str, *, step: int | None = None, ema: bool = False):
         self.path = path
-        self._found: StoredParams = stored_params.find(path, step, ema=ema)
-        where = str(self._found.directory / CONFIG)
-        stored = self._found.config
+        stored = read_config(paths.path(path))
+        where = str(paths.path(path) / CONFIG)
         if not isinstance(stored.get("model"), dict):
-            raise ValueError(f"{where}: model is missing, so {path} holds no transformer")
+            raise ConfigError(
+                f"{where}: model is missing, so it is no model of lvm_jax; is it one of ",
+                *(Field("from"), "=hf?"),
+            )
+        self._found: StoredParams = stored_params.find(path, step, ema=ema)
         config = configs.build_stored(TransformerConfig, stored["model"], f"{where}: model")
         self.described = Described(
             config=config,
