@@ -104,6 +104,12 @@ RULES = (
         replace=(("--source=", "--source_config=muse/config.json --source=muse/"),),
     ),
     Rule(begins="python tools/convert_tokenizer.py --source=tokenizer --to=openmuse"),
+    Rule(
+        begins="python tools/convert_model.py --source=LVM_ckpts",
+        replace=(("LVM_ckpts", "runs/quickstart/hf"),),
+    ),
+    Rule(begins="python tools/convert_model.py --source=streaming_params", code=2),  # is not here
+    Rule(begins="python tools/convert_model.py"),
     Rule(begins="python tools/convert_perceptual.py"),
     Rule(
         begins="for recipe in uvd_mini_tokenizer",

@@ -135,16 +135,16 @@ def main(options: Options) -> None:
         out = pathlib.Path(options.out)
         size = job.num_bytes(planned)
         places.require_free(out, paths, size, overwrite=options.overwrite)
+        if options.to == "easylm":
+            places.require_free(job.fields_file(out), [], 0, overwrite=options.overwrite)
     if options.dry_run or options.out is None:
         for line in job.describe(source, planned, options.to):
             print(line)
         return
     with progress_bar.Bar(total=size, unit="B", unit_scale=True, desc="converting") as bar:
         job.convert(source, planned, writing, out, bar.update)
-    logging.info(
-        "%s: %s parameters, %.2f GB, as %s",
-        *(out, f"{planned.described.config.num_parameters:,}", size / 1e9, options.to),
-    )
+    for line in job.summary(planned):
+        logging.info("%s: %s", out, line)
 
 
 def open_sources(options: Options, source_config: dict[str, Any] | None) -> list[Any]:
@@ -166,6 +166,7 @@ def open_sources(options: Options, source_config: dict[str, Any] | None) -> list
         source_config=source_config,
         num_codes=options.num_codes,
         entry=options.entry,
+        dtype=options.dtype,
     )
     return [
         foreign.open_source(path, options.source_format, geometry)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -32,12 +32,14 @@ class Geometry:
         source_config: fields of a config.json, over those that the checkpoint has.
         num_codes: ids that are codes.
         entry: where in the file the network is, if it is there several times.
+        dtype: as which its arrays will be written, which is what it computes in; None as they are.
     """
 
     preset: str | None = None
     source_config: Mapping[str, Any] | None = None
     num_codes: int | None = None
     entry: str | None = None
+    dtype: str | None = None
 
 
 def open_source(path: str, format: str, geometry: Geometry) -> ForeignSource:
@@ -63,7 +65,8 @@ def open_source(path: str, format: str, geometry: Geometry) -> ForeignSource:
     if format == "hf" and folder_config is None and not pathlib.Path(path).is_dir():
         folder_config = reader.read_config(beside)
     described = _described(path, format, geometry, folder_config)
-    place = _place(path, format, described, arrays, geometry.entry)
+    places = _places(format, described, arrays)
+    place = _chosen(path, format, arrays, places, geometry.entry)
     described, rows = _with_rows(path, format, described, arrays, place)
     expected = {
         formats.name_of(format, piece): formats.shape_of(format, piece, rows)
@@ -74,11 +77,12 @@ def open_source(path: str, format: str, geometry: Geometry) -> ForeignSource:
     if described.tied:
         del expected[head]
         optional += (head,)
-    if problems := list(_problems(expected, optional, arrays, place)):
+    elsewhere = {name for other in places for name in other.names.values()}
+    if problems := list(_problems(expected, optional, elsewhere, arrays, place)):
         raise ValueError(_told(path, problems, arrays, place, head))
-    _log_asides(path, arrays, place)
-    stored_dtype = arrays[place.names[next(iter(expected))]].dtype
-    compute = "bfloat16" if stored_dtype in _HALVES else "float32"
+    _log_asides(path, arrays, place, places)
+    dtype = geometry.dtype or arrays[place.names[next(iter(expected))]].dtype
+    compute = "bfloat16" if dtype in _HALVES else "float32"
     config = dataclasses.replace(described.config, dtype=compute)
     return ForeignSource(
         path=path,
@@ -115,6 +119,8 @@ def _described(
         if geometry.preset not in PRESETS:
             known = ", ".join(PRESETS)
             raise ConfigError(Field("preset"), f"={geometry.preset!r} is unknown: one of {known}")
+        if folder_config is not None:
+            logging.info("%s: not read, for --preset is given", reader.CONFIG_FILE)
         config = PRESETS[geometry.preset]
         if geometry.num_codes is not None:
             vocabulary = dataclasses.replace(config.vocabulary, num_codes=geometry.num_codes)
@@ -133,18 +139,22 @@ def _described(
     return llama_fields.read(fields, where, geometry.num_codes)
 
 
-def _place(
-    path: str,
-    format: str,
-    described: Described,
-    arrays: Mapping[str, Stored],
-    entry: str | None,
-) -> Place:
-    """Where the network is: where most of its names are, and of such places the preferred."""
+def _places(format: str, described: Described, arrays: Mapping[str, Stored]) -> list[Place]:
+    """Where names of the network are, an optimizer's included; the fullest first."""
     names = [formats.name_of(format, piece) for piece in formats.pieces(described.config)]
     # What has no head is called without the module around it.
     bare = {name: name.removeprefix("model.") for name in names} if format == "hf" else {}
-    places = entries.find(arrays, entries.spellings(names, bare).get)
+    return entries.find(arrays, entries.spellings(names, bare).get)
+
+
+def _chosen(
+    path: str,
+    format: str,
+    arrays: Mapping[str, Stored],
+    places: Sequence[Place],
+    entry: str | None,
+) -> Place:
+    """Where most of the network's names are, and of such places the preferred."""
     if entry is not None:
         places = [place for place in places if place.entry == entry.strip("./")]
     else:
@@ -177,6 +187,7 @@ def _with_rows(
 def _problems(
     expected: Mapping[str, tuple[int, ...]],
     optional: tuple[str, ...],
+    elsewhere: Collection[str],
     arrays: Mapping[str, Stored],
     place: Place,
 ) -> Iterator[str]:
@@ -192,7 +203,7 @@ def _problems(
             yield f"{place.names[name]} is {stored.dtype}, not one of {', '.join(_FLOATS)}"
     read = {place.names[name] for name in expected if name in place.names}
     for name in arrays:
-        inside = name not in read and name.startswith(place.prefix)
+        inside = name.startswith(place.prefix) and name not in read and name not in elsewhere
         if inside and not name.endswith(optional):
             yield f"{name} is unexpected"
 
@@ -216,10 +227,19 @@ def _told(
     return " ".join(text.split())
 
 
-def _log_asides(path: str, arrays: Mapping[str, Stored], place: Place) -> None:
+def _log_asides(
+    path: str, arrays: Mapping[str, Stored], place: Place, places: Sequence[Place]
+) -> None:
+    """Says where the network was, what is left out, and where else it would be."""
     used = set(place.names.values())
-    unused = [name for name in arrays if name not in used]
     if place.prefix:
         logging.info("%s: read under %r", path, place.prefix)
-    if unused:
+    if unused := [name for name in arrays if name not in used]:
         logging.info("%s: %d arrays are not used: %s", path, len(unused), entries.outline(unused))
+    others = [
+        other.entry or "/"
+        for other in places
+        if len(other.names) == len(place.names) and used.isdisjoint(other.names.values())
+    ]
+    if others:
+        logging.info("%s: found under --entry=%s, too", path, " or ".join(others))

@@ -90,12 +90,17 @@ def describe(source: Source, planned: Plan, to: str) -> Iterator[str]:
         if to != "lvm_jax":
             name, shape = formats.name_of(to, piece), formats.shape_of(to, piece, planned.rows)
         yield f"{kept.name} {kept.shape} {kept.dtype} -> {name} {shape} {dtype}"
+    yield from summary(planned)
+
+
+def summary(planned: Plan) -> Iterator[str]:
+    """How much a checkpoint is, and what its ids and sentences are."""
     config, vocabulary = planned.described.config, planned.described.config.vocabulary
     largest = max(planned.dtypes, key=lambda piece: _size(piece) * planned.dtypes[piece].itemsize)
     size = _size(largest) * planned.dtypes[largest].itemsize
     yield (
         f"{len(planned.dtypes)} arrays, {config.num_parameters:,} parameters, "
-        f"{num_bytes(planned) / 1e9:.3f} GB to write; the largest is {largest.name} of "
+        f"{num_bytes(planned) / 1e9:.3f} GB; the largest array is {largest.name} of "
         f"{size / 1e6:.1f} MB"
     )
     yield (

@@ -101,6 +101,7 @@ def test_a_dry_run_prints_the_map_and_writes_nothing(hugging_face, tmp_path, cap
         "transformer/h/1/attention/wk/kernel (32, 16) float16"
     ) in lines
     assert len(lines) == len(llamas.load("grouped_query").arrays) + 2
+    assert "21 arrays, 21,344 parameters" in lines[-2]
     assert "vocabulary 67: 61 codes, 6 special ids" in lines[-1]
     assert not list(tmp_path.iterdir())
 

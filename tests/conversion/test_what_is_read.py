@@ -180,15 +180,16 @@ def test_what_is_not_the_network_is_refused(folder, change, said):
 
 
 def test_an_entry_is_chosen_and_averages_are_preferred(plain, tmp_path):
-    """Under state_dict are other numbers than under ema; an optimizer's are never taken."""
+    """At the top are other numbers than under ema; an optimizer's are never taken."""
     arrays = {f"ema.{name}": array for name, array in GOLDEN.arrays.items()}
-    arrays |= {f"state_dict.{name}": array + 1 for name, array in GOLDEN.arrays.items()}
+    arrays |= {name: array + 1 for name, array in GOLDEN.arrays.items()}
     arrays |= {f"exp_avg.{name}": array + 2 for name, array in GOLDEN.arrays.items()}
     file = tmp_path / "all.safetensors"
     safetensors.numpy.save_file(arrays, str(file))
     said = {"source_config": GOLDEN.fields, "num_codes": llamas.NUM_CODES}
     assert_same_network(open_hf(file, **said), plain)
-    chosen = pieces_of(open_hf(file, **said, entry="state_dict"))
+    chosen = pieces_of(open_hf(file, **said, entry="/"))
+    assert open_hf(file, **said, dtype="float16").described.config.dtype == "bfloat16"
     for piece, array in pieces_of(plain).items():
         if piece.name.startswith(formats.LAYERS):
             np.testing.assert_array_equal(chosen[piece], array + 1)
