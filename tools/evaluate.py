@@ -18,7 +18,8 @@ of sentences. pascal_segmentation, pascal_detection and imagenet_colorization fi
 --options=folder=DIR. OUT gets evaluation.json, report.html and parts/, from which an interrupted
 evaluation goes on; of a config answers.png too. Pictures are read as those were that the model
 learned from: its directory says how. --fit, --background and --max_pixels read them otherwise; for
-a config config.images does the same.
+a config config.images does the same. compare_evaluations.py puts several OUT side by side, and
+compare_folders.py measures FID and KID of folders of answers.
 """
 
 import dataclasses

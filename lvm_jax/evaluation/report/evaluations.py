@@ -132,11 +132,15 @@ def compare(paths: Sequence[str | os.PathLike], allow: Sequence[str] = ()) -> Co
         raise ValueError(f"two evaluations or more can be compared, 26 at most, not {len(paths)}")
     evaluations = [read(path, letter) for path, letter in zip(paths, string.ascii_uppercase)]
     first, *others = evaluations
+    if not any(all(task in other.results for other in others) for task in first.results):
+        tasks = "; ".join(
+            f"{each.path}: {', '.join(map(repr, each.results))}" for each in evaluations
+        )
+        raise ValueError(f"the evaluations have no task in common ({tasks})")
     allowed = {other.letter: _require_comparable(first, other, allow) for other in others}
     rows = tuple(_rows(evaluations))
     if not rows:
-        tasks = "; ".join(f"{each.path}: {', '.join(each.results)}" for each in evaluations)
-        raise ValueError(f"the evaluations have no metric of a task in common ({tasks})")
+        raise ValueError("the evaluations have no metric in common; evaluate again, all alike")
     return Comparison(evaluations=tuple(evaluations), rows=rows, allowed=allowed)
 
 
