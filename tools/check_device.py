@@ -69,7 +69,7 @@ def main(options: Options) -> None:
 
 
 def _check(options: Options, model: "TransformerConfig") -> bool:
-    """Prints the table; whether nothing differs."""
+    """Prints the table; whether nothing differs or fails."""
     import jax
 
     from lvm_jax import atomic
@@ -97,7 +97,7 @@ def _check(options: Options, model: "TransformerConfig") -> bool:
         raise configs.ConfigError(configs.Field("only"), f"={options.only!r} is in no case's name")
     counts = {
         verdict: sum(result.verdict == verdict for result in results)
-        for verdict in ("ok", "differs", "refused")
+        for verdict in ("ok", "differs", "refused", "failed")
     }
     say(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
     if options.json is not None and is_first:
@@ -109,7 +109,7 @@ def _check(options: Options, model: "TransformerConfig") -> bool:
             "results": configs.plain(results),
         }
         atomic.write_json(options.json, document)
-    return not counts["differs"]
+    return not counts["differs"] and not counts["failed"]
 
 
 if __name__ == "__main__":

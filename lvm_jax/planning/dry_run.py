@@ -5,14 +5,14 @@ Unlike a plan it needs the data, and it may be of the devices that are here.
 
 import collections
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
 from lvm_jax import devices as devices_lib
 from lvm_jax.data.feeding.pipeline import Pipeline
-from lvm_jax.planning import compiling, text_report
-from lvm_jax.planning.compiling import Memory, Step
+from lvm_jax.planning import compiling, plan, text_report
+from lvm_jax.planning.compiling import Step
 from lvm_jax.training import durations
 from lvm_jax.training.transformer.transformer_job import Prepared
 
@@ -89,15 +89,8 @@ def _memory(prepared: Prepared) -> Iterator[str]:
     if compiled.memory is None:
         yield f"memory of a {device.device_kind}: DOES NOT FIT; the compiler: {compiled.problem}"
         return
-    yield _memory_line(compiled.memory, device.device_kind)
+    peak = devices_lib.device_peak(device.device_kind)
+    capacity = 0 if peak is None else int(peak.memory)
+    use = plan.memory_use(compiled.memory, capacity, device.platform)
+    yield text_report.memory(use, device.device_kind)
     yield f"compiled in {compiled.seconds:.1f} s"
-
-
-def _memory_line(memory: Memory, device_kind: str) -> str:
-    peak = devices_lib.device_peak(device_kind)
-    of = "" if peak is None else f" of {text_report.gib(peak.memory)}"
-    parts: Sequence[str] = (
-        f"{text_report.gib(memory.arguments)} state and batch",
-        f"{text_report.gib(memory.temporaries)} temporaries",
-    )
-    return f"memory of a {device_kind}: {text_report.gib(memory.needed)}{of}: {' + '.join(parts)}"

@@ -20,7 +20,7 @@ from lvm_jax.planning import (
     traffic,
 )
 from lvm_jax.planning.collectives import Collective
-from lvm_jax.planning.compiling import Compiled, Step
+from lvm_jax.planning.compiling import Compiled, Memory, Step
 from lvm_jax.planning.roofline import Roofline
 from lvm_jax.planning.topologies import Topology
 from lvm_jax.training import durations
@@ -33,31 +33,19 @@ USABLE = 0.9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MemoryUse:
-    """Bytes of one device.
+class MemoryUse(Memory):
+    """Bytes of one device, counted or estimated, beside those that it has.
 
     Attributes:
-        arguments: the state and the batch.
-        temporaries: what the step needs beside them.
-        code: the program.
-        peak: the most that is in use at any time.
-        capacity: of the device.
+        arguments, temporaries, code, peak: see `compiling.Memory`.
+        capacity: of the device; 0 where it is not known.
         fits: whether it can run.
         problem: the compiler's words, where it refused the program for its memory.
     """
 
-    arguments: int
-    temporaries: int
-    code: int
-    peak: int
     capacity: int
     fits: bool
     problem: str = ""
-
-    @property
-    def needed(self) -> int:
-        """What is set aside for all of the run."""
-        return self.arguments + self.temporaries + self.code
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -309,9 +297,7 @@ def _memory(
     if topology.platform != "cpu":
         capacity = int(chips.chip(topology.device_kind).peak.memory)
     if compiled is not None and compiled.memory is not None:
-        exact = compiled.memory
-        fits = topology.platform != "gpu" or exact.needed <= USABLE * capacity
-        return MemoryUse(**dataclasses.asdict(exact), capacity=capacity, fits=fits)
+        return memory_use(compiled.memory, capacity, topology.platform)
     guess = estimate.memory(experiment, sizes, topology)
     wanted = compiled.wanted if compiled is not None else None
     temporaries = int(guess.temporaries if wanted is None else max(wanted, guess.temporaries))
@@ -324,6 +310,12 @@ def _memory(
         fits=compiled is None and guess.total <= USABLE * capacity,
         problem="" if compiled is None else compiled.problem,
     )
+
+
+def memory_use(exact: Memory, capacity: int, platform: str) -> MemoryUse:
+    """What a compiler counted, on devices of so many bytes."""
+    fits = platform != "gpu" or exact.needed <= USABLE * capacity
+    return MemoryUse(**dataclasses.asdict(exact), capacity=capacity, fits=fits)
 
 
 @dataclasses.dataclass(frozen=True)

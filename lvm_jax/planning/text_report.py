@@ -9,7 +9,7 @@ _BAR = 40
 
 def text(plan: Plan) -> str:
     """The whole report."""
-    parts = [_head(plan), _memory(plan.memory), _moves(plan)]
+    parts = [_head(plan), memory(plan.memory), _moves(plan)]
     if plan.bounds is not None:
         parts += [_bounds(plan, plan.bounds), _run(plan, plan.bounds)]
     if plan.advice:
@@ -43,17 +43,18 @@ def _head(plan: Plan) -> str:
     )
 
 
-def _memory(memory: MemoryUse) -> str:
+def memory(use: MemoryUse, device: str = "device") -> str:
+    """What a device's memory holds, line by line; `device` is what to call it."""
     lines = [
-        f"memory of a device: {gib(memory.needed)}" + _verdict(memory),
-        f"  arguments    {gib(memory.arguments):>12}   state and batch",
-        f"  temporaries  {gib(memory.temporaries):>12}   activations, gradients, gathered weights",
+        f"memory of a {device}: {gib(use.needed)}" + _verdict(use),
+        f"  arguments    {gib(use.arguments):>12}   state and batch",
+        f"  temporaries  {gib(use.temporaries):>12}   activations, gradients, gathered weights",
     ]
-    if memory.code:
-        lines.append(f"  program      {gib(memory.code):>12}")
-    lines.append(f"  in use       {gib(memory.peak):>12}   at most, at one time")
-    if memory.problem:
-        lines.append(f"  the compiler: {memory.problem}")
+    if use.code:
+        lines.append(f"  program      {gib(use.code):>12}")
+    lines.append(f"  in use       {gib(use.peak):>12}   at most, at one time")
+    if use.problem:
+        lines.append(f"  the compiler: {use.problem}")
     return "\n".join(lines)
 
 

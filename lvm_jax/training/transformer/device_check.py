@@ -101,10 +101,11 @@ class Result:
     Attributes:
         case: its name.
         loss, gradient, update: relative errors, the largest of all processes; None when it did
-            not run.
+            not run to its end.
         worst: the parameter whose gradient differs most, of this process.
-        verdict: "ok", "differs", or "refused": this machine or model cannot run it so.
-        reason: why it was refused.
+        verdict: "ok", "differs", "refused" before anything was computed, since this machine or
+            model cannot run it so, or "failed" while it was.
+        reason: why it was refused, or how it failed.
     """
 
     case: str
@@ -112,7 +113,7 @@ class Result:
     gradient: float | None = None
     update: float | None = None
     worst: str = ""
-    verdict: Literal["ok", "differs", "refused"] = "ok"
+    verdict: Literal["ok", "differs", "refused", "failed"] = "ok"
     reason: str = ""
 
     def __str__(self) -> str:
@@ -275,10 +276,14 @@ class _Check:
                 return Result(case=case.name, verdict="refused", reason=reason)
         reference = self._reference(case.grouped, case.packed)
         try:
-            update = self._update(case)
-        except (ValueError, NotImplementedError) as error:
-            reason = " ".join(str(error).split())
-            return Result(case=case.name, verdict="refused", reason=reason)
+            training = self._training(case)
+        except ValueError as error:
+            return Result(case=case.name, verdict="refused", reason=_one_line(error))
+        try:
+            update = self._update(case, training)
+        # What kernels and compilers say of shapes and machines that they were not made for.
+        except (ValueError, NotImplementedError, jax.errors.JaxRuntimeError) as error:
+            return Result(case=case.name, verdict="failed", reason=_one_line(error))
         errors = {
             name: _error(update.gradients[name], value)
             for name, value in reference.gradients.items()
@@ -308,10 +313,15 @@ class _Check:
             case = Case(name="reference", attention="xla", grouped=grouped, packed=packed)
             # One row at a time: all rows of a pod do not fit one device.
             case = dataclasses.replace(case, accumulation=self._experiment.batch_size)
-            self._references[key] = self._update(case)
+            self._references[key] = self._update(case, self._training(case))
         return self._references[key]
 
-    def _update(self, case: Case) -> "_Update":
+    def _training(self, case: Case) -> Training:
+        """The training of a case.
+
+        Raises:
+            ValueError: this machine or model cannot run it.
+        """
         kv_heads = self.model.num_heads // 2 if case.grouped else self.model.num_kv_heads
         experiment = dataclasses.replace(
             self._experiment,
@@ -326,17 +336,22 @@ class _Check:
             accumulation=case.accumulation,
             loss_chunks=case.loss_chunks,
         )
-        count = math.prod(case.mesh.sizes)
+        # A process cannot see another's device: each has a reference of its own.
+        chosen = self._devices if math.prod(case.mesh.sizes) > 1 else [self._own]
+        mesh = transformer_job.make_mesh(experiment, chosen)
+        return transformer_job.make_training(experiment, mesh)
+
+    def _update(self, case: Case, training: Training) -> "_Update":
+        shape = self._experiment.batch_size, self._experiment.data.context
+        num_codes = self.model.vocabulary.num_codes
         # Products of float32 would be made of bfloat16 or tensorfloat32 by default.
         precision = "highest" if case.dtype == "float32" else "default"
         with jax.default_matmul_precision(precision):
-            # A process cannot see another's device: each has a reference of its own.
-            chosen = self._devices if count > 1 else [self._own]
-            mesh = transformer_job.make_mesh(experiment, chosen)
-            training = transformer_job.make_training(experiment, mesh)
-            shape = experiment.batch_size, experiment.data.context
-            num_codes = experiment.model.vocabulary.num_codes
             return _take_update(training, random_batch(num_codes, *shape, packed=case.packed))
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -37,8 +37,7 @@ def make_init(
     Raises:
         ValueError: a parameter does not divide over the mesh.
     """
-    begin = _beginning(optimizer_config, ema, skip)
-    placed = state_shardings(model, optimizer_config, mesh, rules, ema=ema, skip=skip)
+    begin, placed = _beginning(model, optimizer_config, mesh, rules, ema, skip)
     return jax.jit(lambda: begin(transformer.init_params(model, seed)), out_shardings=placed)
 
 
@@ -52,14 +51,19 @@ def make_init_from(
     skip: SkipConfig = NO_SKIPPING,
 ) -> Callable[[Any], State]:
     """The same for given parameters, which lie where the state's lie and are donated."""
-    begin = _beginning(optimizer_config, ema, skip)
-    placed = state_shardings(model, optimizer_config, mesh, rules, ema=ema, skip=skip)
+    begin, placed = _beginning(model, optimizer_config, mesh, rules, ema, skip)
     return jax.jit(begin, in_shardings=(placed["params"],), out_shardings=placed, donate_argnums=0)
 
 
 def _beginning(
-    optimizer_config: optimizer.OptimizerConfig, ema: EmaConfig, skip: SkipConfig
-) -> Callable[[Any], State]:
+    model: TransformerConfig,
+    optimizer_config: optimizer.OptimizerConfig,
+    mesh: Mesh,
+    rules: partition.Rules,
+    ema: EmaConfig,
+    skip: SkipConfig,
+) -> tuple[Callable[[Any], State], State]:
+    """(parameters -> the first state, where its parts lie)."""
     tx = optimizer.make(optimizer_config)
 
     def begin(params: Any) -> State:
@@ -71,7 +75,7 @@ def _beginning(
             state["skipped"] = skipping.new_record()
         return state
 
-    return begin
+    return begin, state_shardings(model, optimizer_config, mesh, rules, ema=ema, skip=skip)
 
 
 def state_shardings(

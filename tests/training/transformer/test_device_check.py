@@ -76,6 +76,17 @@ def test_what_is_wrong_in_attention_is_found(monkeypatch, change):
     assert result.verdict == "differs"
 
 
+def test_what_fails_on_the_way_is_not_called_refused(monkeypatch):
+    def fail(*arguments):
+        raise NotImplementedError("no such\n instruction")
+
+    right = backends.BACKENDS["blockwise"]
+    monkeypatch.setitem(backends.BACKENDS, "blockwise", dataclasses.replace(right, attend=fail))
+    (result,) = check("blockwise float32 packed")
+    assert (result.verdict, result.reason) == ("failed", "no such instruction")
+    assert "failed: no such instruction" in str(result)
+
+
 def test_cases_split_every_axis():
     cases = list(device_check.cases(num_devices=8, num_heads=4))
     assert len({case.name for case in cases}) == len(cases)
