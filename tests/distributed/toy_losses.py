@@ -1,4 +1,6 @@
-"""Some steps of the transformer's training on four devices, without the supervisor and the loop.
+"""Some steps of a transformer's training and its scores, without the supervisor and the loop.
+
+On four devices.
 
 Arguments: processes, this one's number, where process 0 listens (- is one process without JAX's
 distributed runtime), and a file for the losses, which process 0 writes.
@@ -8,9 +10,13 @@ import json
 import pathlib
 import sys
 
+import numpy as np
+
 from lvm_jax.data.feeding.data_config import DataConfig
 from lvm_jax.distributed import supervisor
 from lvm_jax.distributed.distributed_config import DistributedConfig
+from lvm_jax.evaluation.metrics import perplexity
+from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.mesh import MeshConfig
 from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.training.loop import LoopConfig
@@ -43,6 +49,11 @@ def main(count: int, index: int, address: str, path: pathlib.Path) -> None:
         rows = batch.random_batch(num_codes, ROWS, CONTEXT, packed=True, seed=step)
         state, metrics = training.step(state, batch.place(rows, training.abstract_batch))
         losses.append({name: float(metrics[name]) for name in ("loss", "grad_norm", "param_norm")})
+        # What an evaluation scores does not depend on who has the devices either.
+        model = LanguageModel(config=experiment.model, params=state["params"], mesh=mesh)
+        ids = np.random.default_rng(step).integers(0, num_codes, (ROWS - 1, CONTEXT))
+        nll = perplexity.target_nll(model, ids[:, :20], ids[:, 20:], batch_size=ROWS)
+        losses[-1]["target_nll"] = float(nll.mean())
     if index == 0:
         path.write_text(json.dumps(losses))
 
