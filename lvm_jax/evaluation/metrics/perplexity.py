@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lvm_jax.generation import rows
+from lvm_jax.generation import memory, rows
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import TransformerConfig
@@ -69,6 +69,7 @@ def target_nll(
 
     Raises:
         ValueError: prompt and targets do not fit the context, or a target is no code id.
+        RuntimeError: out of memory; says what to lower.
     """
     prompt_NP, target_NL = np.asarray(prompt_ids, np.int32), np.asarray(target_ids, np.int32)
     if prompt_NP.shape[:1] != target_NL.shape[:1] or 0 in (*prompt_NP.shape, *target_NL.shape):
@@ -97,7 +98,8 @@ def target_nll(
         num_legal=num_legal,
     )
     score = lambda rows_B: nll(place(ids_NS[rows_B]))
-    return rows.in_batches_of_one_size(score, len(ids_NS), batch_size, progress)
+    with memory.explained_rows(f"{batch_size} rows", "batch_size"):
+        return rows.in_batches_of_one_size(score, len(ids_NS), batch_size, progress)
 
 
 def target_nll_of_each(

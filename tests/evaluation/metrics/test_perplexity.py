@@ -76,3 +76,12 @@ def test_what_does_not_fit_is_refused(model, ids):
         perplexity.target_nll(model, ids[:, :24], ids[:, 24:] + 10)
     with pytest.raises(ValueError, match="do not pair up"):
         perplexity.target_nll(model, ids[:2, :24], ids[:, 24:])
+
+
+def test_a_lack_of_memory_says_what_to_lower(model, ids, monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(perplexity, "_target_nll", fail)
+    with pytest.raises(RuntimeError, match="out of memory with 7 rows at a time: lower batch_size"):
+        perplexity.target_nll(model, ids[:, :24], ids[:, 24:], batch_size=7)
