@@ -2,6 +2,8 @@ r"""Measures speed, prints a table, and writes JSON on request.
 
   python tools/benchmark.py train                  # the train step, tokens/s
   python tools/benchmark.py decode                 # prompt in, ids out
+  python tools/benchmark.py decode --lower         # weights and cache of lower precision too
+  python tools/benchmark.py decode --candidates=16 --prompt=3840   # beside as many prompts
   python tools/benchmark.py tokenize --tokenizer=openmuse_f16_8192
   python tools/benchmark.py data                   # the loader, from synthetic shards
   python tools/benchmark.py data --against=jsonl   # beside a plain reader of LVM's JSON lines
@@ -151,14 +153,23 @@ class Decode(Suite, Repeats, Model):
     """Prompts in, ids out.
 
     Attributes:
-        batch: rows.
+        batch: prompts at a time, when each has one candidate.
         prompt: ids per prompt.
-        ids: ids to generate per prompt.
+        ids: ids to generate per row.
+        candidates: more than one: so many candidates of one prompt, beside as many prompts.
+        lower: measure weights and cache of lower precision too, and the error that they make.
     """
 
     batch: int = 4
     prompt: int = 512
     ids: int = 256
+    candidates: int = 1
+    lower: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.candidates > 1 and self.against:
+            raise ValueError(f"--against={self.against} shares no prompts; drop --candidates")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -284,6 +295,8 @@ def decode(options: Decode) -> Rows:
         batch_size=options.batch,
         prompt_length=options.prompt,
         num_ids=options.ids,
+        candidates=options.candidates,
+        lower=options.lower,
         warmup=options.warmup,
         repeats=options.repeats,
         against=options.against,

@@ -29,9 +29,9 @@ from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.generation.device_batches import Segment
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.generation.sampling import SamplingConfig
-from lvm_jax.model import cache, cached_steps, row_places
+from lvm_jax.model import cache, cached_steps, row_places, transformer
 from lvm_jax.model.few_rows import WeightPrecision
-from lvm_jax.model.row_places import RowPlaces
+from lvm_jax.model.row_places import ONE_DEVICE, RowPlaces
 from lvm_jax.model.transformer_config import TransformerConfig
 
 
@@ -137,12 +137,8 @@ def stream_prompts(
             config.batch_size,
             row_places.num_row_parts(model.mesh),
         )
-        how = _How(
-            config=model.config,
-            sampling=config.sampling,
-            weights=config.weights,
-            cache=model.config.dtype if config.cache == "compute" else config.cache,
-            places=RowPlaces(model.mesh, split_candidates=shape.splits_candidates),
+        how = _How.of(
+            model.config, config, RowPlaces(model.mesh, split_candidates=shape.splits_candidates)
         )
         for start in range(0, len(numbers), shape.prompts):
             taken = numbers[start : start + shape.prompts]
@@ -189,6 +185,50 @@ class _How:
     weights: WeightPrecision
     cache: str
     places: RowPlaces
+
+    @classmethod
+    def of(cls, model: TransformerConfig, asked: AnswerConfig, places: RowPlaces) -> "_How":
+        """For a model of these sizes and what is asked of it."""
+        return cls(
+            config=model,
+            sampling=asked.sampling,
+            weights=asked.weights,
+            cache=model.dtype if asked.cache == "compute" else asked.cache,
+            places=places,
+        )
+
+
+def memory_needed(
+    model: TransformerConfig,
+    config: AnswerConfig,
+    prompt_length: int,
+    num_ids: int,
+    num_prompts: int = 1,
+) -> int:
+    """Bytes that a device batch takes, parameters included, as its program is compiled.
+
+    Args:
+        model: sizes of the model, whose parameters are float32 on one device.
+        config: gives candidates, batch size and precision.
+        prompt_length: ids of each prompt.
+        num_ids: ids to generate per row.
+        num_prompts: of the batch.
+    """
+    shape = device_batches.shape(num_prompts, config.num_candidates, config.batch_size, 1)
+    numbers = np.arange(config.num_candidates)[None]
+    prompt = np.zeros(prompt_length, np.int32)
+    batch = device_batches.fill(shape, prompt_length, [prompt], numbers, [0])
+    program = _begin.lower(
+        transformer.abstract_params(model),
+        batch,
+        jnp.int32(0),
+        how=_How.of(model, config, ONE_DEVICE),
+        segments=device_batches.segments(0, num_ids - 1, num_ids - 1),
+        goes_on=False,
+    )
+    memory = program.compile().memory_analysis()
+    assert memory is not None
+    return memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
 
 
 def _streamed(

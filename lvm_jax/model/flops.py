@@ -50,6 +50,28 @@ def train_bytes_per_step(config: TransformerConfig) -> float:
     return 9.0 * 4 * config.num_parameters
 
 
+def prefill_flops(config: TransformerConfig, length: int) -> float:
+    """FLOPs to read a prompt of `length` ids; the head is applied to the last one alone."""
+    no_head = forward_flops_per_token(config, (length + 1) / 2) * length
+    return no_head - 2.0 * (length - 1) * config.hidden_dim * config.vocabulary.size
+
+
+def decode_bytes(
+    config: TransformerConfig, prompt: int, num_ids: int, prompts: int, candidates: int = 1
+) -> float:
+    """Least traffic to generate `num_ids` ids in each row after the prompts were read, in bytes.
+
+    In every step but the first id's, which the prompt gives, matrices are read once, and so are the
+    prompts' caches and what each row has added.
+    """
+    size = 2 if config.dtype == "bfloat16" else 4
+    weights = config.num_layers * config.matrix_parameters_per_layer
+    weights += config.hidden_dim * config.vocabulary.size
+    position = 2 * config.num_layers * config.kv_heads * config.head_dim
+    added = prompts * candidates * num_ids / 2
+    return size * (num_ids - 1) * (weights + position * (prompts * prompt + added))
+
+
 def decode_bytes_per_token(config: TransformerConfig, length: int, batch: int) -> float:
     """Least traffic to generate one id in each of `batch` rows, per generated id, in bytes.
 

@@ -15,7 +15,6 @@ from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.generation.sampling import SamplingConfig
 from lvm_jax.mesh import MeshConfig, make_mesh
 from lvm_jax.model import transformer
-from lvm_jax.model.row_places import ONE_DEVICE
 from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.partition import Rules
 
@@ -160,34 +159,12 @@ def test_lower_precision_draws_nearly_the_same(model, prompts, recomputed):
 def test_candidates_share_the_memory_of_a_prompt():
     """16 candidates of a long prompt beside one, compiled: 1.5 times as much and their own ids."""
     config = dataclasses.replace(CONFIG, context=4096, hidden_dim=64, mlp_dim=96)
-    abstract = transformer.abstract_params(config)
-
-    def needed(num_candidates, num_ids=64):
-        how = decode_loop._How(
-            config=config,
-            sampling=SAMPLINGS["greedy"],
-            weights="compute",
-            cache="float32",
-            places=ONE_DEVICE,
-        )
-        shape = device_batches.shape(1, num_candidates, 16, 1)
-        numbers = np.arange(num_candidates)[None]
-        prompt = np.zeros(3840, np.int32)
-        batch = device_batches.fill(shape, 3840, [prompt], numbers, [0])
-        program = decode_loop._begin.lower(
-            abstract,
-            batch,
-            jnp.int32(0),
-            how=how,
-            segments=(device_batches.Segment(num_ids - 1, num_ids - 1),),
-            goes_on=False,
-        )
-        memory = program.compile().memory_analysis()
-        own = 2 * config.num_layers * config.kv_heads * config.head_dim * num_ids * 4
-        return memory.temp_size_in_bytes + memory.argument_size_in_bytes, num_candidates * own
-
-    (one, _), (many, own) = needed(1), needed(16)
-    assert many < 1.5 * one + own
+    own = 2 * config.num_layers * config.kv_heads * config.head_dim * NUM_IDS * 4
+    one, many = (
+        decode_loop.memory_needed(config, asked(num_candidates=n, batch_size=16), 3840, NUM_IDS)
+        for n in (1, 16)
+    )
+    assert many < 1.5 * one + 16 * own
 
 
 def test_special_ids_are_never_drawn(model, prompts):
