@@ -4,6 +4,7 @@ r"""Measures speed, prints a table, and writes JSON on request.
   python tools/benchmark.py decode                 # prompt in, ids out
   python tools/benchmark.py decode --lower         # weights and cache of lower precision too
   python tools/benchmark.py decode --candidates=16 --prompt=3840   # beside as many prompts
+  python tools/benchmark.py perplexity             # likelihoods, beside training's forward pass
   python tools/benchmark.py tokenize --tokenizer=openmuse_f16_8192
   python tools/benchmark.py data                   # the loader, from synthetic shards
   python tools/benchmark.py data --against=jsonl   # beside a plain reader of LVM's JSON lines
@@ -173,6 +174,26 @@ class Decode(Suite, Repeats, Model):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Perplexity(Suite, Repeats, Model):
+    """Likelihoods of targets after prompts.
+
+    Attributes:
+        batch: rows.
+        context: ids per row.
+        targets: ids at its end that are scored.
+    """
+
+    batch: int = 4
+    context: int = 1024
+    targets: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.targets >= self.context:
+            raise ValueError(f"--targets={self.targets} must be less than --context={self.context}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Tokenize(Suite, Repeats):
     """Images in, ids out.
 
@@ -304,6 +325,20 @@ def decode(options: Decode) -> Rows:
 
 
 @_reported
+def perplexity(options: Perplexity) -> Rows:
+    """Targets after prompts, beside training's forward pass."""
+    from benchmark_suites import perplexity
+
+    return perplexity.run(
+        options.config(options.context),
+        batch_size=options.batch,
+        num_targets=options.targets,
+        warmup=options.warmup,
+        repeats=options.repeats,
+    )
+
+
+@_reported
 def tokenize(options: Tokenize) -> Rows:
     """Images in, ids out."""
     if options.against == "torch":
@@ -389,5 +424,5 @@ def _spell(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    suites = (train, decode, tokenize, data, plan, images, checkpoints)
+    suites = (train, decode, perplexity, tokenize, data, plan, images, checkpoints)
     cli.run({f"suite={suite.__name__}": suite for suite in suites}, arguments={"suite": "suite"})

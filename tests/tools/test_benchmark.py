@@ -33,6 +33,18 @@ def test_a_suite_prints_a_table_and_writes_json(suite, flags, tmp_path):
     assert header[:2] == ["name", "tokens_per_second"] and "compile_seconds" in header
 
 
+def test_decode_knows_its_bound_and_what_candidates_share(tmp_path):
+    flags = ("--prompt=64", "--ids=4", "--candidates=3", "--lower")
+    result = run("decode", *TINY, *flags, f"--json={tmp_path / 'out.json'}")
+    assert result.returncode == 0, result.stderr
+    together, apart, *lower = json.loads((tmp_path / "out.json").read_text())["results"]
+    assert together["bound_seconds"] < apart["bound_seconds"]
+    assert together["megabytes"] < apart["megabytes"]
+    assert together["read_gb_s"] > 0 and together["times_prompts"] > 0
+    # Rounding to 8 bits, over two layers.
+    assert all(0 < row["logit_error"] < 0.1 and 0 <= row["same_ids"] <= 1 for row in lower)
+
+
 def test_the_input_side_is_measured(tmp_path):
     result = run("images", "--repeats=1", "--warmup=0", f"--json={tmp_path / 'out.json'}")
     assert result.returncode == 0, result.stderr
@@ -56,7 +68,7 @@ def test_a_save_is_measured_with_and_without_checksums(tmp_path):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["speed"], "unknown suite 'speed'; use one of train, decode, tokenize, data"),
+        (["speed"], "unknown suite 'speed'; use one of train, decode, perplexity, tokenize, data"),
         (["data", "--against=jsonl", "--store=s3://b/x"], "reads no store; drop --store"),
         (["data", "--store=/tmp"], "--store=/tmp must be gs://BUCKET/... or s3://"),
         (["data", "--against=hf"], "--against=hf has no data suite; use train or decode"),
