@@ -69,6 +69,9 @@ class Asking(ReadingOptions):
         step: checkpoint of a training; by default the newest whole one.
         ema: take the training's average of its parameters.
         dtype: what the model computes in; by default as it is stored.
+        weights: precision of the matrices while codes are drawn; compute is the model's own, others
+            need less memory and time and change answers a little.
+        cache: precision of the keys and values of what was read.
         batch_size: answers decoded at a time.
     """
 
@@ -86,6 +89,8 @@ class Asking(ReadingOptions):
     step: int | None = None
     ema: bool = False
     dtype: Literal["float32", "bfloat16"] | None = None
+    weights: Literal["compute", "bfloat16", "int8"] = "compute"
+    cache: Literal["compute", "bfloat16"] = "compute"
     batch_size: int = 8
 
     def __post_init__(self) -> None:
@@ -107,6 +112,8 @@ class Asking(ReadingOptions):
             images_per_example=images_per_example,
             drop_oldest=drop_oldest,
             batch_size=self.batch_size,
+            weights=self.weights,
+            cache=self.cache,
         )
 
 

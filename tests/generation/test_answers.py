@@ -13,6 +13,9 @@ from lvm_jax.generation.answer_config import AnswerConfig
 from lvm_jax.generation.sampling import SamplingConfig
 from lvm_jax.vocabulary import Framing
 
+# Two images and four new ones in a context of four.
+SLIDING = AnswerConfig(num_new_images=4, sampling=SamplingConfig(temperature=0.0), batch_size=4)
+
 
 def test_generate_is_the_promised_function(model, tokenizer, pictures):
     answer = lvm_jax.generate(
@@ -71,11 +74,7 @@ def test_beyond_the_context_the_window_slides(model, tokenizer, pictures, bos):
     """
     model = dataclasses.replace(model, framing=Framing(bos=bos, eos=bos))
     ids_nT = tokenizer.encode(pictures[:2])
-    config = AnswerConfig(
-        num_new_images=4, num_candidates=2, sampling=SamplingConfig(temperature=0.0), batch_size=4
-    )
-    (answers_CMT,) = answers.answer_ids(model, [ids_nT], config)
-    np.testing.assert_array_equal(answers_CMT[0], answers_CMT[1])
+    (answers_CMT,) = answers.answer_ids(model, [ids_nT], SLIDING)
     history = np.concatenate([ids_nT, answers_CMT[0]])
     rows = []
     for index in range(2, 6):
@@ -91,27 +90,20 @@ def test_beyond_the_context_the_window_slides(model, tokenizer, pictures, bos):
 
 
 def test_images_arrive_as_they_are_made(model, tokenizer, pictures, monkeypatch):
-    """One prompt whose window slides and one whose window does not, each with a seed."""
-    asked, config = [pictures[:2], pictures[3:4]], AnswerConfig(num_new_images=3, batch_size=4)
+    """Two with one cache, two from a window that slides."""
     calls = []
     decode = tokenizer.decode
     monkeypatch.setattr(tokenizer, "decode", lambda ids: (calls.append(len(ids)), decode(ids))[1])
-    stream = answers.answer_stream(model, tokenizer, asked, config, seeds=[3, 5])
-    came, order = {}, []
-    for new in stream:
-        order.append((new.prompt, new.index))
-        assert sum(calls) == len(order), "an image waited for another"
-        came[new.prompt, new.index] = new.images
-    for prompt, seed in enumerate([3, 5]):
-        assert [index for number, index in order if number == prompt] == [0, 1, 2]
-        alone = dataclasses.replace(config, seed=seed)
-        (whole,) = answers.answer_prompts(model, tokenizer, [asked[prompt]], alone)
-        together = np.stack([came[prompt, index] for index in range(3)], axis=1)
-        np.testing.assert_array_equal(together, whole)
+    came = []
+    for new in answers.answer_stream(model, tokenizer, [pictures[:2]], SLIDING):
+        assert (new.prompt, new.index) == (0, len(came))
+        came.append(new.images)
+        assert sum(calls) == len(came), "an image waited for another"
+    (whole,) = answers.answer_prompts(model, tokenizer, [pictures[:2]], SLIDING)
+    np.testing.assert_array_equal(np.stack(came, axis=1), whole)
 
 
 def test_a_closed_stream_computes_no_more(model, tokenizer, pictures, monkeypatch):
-    asked = AnswerConfig(num_new_images=6, batch_size=4)
     seen = []
     stream_prompts = decode_loop.stream_prompts
 
@@ -121,7 +113,7 @@ def test_a_closed_stream_computes_no_more(model, tokenizer, pictures, monkeypatc
             yield part
 
     monkeypatch.setattr(decode_loop, "stream_prompts", counted)
-    stream = answers.answer_stream(model, tokenizer, [pictures[:3]], asked)
+    stream = answers.answer_stream(model, tokenizer, [pictures[:2]], SLIDING)
     assert not seen
     next(stream)
     stream.close()
