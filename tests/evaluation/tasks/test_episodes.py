@@ -1,6 +1,10 @@
 """Episodes of visual prompting: which pictures, and what of them."""
 
 import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -19,6 +23,7 @@ from lvm_jax.pictures.loader import SquareLoader
 from tests.evaluation.metrics import real_pictures
 from tests.evaluation.metrics.goldens import golden, shortened
 
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 LOADER = SquareLoader(ImageConfig(), 64)
 # Of classes 6 to 10: name, class, corners as VOC counts them, in pictures of 60 x 80 pixels.
 OBJECTS = [
@@ -123,6 +128,20 @@ def test_the_truth_gets_nearly_all_and_a_constant_its_share(folder):
         "iou": 0,
         "pixel_accuracy": pytest.approx(1 - example.truth["mask"].mean()),
     }
+
+
+def test_the_protocol_is_asked_by_its_name(folder, trained, tmp_path):
+    command = [sys.executable, str(ROOT / "tools" / "evaluate.py"), "--task=pascal_segmentation"]
+    command += [f"--model={trained / 'model'}", f"--tokenizer={trained / 'tokenizer'}"]
+    command += [f"--options=folder={folder},lists={folder / 'lists'},fold=1", "--num_examples=2"]
+    command += ["--num_shown=1"]
+    done = subprocess.run([*command, f"--out={tmp_path}"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    iou = content["results"]["pascal_segmentation"]["iou"]
+    assert iou["decides"] and len(iou["model"]["values"][0]) == 2
+    asked = [[*e.supports, f"{e.query}__{e.label:02d}"] for e in examples(folder).draw(0)[:2]]
+    assert content["manifest"]["prompts"]["pascal_segmentation"] == asked
 
 
 def test_more_supports_keep_the_last(folder):
