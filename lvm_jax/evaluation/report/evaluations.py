@@ -159,6 +159,9 @@ def read(path: str | os.PathLike, letter: str) -> Evaluation:
     results, manifest = evaluation_file.read_with_manifest(path)
     if missing := [part for part in ("model", *COMPARED) if part not in manifest]:
         raise ValueError(f"{path}: its manifest has no {missing[0]!r}; evaluate again")
+    for part in ("model", "tokenizer", "task", "inputs"):
+        if not isinstance(manifest[part], Mapping):
+            raise ValueError(f"{path}: its manifest has no whole {part!r}; evaluate again")
     by_name = {result.name: result for result in results}
     return Evaluation(letter=letter, path=path, manifest=manifest, results=by_name)
 
