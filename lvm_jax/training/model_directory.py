@@ -34,11 +34,9 @@ from lvm_jax.storage.patience import StoreError
 from lvm_jax.training import checksums
 from lvm_jax.training.checkpoints import first_line
 from lvm_jax.training.stored_params import PARAMS
-from lvm_jax.training.workdir import CONFIG
+from lvm_jax.training.workdir import CONFIG, MODEL_KIND
 from lvm_jax.vocabulary import Framing
 
-KIND = "model"
-"""What config.json says under "kind": it was not written by a training."""
 _UNFINISHED = f"{PARAMS}.partial"
 _PIECE_BYTES = 32 << 20
 
@@ -61,7 +59,7 @@ def describe(
         source: where the parameters come from; JSON-serialisable.
     """
     return {
-        "kind": KIND,
+        "kind": MODEL_KIND,
         "model": configs.to_dict(model),
         "framing": configs.to_dict(framing),
         "tokenizer_fingerprint": tokenizer_fingerprint,

@@ -23,6 +23,8 @@ from lvm_jax.storage.patience import StoreError
 
 CONFIG = "config.json"
 FOLDER = "checkpoints"
+MODEL_KIND = "model"
+"""What config.json says under "kind" in the directory of a model by itself."""
 COMMITTED = "commit_success.txt"
 """What orbax writes into a checkpoint last; on a store it makes the checkpoint one."""
 
@@ -71,6 +73,11 @@ def prepare_workdir(
     if has_checkpoints and not (workdir / CONFIG).exists():
         raise ValueError(
             f"workdir {workdir} has checkpoints but no {CONFIG}; choose another workdir"
+        )
+    if (workdir / CONFIG).exists() and read_config(workdir).get("kind") == MODEL_KIND:
+        raise ValueError(
+            f"workdir {workdir} holds a model, not a run; choose another workdir, and init_from="
+            f"{workdir} to start from it"
         )
     # Without a checkpoint there is nothing to lose: a run that failed early may start afresh.
     if has_checkpoints:

@@ -41,6 +41,13 @@ def test_another_models_directory_is_refused(begun):
     assert workdir_lib.read_config(begun) == CONFIG
 
 
+def test_a_model_is_not_made_a_run(tmp_path):
+    (tmp_path / workdir_lib.CONFIG).write_text('{"kind": "model", "model": {}}')
+    with pytest.raises(ValueError, match=r"holds a model, not a run; .* and init_from=.* to start"):
+        prepare(tmp_path)
+    assert workdir_lib.read_config(tmp_path)["kind"] == "model"
+
+
 def test_changed_data_is_refused_unless_accepted(begun):
     changed = {**CONFIG, "data_fingerprint": "bbb"}
     with pytest.raises(ValueError, match=r"data changed .*aaa .* bbb.*accept_changed_data=True"):
