@@ -9,7 +9,8 @@ r"""Converts the weights of a transformer between lvm_jax, Hugging Face LLaMA an
 Formats:
   lvm_jax   a model directory, or a training's working directory (its newest whole checkpoint)
   hf        LlamaForCausalLM: config.json with safetensors or .bin files, in shards with their
-            index or alone; what is written loads in transformers, vLLM and llama.cpp
+            index or alone; what is written loads in transformers, and its config is plain LLaMA,
+            as vLLM and llama.cpp read it (these were never tried)
   easylm    a stream of EasyLM: streaming_params or streaming_train_state
 
 The work goes array by array: memory holds the largest of them once and some megabytes more. Files

@@ -100,7 +100,7 @@ def _easylm_file(path: str) -> str:
     if not folder.is_dir():
         return path
     for name in ("streaming_params", "streaming_train_state"):
-        files = sorted(file for file in folder.iterdir() if file.name.startswith(name))
+        files = sorted(file for file in folder.glob(f"{name}*") if file.suffix != ".json")
         if len(files) > 1:
             raise ValueError(f"{path} holds {files[0].name} and {files[1].name}; name the file")
         if files:

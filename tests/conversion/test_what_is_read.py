@@ -249,6 +249,7 @@ def test_a_preset_has_no_bos_and_eos(tmp_path):
         way = tuple(formats.name_of("easylm", piece).split("/"))
         leaves[way] = rng.standard_normal(formats.shape_of("easylm", piece, 64)).astype("f4")
     file = llamas.write_stream(tmp_path / "streaming_params", leaves)
+    (tmp_path / "streaming_params.json").write_text("{}")  # as our own exports have it
     source = foreign.open_source(str(tmp_path), "easylm", Geometry(preset="debug"))
     assert source.described.framing.bos is False and source.described.framing.eos is False
     assert source.described.config == config
