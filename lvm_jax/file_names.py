@@ -7,6 +7,7 @@ spellings of one name here. The only sign with a meaning in patterns is `*`.
 
 import os
 import pathlib
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -24,6 +25,12 @@ def from_bytes(data: bytes) -> str:
 def canonical(name: str) -> str:
     """The same for names that differ only in how accents are composed."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def counted(name: str) -> list[tuple[int, str]]:
+    """A key that orders names by the numbers in them: 2.png before 10.png."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def shown(name: str) -> str:

@@ -80,3 +80,9 @@ def test_expanding_finds_what_is_there(root, monkeypatch):
     monkeypatch.chdir(root)
     assert file_names.expand("set v/*/color") == ["set v/a/color"]
     assert file_names.expand("./*v/../s?") == ["set v/../s?"]
+
+
+def test_names_are_ordered_by_the_numbers_in_them():
+    names = ["a10/2.png", "a9/10.png", "a9/2.png", "a9/x\u00b2.png", "b", "10", "9"]
+    ordered = ["9", "10", "a9/2.png", "a9/10.png", "a9/x\u00b2.png", "a10/2.png", "b"]
+    assert sorted(names, key=file_names.counted) == ordered

@@ -144,19 +144,14 @@ def _table(
     reference: str, found: "FolderFeatures", distances: dict[str, "FolderDistance"]
 ) -> list[str]:
     """The distances for a terminal."""
+    from lvm_jax.evaluation.report import wording
+
     rows = [("from " + reference, _count(found.moments.num), "FID", "KID x 1000")]
     for name, distance in distances.items():
         kid = distance.kid
         spelled = f"{1000 * kid.mean:.3f} ± {1000 * kid.standard_error:.3f}" if kid else "not known"
         rows.append((name, _count(distance.num_images), f"{distance.fid:.3f}", spelled))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    return [
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths))
-        )
-        for row in rows
-    ]
+    return wording.aligned(rows)
 
 
 def _count(num: int | None) -> str:

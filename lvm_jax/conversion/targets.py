@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from lvm_jax import atomic, image_record
+from lvm_jax import atomic, file_names, image_record
 from lvm_jax.conversion.filling import parts
 from lvm_jax.model.weights import formats, llama_fields
 from lvm_jax.model.weights.formats import Piece
@@ -64,7 +64,7 @@ Write = Callable[[Piece, np.ndarray], None]
 def hugging_face(folder: pathlib.Path, plan: Plan, shard_bytes: int) -> Iterator[Write]:
     """Makes a folder that transformers loads: config.json, generation_config.json, safetensors."""
     folder.mkdir(parents=True)
-    in_order = dict(sorted(plan.arrays("hf").items(), key=lambda item: _by_number(item[0])))
+    in_order = dict(sorted(plan.arrays("hf").items(), key=lambda item: file_names.counted(item[0])))
     with ShardedWriter(folder, in_order, shard_bytes) as writer:
 
         def write(piece: Piece, ours: np.ndarray) -> None:
@@ -76,11 +76,6 @@ def hugging_face(folder: pathlib.Path, plan: Plan, shard_bytes: int) -> Iterator
     generation = llama_fields.write_generation(plan.described, plan.rows)
     atomic.write_json(folder / GENERATION_FILE, generation)
     atomic.write_json(folder / reader.CONFIG_FILE, plan.fields())
-
-
-def _by_number(name: str) -> list[tuple[int, str]]:
-    """Sorts names with numbers in them by these: layer 2 comes before layer 10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from collections.abc import Mapping
 import numpy as np
 from absl import logging
 
+from lvm_jax import configs
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.measures import inception
 from lvm_jax.weight_files import entries, reader
@@ -92,9 +93,9 @@ def _names(stored: Mapping[str, Stored]) -> dict[str, str]:
         logging.info("Inception's weights are under %r", places[0].prefix)
     missing = [name for name in shapes if name not in names]
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        first = " ".join(configs.first_few(missing, 1))
         beside = "" if names else f", but {entries.outline(stored)}"
-        raise ValueError(f"there is no {missing[0]}{more} in it{beside}; {_NEEDS}")
+        raise ValueError(f"there is no {first} in it{beside}; {_NEEDS}")
     for name, shape in shapes.items():
         if stored[names[name]].shape != shape:
             raise ValueError(f"{name} has shape {stored[names[name]].shape}, not {shape}; {_NEEDS}")

@@ -36,20 +36,6 @@ def train_flops_per_token(
     return TRAIN_TO_FORWARD * forward_flops_per_token(config, keys)
 
 
-def decode_flops_per_token(config: TransformerConfig, length: int) -> float:
-    """FLOPs to generate the id after `length` cached positions."""
-    return forward_flops_per_token(config, length + 1)
-
-
-def train_bytes_per_step(config: TransformerConfig) -> float:
-    """Least traffic of parameters and optimizer state in one update, unsharded, in bytes.
-
-    Parameters are read forward, backward and in the update; the two AdamW moments are read; all
-    three are written; gradients are written and read: 9 float32 passes.
-    """
-    return 9.0 * 4 * config.num_parameters
-
-
 def prefill_flops(config: TransformerConfig, length: int) -> float:
     """FLOPs to read a prompt of `length` ids; the head is applied to the last one alone."""
     no_head = forward_flops_per_token(config, (length + 1) / 2) * length
@@ -70,15 +56,3 @@ def decode_bytes(
     position = 2 * config.num_layers * config.kv_heads * config.head_dim
     added = prompts * candidates * num_ids / 2
     return size * (num_ids - 1) * (weights + position * (prompts * prompt + added))
-
-
-def decode_bytes_per_token(config: TransformerConfig, length: int, batch: int) -> float:
-    """Least traffic to generate one id in each of `batch` rows, per generated id, in bytes.
-
-    Matrices are read once for the whole batch, each row's cache once; the embedding is a look-up.
-    """
-    size = 2 if config.dtype == "bfloat16" else 4
-    weights = config.num_layers * config.matrix_parameters_per_layer
-    weights += config.hidden_dim * config.vocabulary.size
-    cache = 2 * config.num_layers * config.kv_heads * config.head_dim * (length + 1)
-    return size * (weights / batch + cache)

@@ -4,6 +4,8 @@ import json
 import pathlib
 import re
 
+from lvm_jax import configs
+
 SUFFIX = ".index.json"
 _NUMBERED = re.compile(r"(.+)-(\d{5,})-of-(\d{5,})(\.safetensors|\.bin)")
 
@@ -28,7 +30,7 @@ def read(path: pathlib.Path) -> dict[str, pathlib.Path]:
     if absent:
         first = next(name for name, file in files.items() if file == absent[0])
         raise ValueError(
-            f"{path} names {len(absent)} files that are not there: {_few(absent)} (of {first} "
+            f"{path} names {len(absent)} files that are not there: {_named(absent)} (of {first} "
             "and others); copy them, too"
         )
     return {name: path.parent / file for name, file in files.items()}
@@ -51,9 +53,9 @@ def numbered(folder: pathlib.Path) -> list[pathlib.Path]:
     names = [f"{stem}-{n:0{digits}d}-of-{count}{suffix}" for n in range(1, int(count) + 1)]
     absent = [name for name in names if not (folder / name).is_file()]
     if absent:
-        raise ValueError(f"{folder} lacks {len(absent)} shards: {_few(absent)}; copy them, too")
+        raise ValueError(f"{folder} lacks {len(absent)} shards: {_named(absent)}; copy them, too")
     return [folder / name for name in names]
 
 
-def _few(names: list[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+def _named(absent: list[str]) -> str:
+    return ", ".join(configs.first_few(absent, 3))

@@ -141,8 +141,8 @@ def test_stored_features_stand_in_for_a_folder(quick, folders, tmp_path, capsys)
     whole = capsys.readouterr().out
     (kept,) = (path for path in tmp_path.iterdir() if folder_features.read(path).moments.num == 9)
     quick(kept, folders / "bright")
-    assert capsys.readouterr().out.split()[-4:] == whole.splitlines()[1].split()[-4:]
-    assert float(whole.splitlines()[2].split()[3]) == 0.0, "a folder is 0 from itself"
+    assert capsys.readouterr().out.split()[-4:] == whole.splitlines()[2].split()[-4:]
+    assert float(whole.splitlines()[3].split()[3]) == 0.0, "a folder is 0 from itself"
     # A file of pytorch-fid has moments alone, and says of nothing else.
     stored = folder_features.read(kept)
     theirs = tmp_path / "theirs.npz"

@@ -44,20 +44,19 @@ def test_grouped_heads_cost_fewer_bytes_not_fewer_attention_flops():
     whole = dataclasses.replace(PRESETS["7b"], num_kv_heads=0)
     grouped = dataclasses.replace(PRESETS["7b"], num_kv_heads=8)
     growth = [
-        flops.decode_flops_per_token(c, 4095) - flops.decode_flops_per_token(c, 0)
+        flops.forward_flops_per_token(c, 4096) - flops.forward_flops_per_token(c, 1)
         for c in (whole, grouped)
     ]
     assert growth[0] == growth[1]
     reads = [
-        flops.decode_bytes_per_token(c, 4095, 1) - flops.decode_bytes_per_token(c, 0, 1)
-        for c in (whole, grouped)
+        flops.decode_bytes(c, 4095, 2, 1) - flops.decode_bytes(c, 0, 2, 1) for c in (whole, grouped)
     ]
     assert reads[0] == 4 * reads[1]
 
 
 def test_batching_shares_the_weights_but_not_the_cache():
     config = PRESETS["7b"]
-    alone, together = (flops.decode_bytes_per_token(config, 512, b) for b in (1, 1000000))
+    alone, together = (flops.decode_bytes(config, 512, 2, b) / b for b in (1, 1000000))
     cache = 2 * 2 * 32 * 4096 * 513
     assert together == pytest.approx(cache, rel=1e-3)
     assert alone - together == pytest.approx(2 * 6.48e9, rel=0.02)

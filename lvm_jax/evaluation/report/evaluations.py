@@ -188,9 +188,7 @@ def _require_comparable(first: Evaluation, other: Evaluation, allow: Sequence[st
 
 
 def _few(differences: Sequence[tuple[str, str]]) -> str:
-    shown = "; ".join(said for _, said in differences[:_MOST_DIFFERENCES])
-    rest = len(differences) - _MOST_DIFFERENCES
-    return f"{shown}; and {rest} more" if rest > 0 else shown
+    return "; ".join(configs.first_few([said for _, said in differences], _MOST_DIFFERENCES))
 
 
 def _part(where: str) -> str:

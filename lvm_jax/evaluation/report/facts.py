@@ -106,11 +106,8 @@ def of_evaluation(
 
 
 def _pictures(task: Source) -> str:
-    pictures = ", ".join(picture.key for picture in task.items[:6])
-    more = len(task.items) - 6
-    return f"{task.images_per_sentence // 2} pairs from {pictures}" + (
-        f" and {more} more" if more > 0 else ""
-    )
+    pictures = ", ".join(configs.first_few([picture.key for picture in task.items], 6))
+    return f"{task.images_per_sentence // 2} pairs from {pictures}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Facts:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lvm_jax import configs
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.draws import shuffled
 from lvm_jax.evaluation.tasks.task import Example
@@ -60,10 +61,9 @@ def _matched(
     ):
         lonely = sorted(set(own) - set(others))
         if lonely:
-            named = ", ".join(lonely[:_MOST_NAMED])
-            more = f" and {len(lonely) - _MOST_NAMED} more" if len(lonely) > _MOST_NAMED else ""
+            named = ", ".join(configs.first_few(lonely, _MOST_NAMED))
             raise ValueError(
-                f"{place}: {named}{more} without a counterpart in {other}; every input takes a "
+                f"{place}: {named} without a counterpart in {other}; every input takes a "
                 "target of the same name"
             )
     return {key: (inputs[key], targets[key]) for key in sorted(inputs)}

@@ -4,11 +4,12 @@ Legend: S side in pixels.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from lvm_jax.evaluation.metrics.metric import Metric
+from lvm_jax.evaluation.tasks.measured import MeasuredTask, NoOptions
 from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
 from lvm_jax.measures import fidelity
 
@@ -22,43 +23,23 @@ MSE = Metric(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PixelOptions:
-    """Nothing can be chosen."""
+class Pixels(MeasuredTask):
+    """Answers as pictures."""
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Pixels:
-    """Answers as pictures.
-
-    Attributes:
-        examples: what is asked.
-    """
-
-    examples: Examples
     metrics: tuple[Metric, ...] = (MSE,)
 
-    @property
-    def name(self) -> str:
-        return self.examples.name
-
-    def example(self, seed: int, index: int) -> Example:
-        """See `Examples.example`."""
-        return self.examples.example(seed, index)
-
     def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
-        """Of a picture, uint8 or float [S, S, 3] in [0, 1]."""
+        """Of a picture, uint8 or float [S, S, 3] in [0, 1]; nothing is rounded."""
         return {MSE.name: float(fidelity.mse(picture, example.answer))}
 
-    def summarize(
-        self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
-    ) -> Mapping[str, float]:
-        """Nothing more."""
-        return {}
+
+def _build(examples: Examples, options: NoOptions) -> Pixels:
+    return Pixels(examples=examples)
 
 
 KIND = TaskKind(
     name="pixels",
-    options=PixelOptions,
-    build=lambda examples, _: Pixels(examples=examples),
+    options=NoOptions,
+    build=_build,
     about="any pairs of pictures: mean squared error",
 )

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from lvm_jax import file_names
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.draws import Draws, shuffled
 from lvm_jax.evaluation.tasks.task import Examples
@@ -168,24 +169,10 @@ def find_frames(folder: str) -> dict[str, tuple[str, ...]]:
     found: dict[str, list[tuple[list[tuple[int, str]], str]]] = {}
     for key, path in files.by_stem(folder).items():
         parent, _, name = key.rpartition("/")
-        found.setdefault(parent or ".", []).append((_natural(name), path))
+        found.setdefault(parent or ".", []).append((file_names.counted(name), path))
     return {
         name: tuple(path for _, path in sorted(frames)) for name, frames in sorted(found.items())
     }
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """For sorting: digits by their value, other text as it is."""
-    parts, digits = [], ""
-    for sign in name + " ":
-        if sign.isascii() and sign.isdigit():
-            digits += sign
-            continue
-        if digits:
-            parts.append((int(digits), ""))
-            digits = ""
-        parts.append((-1, sign))
-    return parts
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,6 @@
 """A clip that is to be continued -> the pictures of a prompt."""
 
 import os
-import pathlib
-import re
 from collections.abc import Sequence
 
 from lvm_jax import file_names, image_folders
@@ -22,7 +20,8 @@ def frames_of(source: str, max_pixels: int) -> list[Picture]:
         ValueError: there is no such file, or it holds no frames; says which.
     """
     if os.path.isdir(source):
-        return _pictures(sorted(map(str, image_folders.list_images(source)), key=_counted))
+        inside = map(str, image_folders.list_images(source))
+        return _pictures(sorted(inside, key=file_names.counted))
     if os.path.isfile(source):
         if frame_readers.holds_frames(source):
             number = frame_readers.count_frames(source, max_pixels)
@@ -31,7 +30,7 @@ def frames_of(source: str, max_pixels: int) -> list[Picture]:
     if "," in source:
         names = source.split(",")
     else:
-        names = sorted(filter(os.path.isfile, file_names.expand(source)), key=_counted)
+        names = sorted(filter(os.path.isfile, file_names.expand(source)), key=file_names.counted)
     missing = [name for name in names if not os.path.isfile(name)]
     if missing or not names:
         raise ValueError(
@@ -82,9 +81,3 @@ def choose(
 
 def _pictures(names: list[str]) -> list[Picture]:
     return [Picture(path=name) for name in names]
-
-
-def _counted(name: str) -> list[tuple[int, str]]:
-    """A key that orders names by the numbers in them."""
-    parts = re.split(r"(\d+)", pathlib.PurePath(name).as_posix())
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
