@@ -168,7 +168,10 @@ def _help(line: CommandLine) -> str:
         text += [f"arguments: {' '.join(line.arguments.values()) or '...'}", ""]
     text += ["flags:"]
     for name, flag in line.flags().items():
-        default = "" if flag.default in (None, "", ()) else f" (default: {flag.default})"
+        default = flag.default
+        if isinstance(default, tuple):  # as it is typed
+            default = ",".join(map(str, default))
+        default = "" if default in (None, "") else f" (default: {default})"
         text.append(f"  --{name}: {flag.choices}{flag.about}{default}")
     text += [f"  --{alias}: as --{name}" for alias, name in line.aliases.items()]
     return "\n".join([*text, "  --v=1: log more, show tracebacks", "  --helpfull: all flags"])

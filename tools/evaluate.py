@@ -86,12 +86,7 @@ def tasks(options: Tasks) -> None:
     plain_report.write(
         out,
         evaluated,
-        model=opened.model,
-        tokenizer=opened.tokenizer,
-        names={"model": str(options.model), "tokenizer": str(options.tokenizer)},
-        image_config=opened.image_config,
-        task={options.task: options.measure(), "source": options.source()},
-        settings=config,
+        opened.asked(options, options.measure(), config),
         title=f"{options.task} of {options.model}",
     )
     _conclude(evaluated.results, out / plain_report.REPORT_FILE)
@@ -126,12 +121,7 @@ def perplexity(options: Perplexity) -> None:
         plain_report.write(
             out,
             evaluated,
-            model=opened.model,
-            tokenizer=opened.tokenizer,
-            names={"model": str(options.model), "tokenizer": str(options.tokenizer)},
-            image_config=opened.image_config,
-            task={"perplexity": {}, "source": options.source()},
-            settings=config,
+            opened.asked(options, {}, config),
             title=f"Perplexity of {options.model}",
             lead=plain_report.OF_SEQUENCES,
         )

@@ -53,26 +53,35 @@ def integers(values: Sequence[str] | None, name: str) -> tuple[int, ...]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Analogies(ReadingOptions):
-    """Whole tasks of a model.
+class ModelOptions(ReadingOptions):
+    """What is measured of which model.
 
     Attributes:
         task: what to do.
-        config: the experiment.
         model: workdir of a training, or a model directory.
         tokenizer: the model's tokenizer.
-        out: directory to write to; perplexity without it is only printed.
     """
 
     task: _Task
-    config: ExperimentFile
     model: Place
     tokenizer: Place
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Analogies(ModelOptions):
+    """Whole tasks of a model.
+
+    Attributes:
+        config: the experiment.
+        out: directory to write to; perplexity without it is only printed.
+    """
+
+    config: ExperimentFile
     out: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SourceOptions(ReadingOptions):
+class SourceOptions(ModelOptions):
     """Which pictures are asked about.
 
     Attributes:
@@ -108,9 +117,6 @@ class Tasks(SourceOptions):
     """A task by its name.
 
     Attributes:
-        task: what to do.
-        model: workdir of a training, or a model directory.
-        tokenizer: the model's tokenizer.
         out: directory to write to.
         config: experiment whose sources are asked about instead.
         options: of the task, such as num_labels=21; an unknown one says which there are. Those of
@@ -125,9 +131,6 @@ class Tasks(SourceOptions):
         batch_size: rows per device batch.
     """
 
-    task: _Task
-    model: Place
-    tokenizer: Place
     out: str
     config: ExperimentFile | None = None
     options: tuple[str, ...] = ()
@@ -171,9 +174,6 @@ class Perplexity(SourceOptions):
     """Targets of prompts.
 
     Attributes:
-        task: what to do.
-        model: workdir of a training, or a model directory.
-        tokenizer: the model's tokenizer.
         out: directory to write to; without it the result is only printed.
         context_images: images before the targets. Several numbers, such as 1,3,7, are scored with
             the same targets, and drawn as a curve.
@@ -185,9 +185,6 @@ class Perplexity(SourceOptions):
         batch_size: rows per device batch.
     """
 
-    task: _Task
-    model: Place
-    tokenizer: Place
     out: str | None = None
     context_images: tuple[str, ...] | None = None
     num_targets: int = 1

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jax.sharding import Mesh
 
     from lvm_jax.evaluation.asking.asking_config import AskingConfig
+    from lvm_jax.evaluation.asking.manifest import Asked
     from lvm_jax.evaluation.asking.scoring_config import ScoringConfig
     from lvm_jax.evaluation.tasks.sequences import Sequences
     from lvm_jax.evaluation.tasks.task import Examples, Task
@@ -60,6 +61,21 @@ class Opened:
         config = image_record.config_for(model.images, options.model, options.changes())
         loader = SquareLoader(config, tokenizer.image_size, _CACHE_BYTES)
         return cls(model=model, tokenizer=tokenizer, image_config=config, loader=loader)
+
+    def asked(
+        self, options: Tasks | Perplexity, measure: Mapping[str, Any], settings: Any
+    ) -> "Asked":
+        """What the manifest says of an evaluation that the options ask for."""
+        from lvm_jax.evaluation.asking.manifest import Asked
+
+        return Asked(
+            model=self.model,
+            tokenizer=self.tokenizer,
+            names={"model": str(options.model), "tokenizer": str(options.tokenizer)},
+            image_config=self.image_config,
+            task={options.task: measure, "source": options.source()},
+            settings=settings,
+        )
 
 
 def _mesh(fsdp: int) -> "Mesh | None":

@@ -16,10 +16,10 @@ import numpy as np
 
 from lvm_jax import configs, image_record, trees
 from lvm_jax.configs import ConfigError, Field
-from lvm_jax.model import transformer
-from lvm_jax.model.transformer_config import ComputeType, TransformerConfig
+from lvm_jax.conversion import stored_model
+from lvm_jax.model.transformer_config import ComputeType
 from lvm_jax.storage import paths
-from lvm_jax.training import model_directory, stored_params, workdir
+from lvm_jax.training import model_directory, workdir
 from lvm_jax.training.stored_array import StoredArray
 from lvm_jax.training.stored_params import StoredParams
 from lvm_jax.version import __version__
@@ -88,32 +88,19 @@ def prepare(directory: str | pathlib.Path, config: ExportConfig) -> Export:
             not fit its config; names it.
     """
     directory = paths.path(directory)
-    where = f"{directory / workdir.CONFIG}"
-    resolved = workdir.read_config(directory)
-    if not isinstance(resolved.get("model"), dict):
-        raise ValueError(f"{where}: model is missing, so {directory} holds no transformer")
-    sources = tuple(
-        stored_params.find(directory, step, ema=config.ema) for step in _steps(directory, config)
-    )
-    model = configs.build_stored(TransformerConfig, resolved["model"], f"{where}: model")
-    # How attention was computed suited the machine and the rows of the training.
-    model = dataclasses.replace(model, attention="auto")
-    wanted = transformer.abstract_params(model)
-    for source in sources:
-        if differences := trees.first_differences(wanted, source.shapes, dtypes=False):
-            at = "" if source.step is None else f" of step {source.step}"
-            raise ValueError(
-                f"parameters in {directory}{at} do not fit {where}: {'; '.join(differences)}"
-            )
+    found = [
+        stored_model.find(directory, step, ema=config.ema) for step in _steps(directory, config)
+    ]
+    first, sources = found[0], tuple(each.params for each in found)
     flat = trees.flatten(sources[0].shapes)
     return Export(
         sources=sources,
         config=model_directory.describe(
-            model,
-            framing=model_directory.framing_of(resolved, where),
-            tokenizer_fingerprint=resolved.get("tokenizer_fingerprint") or "",
-            images=image_record.read(resolved, where),
-            source=_origin(directory, resolved, sources, config),
+            first.config,
+            framing=first.framing,
+            tokenizer_fingerprint=first.tokenizer_fingerprint,
+            images=first.images,
+            source=_origin(directory, sources, config),
         ),
         shapes={
             name: jax.ShapeDtypeStruct(leaf.shape, _dtype(name, leaf, config))
@@ -142,10 +129,7 @@ def _dtype(name: str, leaf: Any, config: ExportConfig) -> np.dtype:
 
 
 def _origin(
-    directory: pathlib.Path,
-    resolved: dict[str, Any],
-    sources: Sequence[StoredParams],
-    config: ExportConfig,
+    directory: pathlib.Path, sources: Sequence[StoredParams], config: ExportConfig
 ) -> dict[str, Any]:
     origin = {
         "directory": str(directory),
@@ -155,8 +139,8 @@ def _origin(
         "dtype": config.dtype,
         "lvm_jax": __version__,
     }
-    before = {key: resolved[key] for key in ("source", "started_from") if resolved.get(key)}
-    return origin | before
+    before = sources[0].config
+    return origin | {key: before[key] for key in ("source", "started_from") if before.get(key)}
 
 
 def write(

@@ -8,19 +8,15 @@ from typing import Any, Protocol
 import jax.numpy as jnp
 import numpy as np
 
-from lvm_jax import configs, trees
+from lvm_jax import configs, image_record, trees
 from lvm_jax.configs import ConfigError, Field
+from lvm_jax.conversion import stored_model
 from lvm_jax.conversion.filling import fill
-from lvm_jax.model import transformer
-from lvm_jax.model.transformer_config import TransformerConfig
 from lvm_jax.model.weights import formats
 from lvm_jax.model.weights.formats import Piece
 from lvm_jax.model.weights.llama_fields import Described
-from lvm_jax.storage import paths
-from lvm_jax.training import model_directory, stored_params
 from lvm_jax.training.stored_array import StoredArray
 from lvm_jax.training.stored_params import StoredParams
-from lvm_jax.training.workdir import CONFIG, read_config
 from lvm_jax.weight_files.stored_arrays import Stored
 
 
@@ -111,25 +107,19 @@ class OwnSource:
 
     def __init__(self, path: str, *, step: int | None = None, ema: bool = False):
         self.path = path
-        stored = read_config(paths.path(path))
-        where = str(paths.path(path) / CONFIG)
-        if not isinstance(stored.get("model"), dict):
-            raise ConfigError(
-                f"{where}: model is missing, so it is no model of lvm_jax; is it one of ",
-                *(Field("from"), "=hf?"),
-            )
-        self._found: StoredParams = stored_params.find(path, step, ema=ema)
-        config = configs.build_stored(TransformerConfig, stored["model"], f"{where}: model")
+        try:
+            found = stored_model.find(path, step, ema=ema)
+        except stored_model.NotOursError as error:
+            raise ConfigError(f"{error}; is it one of ", Field("from"), "=hf?") from error
+        self._found: StoredParams = found.params
+        known, kept = found.params.config, ("tokenizer_fingerprint", image_record.KEY)
         self.described = Described(
-            config=config,
-            framing=model_directory.framing_of(stored, where),
-            about={
-                key: stored[key] for key in ("tokenizer_fingerprint", "images") if stored.get(key)
-            },
+            config=found.config,
+            framing=found.framing,
+            about={key: known[key] for key in kept if known.get(key)},
         )
-        self._shapes = trees.flatten(self._found.shapes)
+        self._shapes = trees.flatten(found.params.shapes)
         self._group: tuple[str, int, np.ndarray] | None = None
-        _require_fits(path, config, self._found.shapes)
 
     def kept(self, piece: Piece) -> Kept:
         at = "" if piece.layer is None else f"[{piece.layer}]"
@@ -163,13 +153,6 @@ class OwnSource:
             layers = slice(first, min(first + array.piece_shape[0], array.shape[0]))
             self._group = name, first, array.read(layers)
         return self._group[2][layer - first]
-
-
-def _require_fits(path: str, config: TransformerConfig, shapes: Mapping[str, Any]) -> None:
-    """Refuses parameters that are not those of the config, but for their types."""
-    wanted = transformer.abstract_params(config)
-    if lines := trees.first_differences(wanted, shapes, dtypes=False):
-        raise ValueError(f"parameters in {path} do not fit its {CONFIG}: {'; '.join(lines)}")
 
 
 class AverageSource:

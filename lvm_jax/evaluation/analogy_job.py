@@ -1,5 +1,6 @@
 """A whole evaluation: trained model, tokenizer and held-out pictures -> scores and a report."""
 
+import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from lvm_jax import configs, image_record, images
 from lvm_jax.evaluation import training_codes
 from lvm_jax.evaluation.analogy_experiment import AnalogyExperiment
 from lvm_jax.evaluation.asking import evaluation_file, manifest, runner
+from lvm_jax.evaluation.asking.manifest import Asked
 from lvm_jax.evaluation.asking.parts import FOLDER, Parts
 from lvm_jax.evaluation.asking.results import TaskResult
 from lvm_jax.evaluation.metrics import perplexity
@@ -60,71 +62,90 @@ def run(
     Raises:
         ValueError: the tokenizer is not the model's, or pictures or shards are missing.
     """
-    started = time.monotonic()
+    started, how = time.monotonic(), experiment.evaluation
     model.check_tokenizer(tokenizer)
     resolved = workdir_lib.read_config(model_dir)
     counts = training_codes.count(resolved, model.vocabulary.num_codes, experiment.shards)
     image_config = image_record.config_for(model.images, str(model_dir), experiment.images)
     loader = SquareLoader(image_config, tokenizer.image_size, _PICTURE_CACHE_BYTES)
-    asked = experiment.evaluation
     evaluated = runner.evaluate(
         model,
         tokenizer,
         [experiment.task_of(source, loader) for source in experiment.tasks],
-        asked,
+        how,
         unigram=perplexity.unigram(counts),
         parts=Parts(out / FOLDER),
         progress=progress,
     )
-    results = evaluated.results
-    made_of = manifest.build(
+    asked = Asked(
         model=model,
         tokenizer=tokenizer,
         names={"model": str(model_dir), "tokenizer": str(tokenizer_dir)},
         image_config=image_config,
-        task={
-            "analogies": [task.name for task in experiment.tasks],
-            "measures": configs.plain(experiment.measures),
-        },
-        settings=asked,
-        inputs=evaluated.inputs,
-        prompts=evaluated.prompts,
+        task=_what(experiment),
+        settings=how,
     )
-    evaluation_file.write(out / evaluation_file.FILE, results, made_of)
-    picture = answers_sheet.draw(results)
-    if picture is not None:
+    made_of = manifest.build(asked, evaluated)
+    evaluation_file.write(out / evaluation_file.FILE, evaluated.results, made_of)
+    if (picture := answers_sheet.draw(evaluated.results)) is not None:
         images.write_image(out / PICTURE_FILE, picture)
     if progress is not None:
         progress("report")
+    report = page.Report(
+        title=experiment.title,
+        results=evaluated.results,
+        num_codes=tokenizer.num_codes,
+        reconstructions=_reconstructions(experiment, tokenizer, loader),
+        commands=(*commands, *experiment.commands),
+        facts={
+            "Evaluation": facts.of_evaluation(how, image_config, experiment.tasks),
+            "Manifest": facts.of_manifest(made_of),
+        },
+    )
+    report = _with_trainings(report, asked, counts, model_dir, tokenizer_dir, started)
+    page.write(out / REPORT_FILE, report)
+    return evaluated.results
+
+
+def _what(experiment: AnalogyExperiment) -> dict[str, Any]:
+    """Which tasks, measured how, for the manifest."""
+    return {
+        "analogies": [task.name for task in experiment.tasks],
+        "measures": configs.plain(experiment.measures),
+    }
+
+
+def _with_trainings(
+    report: page.Report,
+    asked: Asked,
+    counts: np.ndarray,
+    model_dir: pathlib.Path,
+    tokenizer_dir: pathlib.Path,
+    started: float,
+) -> page.Report:
+    """The report with what the trainings of the model and of its tokenizer left."""
     tokenizer_lines = _metrics_near(tokenizer_dir)
     model_lines = metrics_lib.read_metrics(model_dir)
     seconds = [metrics_lib.training_seconds(lines) for lines in (tokenizer_lines, model_lines)]
     timings = {"tokenizer training": seconds[0], "transformer training": seconds[1]}
     timings["evaluation"] = time.monotonic() - started
-    page.write(
-        out / REPORT_FILE,
-        page.Report(
-            title=experiment.title,
-            results=results,
-            num_codes=tokenizer.num_codes,
-            reconstructions=_reconstructions(experiment, tokenizer, loader),
-            code_counts=counts,
-            tokenizer_charts=training_charts.of_tokenizer(tokenizer_lines),
-            model_charts=training_charts.of_transformer(model_lines, counts),
-            losses=losses.from_metrics(model_lines),
-            tiles=facts.tiles(model, seconds),
-            commands=(*commands, *experiment.commands),
-            facts={
-                "Timings": facts.of_timings(timings, model_lines),
-                "Transformer": facts.of_model(model),
-                "Transformer training": facts.of_training(resolved, model_lines),
-                "Tokenizer": facts.of_tokenizer(tokenizer),
-                "Evaluation": facts.of_evaluation(asked, image_config, experiment.tasks),
-                "Manifest": facts.of_manifest(made_of),
-            },
-        ),
+    return dataclasses.replace(
+        report,
+        tokenizer_charts=training_charts.of_tokenizer(tokenizer_lines),
+        model_charts=training_charts.of_transformer(model_lines, counts),
+        code_counts=counts,
+        losses=losses.from_metrics(model_lines),
+        tiles=facts.tiles(asked.model, seconds),
+        facts={
+            "Timings": facts.of_timings(timings, model_lines),
+            "Transformer": facts.of_model(asked.model),
+            "Transformer training": facts.of_training(
+                workdir_lib.read_config(model_dir), model_lines
+            ),
+            "Tokenizer": facts.of_tokenizer(asked.tokenizer),
+            **report.facts,
+        },
     )
-    return results
 
 
 def num_parts(experiment: AnalogyExperiment) -> int:

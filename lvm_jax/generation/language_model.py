@@ -14,14 +14,14 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from lvm_jax import configs, image_record, partition, trees
+from lvm_jax import image_record, partition, trees
+from lvm_jax.conversion import stored_model
 from lvm_jax.images import ImageConfig
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import ComputeType, TransformerConfig
 from lvm_jax.rules import Rules
 from lvm_jax.storage import paths
 from lvm_jax.tokenizer.codec import Tokenizer
-from lvm_jax.training import model_directory, stored_params
 from lvm_jax.training import workdir as workdir_lib
 from lvm_jax.training.stored_params import StoredParams
 from lvm_jax.vocabulary import Framing, Vocabulary
@@ -144,28 +144,14 @@ def load_model(
         ValueError: the directory holds no model, one that this version cannot read, or one that is
             damaged; names the file, and the first few parameters that do not fit config.json.
     """
-    where = str(paths.path(directory) / workdir_lib.CONFIG)
-    name = f"{where}: model"
-    if not isinstance(workdir_lib.read_config(paths.path(directory)).get("model"), dict):
-        raise ValueError(f"{name} is missing, so {directory} holds no transformer")
-    found = stored_params.find(directory, step, ema=ema)
-    config = configs.build_stored(TransformerConfig, found.config["model"], name)
-    # How attention and products were computed suited the machine and the rows of the training.
-    config = dataclasses.replace(
-        config, attention="auto", products="compute", dtype=dtype or config.dtype
-    )
-    wanted = transformer.abstract_params(config)
-    if differences := trees.first_differences(wanted, found.shapes, dtypes=False):
-        raise ValueError(
-            f"parameters in {found.directory} do not fit {name}: {'; '.join(differences)}; use a "
-            "directory as it was written, or write it anew"
-        )
+    found = stored_model.find(directory, step, ema=ema)
+    config = dataclasses.replace(found.config, dtype=dtype or found.config.dtype)
     return LanguageModel(
         config=config,
-        params=_read(found, config, dtype, mesh),
-        tokenizer_fingerprint=found.config.get("tokenizer_fingerprint") or "",
-        images=image_record.read(found.config, where),
-        framing=model_directory.framing_of(found.config, where),
+        params=_read(found.params, config, dtype, mesh),
+        tokenizer_fingerprint=found.tokenizer_fingerprint,
+        images=found.images,
+        framing=found.framing,
         mesh=mesh,
     )
 

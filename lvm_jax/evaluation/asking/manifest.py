@@ -1,13 +1,14 @@
 """What an evaluation was made of, and one hash of it."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
 from lvm_jax import configs, image_record
 from lvm_jax.evaluation.asking import parts
-from lvm_jax.evaluation.asking.runner import model_fingerprint
+from lvm_jax.evaluation.asking.runner import Evaluation, model_fingerprint
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.images import ImageConfig
 from lvm_jax.tokenizer.codec import Tokenizer
@@ -18,44 +19,52 @@ _OUTSIDE = ("hash", "software", "machine")
 _NAMES = ("model", "tokenizer")
 
 
-def build(
-    *,
-    model: LanguageModel,
-    tokenizer: Tokenizer,
-    names: Mapping[str, str],
-    image_config: ImageConfig,
-    task: Mapping[str, Any],
-    settings: Any,
-    inputs: Mapping[str, str],
-    prompts: Mapping[str, Sequence[Sequence[str]]],
-) -> dict[str, Any]:
-    """The manifest of an evaluation, hash included; see `evaluation_file`.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What was asked of which model.
 
-    Args:
-        model, tokenizer: what was asked.
+    Attributes:
+        model, tokenizer: loaded.
         names: "model" and "tokenizer" -> where they came from.
         image_config: how pictures were read.
         task: which tasks, measured how.
         settings: dataclass with `seeds` of how much was asked.
-        inputs: task -> sha256 of its examples.
-        prompts: task -> names of the pictures of every prompt.
     """
-    values = configs.to_dict(settings)
+
+    model: LanguageModel
+    tokenizer: Tokenizer
+    names: Mapping[str, str]
+    image_config: ImageConfig
+    task: Mapping[str, Any]
+    settings: Any
+
+
+def build(asked: Asked, evaluated: Evaluation) -> dict[str, Any]:
+    """The manifest of an evaluation, hash included; see `evaluation_file`.
+
+    Args:
+        asked: what it is of.
+        evaluated: what was found, with its pictures.
+    """
+    values = configs.to_dict(asked.settings)
     seeds = values.pop("seeds")
     # How many rows are computed at once changes no number, nor do pictures for the eye.
     values = {k: v for k, v in values.items() if k not in ("batch_size", "num_shown")}
     manifest = {
         "model": {
-            "name": names["model"],
-            "fingerprint": model_fingerprint(model),
-            "framing": configs.to_dict(model.framing),
+            "name": asked.names["model"],
+            "fingerprint": model_fingerprint(asked.model),
+            "framing": configs.to_dict(asked.model.framing),
         },
-        "tokenizer": {"name": names["tokenizer"], "fingerprint": tokenizer.fingerprint},
-        "task": dict(task),
-        "settings": values | image_record.entry(image_config),
+        "tokenizer": {
+            "name": asked.names["tokenizer"],
+            "fingerprint": asked.tokenizer.fingerprint,
+        },
+        "task": dict(asked.task),
+        "settings": values | image_record.entry(asked.image_config),
         "seeds": seeds,
-        "prompts": {name: [list(keys) for keys in each] for name, each in prompts.items()},
-        "inputs": dict(inputs),
+        "prompts": {name: [list(keys) for keys in p] for name, p in evaluated.prompts.items()},
+        "inputs": dict(evaluated.inputs),
     }
     return {
         "hash": digest(manifest),
