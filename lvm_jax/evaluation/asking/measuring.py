@@ -49,10 +49,9 @@ class Measurements:
     def __init__(self, task: Task, tokenizer: Tokenizer, pixels: Literal["uint8", "float32"]):
         self._task, self._tokenizer, self._pixels = task, tokenizer, pixels
         self._values: dict[str, dict[str, list[list[float]]]] = {}
-        # Numbers of all examples together take all pictures together.
+        # Numbers of all examples together take sums over them, not their pictures.
         self._is_summed = not all(metric.per_example for metric in task.metrics)
-        self._pictures: dict[str, list[np.ndarray]] = {}
-        self._examples: list[Example] = []
+        self._tallies: dict[str, np.ndarray] = {}
 
     def add(self, number: int, asked: Tokenized, answers: Answers) -> None:
         """Measures some more examples of a seed.
@@ -81,9 +80,9 @@ class Measurements:
             if self._is_summed:
                 kept = fixed | {name: candidates[which] for name, which in chosen.items()}
                 kept |= {f"{MODEL} {c}": picture for c, picture in enumerate(candidates)}
-                self._examples.append(example)
                 for name, picture in kept.items():
-                    self._pictures.setdefault(name, []).append(picture)
+                    more = self._task.tally(picture, example)
+                    self._tallies[name] = self._tallies.get(name, 0.0) + more
 
     def _prepared(self, picture: np.ndarray) -> np.ndarray:
         rounds = self._pixels == "uint8" and picture.dtype != np.uint8
@@ -137,10 +136,7 @@ class Measurements:
 
     def _totals(self) -> dict[str, dict[str, float]]:
         """Whose -> the metrics of all examples together; the model's as means over candidates."""
-        by_name = {
-            name: dict(self._task.summarize(pictures, self._examples))
-            for name, pictures in self._pictures.items()
-        }
+        by_name = {name: dict(self._task.summarize(t)) for name, t in self._tallies.items()}
         own = [by_name.pop(name) for name in list(by_name) if name.startswith(f"{MODEL} ")]
         return {MODEL: _mean(own)} | by_name
 
@@ -175,5 +171,7 @@ def places(result: MetricResult, number: int) -> list[tuple[str, int]]:
     chosen = np.linspace(0, total - 1, number).round().astype(int)
     if number != 2:  # the median is one of them
         chosen[np.abs(chosen - middle).argmin() if number > 2 else 0] = middle
-    words = {0: "best", total - 1: "worst", middle: "median"}
+    words = {middle: "median"}
+    if number > 1:  # of two, the median is the better one
+        words |= {0: "best", total - 1: "worst"}
     return [(words.get(rank, f"{rank + 1} of {total}"), int(order[rank])) for rank in chosen]

@@ -16,6 +16,7 @@ import numpy as np
 WITHIN_DEGREES = (11.25, 22.5, 30.0)
 # The darkest normal, (-1, -1, -1) / sqrt(3), is drawn as 54 of 255 in every channel.
 _NOTHING = 27
+_BINS_PER_DEGREE = 100
 
 
 def decode(picture: np.ndarray) -> np.ndarray:
@@ -60,4 +61,33 @@ def summary(angles_P: np.ndarray) -> Mapping[str, float]:
     }
     mean = nan if nothing else float(angles_P.mean())
     median = nan if nothing else float(np.median(angles_P))
+    return {"mean_angle": mean, "median_angle": median, **shares}
+
+
+def tally(angles_P: np.ndarray) -> np.ndarray:
+    """What `summary_of_tally` takes of some angles; that of all is the sum of their parts'.
+
+    Returns:
+        float64 [n]: the sum of the angles, how many lie within each of `WITHIN_DEGREES`, and how
+        many in every hundredth of a degree.
+    """
+    within = [(angles_P < limit).sum() for limit in WITHIN_DEGREES]
+    counts, _ = np.histogram(angles_P, bins=180 * _BINS_PER_DEGREE, range=(0.0, 180.0))
+    return np.concatenate([[angles_P.sum()], within, counts]).astype(np.float64)
+
+
+def summary_of_tally(tally_n: np.ndarray) -> Mapping[str, float]:
+    """As `summary`, of the sum of `tally`; medians are less than 0.01 degrees too small."""
+    total, *within = tally_n[: 1 + len(WITHIN_DEGREES)]
+    up_to = tally_n[1 + len(WITHIN_DEGREES) :].cumsum()
+    number = up_to[-1]
+    nan = float("nan")
+    shares = {
+        f"within_{limit:g}": float(count / number) if number else nan
+        for limit, count in zip(WITHIN_DEGREES, within)
+    }
+    # The two in the middle, which are one of an odd number.
+    middle = np.searchsorted(up_to, [(number - 1) // 2, number // 2], side="right")
+    median = float(middle.mean()) / _BINS_PER_DEGREE if number else nan
+    mean = float(total / number) if number else nan
     return {"mean_angle": mean, "median_angle": median, **shares}

@@ -6,7 +6,7 @@ Legend: S side in pixels, T thresholds.
 import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -86,12 +86,13 @@ class Edges(MeasuredTask):
         """Of a picture, uint8 [S, S, 3]; a truth without edges has no score."""
         return {OIS.name: edges.best_f(self._counts(picture, example))}
 
-    def pool(
-        self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
-    ) -> Mapping[str, float]:
+    def count(self, picture: np.ndarray, example: Example) -> np.ndarray:
+        """Its counts, flat."""
+        return self._counts(picture, example).ravel().astype(np.float64)
+
+    def summarize(self, tally: np.ndarray) -> Mapping[str, float]:
         """Of the counts of all pictures together."""
-        total = sum(map(self._counts, pictures, examples), np.zeros((1, 3), np.int64))
-        return {ODS.name: edges.best_f(total)}
+        return {ODS.name: edges.best_f(tally.reshape(-1, 3))}
 
 
 def _build(examples: Examples, options: EdgesOptions) -> Edges:

@@ -4,7 +4,7 @@ Legend: S side in pixels.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -34,20 +34,20 @@ class MeasuredTask:
         """`score` of a picture, uint8 or float [S, S, 3] in [0, 1]."""
         return self.score(_rounded(picture), example)
 
-    def summarize(
-        self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
-    ) -> Mapping[str, float]:
-        """`pool` of pictures, uint8 or float [S, S, 3] in [0, 1]."""
-        return self.pool([_rounded(picture) for picture in pictures], examples)
+    def tally(self, picture: np.ndarray, example: Example) -> np.ndarray:
+        """`count` of a picture, uint8 or float [S, S, 3] in [0, 1]."""
+        return self.count(_rounded(picture), example)
 
     def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
         """Every per_example metric by its name, of uint8 [S, S, 3]; nan where there is no score."""
         raise NotImplementedError
 
-    def pool(
-        self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
-    ) -> Mapping[str, float]:
-        """The other metrics, of uint8 [S, S, 3] each; there are none, unless a task says so."""
+    def count(self, picture: np.ndarray, example: Example) -> np.ndarray:
+        """What the other metrics take of uint8 [S, S, 3]; nothing, unless a task has some."""
+        return np.zeros(0)
+
+    def summarize(self, tally: np.ndarray) -> Mapping[str, float]:
+        """The other metrics; there are none, unless a task says so."""
         return {}
 
 

@@ -4,7 +4,7 @@ Legend: S side in pixels.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -51,13 +51,13 @@ class Normals(MeasuredTask):
         """Of a picture, uint8 [S, S, 3]; where the truth is black, nothing counts."""
         return normals.summary(normals.angles(picture, example.answer))
 
-    def pool(
-        self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
-    ) -> Mapping[str, float]:
+    def count(self, picture: np.ndarray, example: Example) -> np.ndarray:
+        """How often each angle occurs."""
+        return normals.tally(normals.angles(picture, example.answer))
+
+    def summarize(self, tally: np.ndarray) -> Mapping[str, float]:
         """Of the pixels of all pictures together, as papers report them."""
-        angles = [normals.angles(p, e.answer) for p, e in zip(pictures, examples)]
-        pooled = normals.summary(np.concatenate([np.zeros(0), *angles]))
-        return {_POOLED + name: value for name, value in pooled.items()}
+        return {_POOLED + name: value for name, value in normals.summary_of_tally(tally).items()}
 
 
 def _build(examples: Examples, options: NoOptions) -> Normals:

@@ -5,7 +5,7 @@ Legend: S side in pixels, N labels.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -119,13 +119,14 @@ class Segmentation(MeasuredTask):
             ACCURACY.name: segmentation.pixel_accuracy(confusion),
         }
 
-    def pool(
-        self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
-    ) -> Mapping[str, float]:
+    def count(self, picture: np.ndarray, example: Example) -> np.ndarray:
+        """Its confusion matrix, flat."""
+        return self._confusion(picture, example).ravel().astype(np.float64)
+
+    def summarize(self, tally: np.ndarray) -> Mapping[str, float]:
         """Of one confusion matrix."""
-        size = self.options.num_labels
-        total = sum(map(self._confusion, pictures, examples), np.zeros((size, size), np.int64))
-        return {POOLED.name: segmentation.mean_iou(total, background=self.options.background)}
+        total_NN = tally.reshape(self.options.num_labels, -1)
+        return {POOLED.name: segmentation.mean_iou(total_NN, background=self.options.background)}
 
 
 def _build(examples: Examples, options: SegmentationOptions) -> Segmentation:

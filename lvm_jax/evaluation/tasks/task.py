@@ -4,7 +4,7 @@ Legend: K example pairs, S side in pixels.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -60,14 +60,15 @@ class Task(Examples, Protocol):
         """The value of every per_example metric, by its name, of one answer: uint8 [S, S, 3]."""
         ...
 
-    def summarize(
-        self, pictures: Sequence[np.ndarray], examples: Sequence[Example]
-    ) -> Mapping[str, float]:
-        """The other metrics, by their names, of an answer to every example; {} if there are none.
+    def tally(self, picture: np.ndarray, example: Example) -> np.ndarray:
+        """What `summarize` takes of one answer: float64 [n], small; those of answers add up."""
+        ...
+
+    def summarize(self, tally: np.ndarray) -> Mapping[str, float]:
+        """The other metrics, by their names; {} if there are none.
 
         Args:
-            pictures: uint8 [S, S, 3] each.
-            examples: as many.
+            tally: sum of those of an answer to every example.
         """
         ...
 

@@ -54,3 +54,13 @@ def test_angles_are_symmetric_and_do_not_change_when_both_pictures_turn():
 def test_where_the_truth_shows_nothing_nothing_counts():
     nothing = normals.summary(normals.angles(DRAWN, np.zeros_like(DRAWN)))
     assert all(map(np.isnan, nothing.values()))
+
+
+def test_tallies_add_up_to_what_all_angles_give():
+    rng = np.random.default_rng(0)
+    pictures = [rng.gamma(2.0, 20.0, size).clip(0, 180) for size in (1, 300, 1001)]
+    total = sum(map(normals.tally, pictures))
+    pooled, exact = normals.summary_of_tally(total), normals.summary(np.concatenate(pictures))
+    assert pooled == pytest.approx(exact, abs=0.01) and list(pooled) == list(exact)
+    assert 0 <= exact["median_angle"] - pooled["median_angle"] < 0.01
+    assert all(map(np.isnan, normals.summary_of_tally(normals.tally(np.zeros(0))).values()))

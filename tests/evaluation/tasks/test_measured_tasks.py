@@ -100,7 +100,7 @@ def test_all_kinds_are_here():
 def test_the_truth_is_best_and_every_metric_is_measured(name):
     task, example, worse = built(name)
     best, other = (
-        {**task.measure(picture, example), **task.summarize([picture], [example])}
+        {**task.measure(picture, example), **task.summarize(task.tally(picture, example))}
         for picture in (example.answer, worse)
     )
     assert task.metrics[0].per_example and task.name == "made"
@@ -114,8 +114,9 @@ def test_the_truth_is_best_and_every_metric_is_measured(name):
             assert best[metric.name] == pytest.approx(most if metric.better == "higher" else 0)
     assert json.dumps(other)
     # Pooled over one example is that example, and twice the same is the same.
-    twice = task.summarize([worse, worse], [example, example])
-    assert twice == pytest.approx(task.summarize([worse], [example]))
+    tally = task.tally(worse, example)
+    assert task.summarize(2 * tally) == pytest.approx(task.summarize(tally))
+    assert tally.nbytes < 200_000  # what is kept of an example is a sum, not its picture
 
 
 @pytest.mark.parametrize("name", ["segmentation", "depth", "normals", "edges", "keypoints"])
