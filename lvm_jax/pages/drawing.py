@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 # Stand-ins that become CSS variables of the page once matplotlib has drawn them.
 INK, FAINT = "#010203", "#040506"
-SERIES = ("#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04")
+SERIES = tuple(f"#0a0b0{number}" for number in range(1, 9))
 _VARIABLES = {INK: "--muted", FAINT: "--line"} | {
     color: f"--series-{number}" for number, color in enumerate(SERIES, 1)
 }

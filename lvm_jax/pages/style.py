@@ -6,12 +6,14 @@ CSS = """
   --page: #f6f7f9; --card: #ffffff; --ink: #16191d; --muted: #5b6470; --line: #dfe3e8;
   --tint: #eef3fe; --truth: #e9f6ee; --good: #14713d; --bad: #a3410b;
   --series-1: #2b62d9; --series-2: #d4622a; --series-3: #2c8f63; --series-4: #8a56c2;
+  --series-5: #a87a14; --series-6: #168394; --series-7: #c0427c; --series-8: #6b7280;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --page: #101317; --card: #181c22; --ink: #e9ecf0; --muted: #9aa5b3; --line: #2d343d;
     --tint: #1b2740; --truth: #16301f; --good: #5fce8d; --bad: #f0a06b;
     --series-1: #7da6ff; --series-2: #f0935f; --series-3: #63c897; --series-4: #bd95ee;
+    --series-5: #dfb65f; --series-6: #5cc6d3; --series-7: #ee86b4; --series-8: #a7b0bc;
   }
 }
 * { box-sizing: border-box; }
@@ -52,7 +54,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .numbers td:first-child, .numbers .own { font-weight: 650; }
 .numbers small { display: block; white-space: nowrap; font-size: 13px; font-weight: 400;
   color: var(--muted); }
-.numbers small.good { color: var(--good); }
+.numbers small.good, .numbers small.bad { white-space: normal; color: var(--good); }
 .numbers small.bad { color: var(--bad); }
 .prompt { display: flex; flex-wrap: wrap; gap: 8px 14px; align-items: flex-end;
   padding: 10px 0; }
@@ -66,7 +68,9 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
   image-rendering: pixelated; border-radius: 3px; }
 .answers figcaption { background: var(--tint); color: var(--ink); }
 .truth figcaption { background: var(--truth); color: var(--ink); }
-.best figcaption { width: var(--side); white-space: normal; padding: 2px 0; }
+/* A caption over few pictures takes another line, not the room of the next ones. */
+.answers figcaption, .best figcaption { width: 0; min-width: 100%; white-space: normal; }
+.best figcaption { padding: 2px 0; }
 .strip { display: grid; gap: 10px 8px; margin-top: 12px;
   grid-template-columns: repeat(auto-fill, var(--side)); }
 .strip figure img + img { margin-top: 4px; }
@@ -90,7 +94,7 @@ pre { margin: 0; padding: 10px 12px; overflow-x: auto; font-size: 13px; line-hei
   .numbers small.wrap { white-space: normal; }
   .prompt { gap: 8px 4px; }
   .prompt img { --side: calc((100vw - 64px) / 4); }
-  .prompt figcaption, .best figcaption { padding: 2px 0; width: auto; white-space: nowrap; }
+  .prompt figcaption { padding: 2px 0; width: auto; white-space: nowrap; }
   .answers { order: 1; width: 100%; }
   .examples { order: 2; width: 100%; }
   .examples img { --side: calc((100vw - 84px) / 6); }

@@ -29,7 +29,7 @@ def _answer_card(result: TaskResult) -> str:
         group.pictures.shape[0] * group.pictures.shape[1] for group in result.shown[0].groups
     )
     # Wide enough for a prompt to stand in one line of a desktop; narrow screens wrap it.
-    side = max(56, min(112, 940 // max(1, num_pictures) - 4))
+    side = max(56, min(112, 980 // max(1, num_pictures) - 8))
     prompts = []
     for shown in result.shown:
         value = wording.number(metric.value(shown.value))

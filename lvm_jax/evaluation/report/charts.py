@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from lvm_jax.pages.drawing import FAINT, INK, SERIES, styled, svg
 
 _MOST_POINTS, _FEW_POINTS = 400, 20
+_LEGEND_COLUMNS = 2
 MOST_CURVES = len(SERIES)
 
 
@@ -74,7 +75,9 @@ class Bars:
 def line_chart(chart: Chart) -> str:
     """Draws a chart; an SVG element as text."""
     with styled(chart.title):
-        figure = Figure(figsize=(5.2, 2.9), layout="constrained")
+        number = len(chart.curves) + len(chart.levels)
+        lines = -(-number // _LEGEND_COLUMNS) if number > 1 else 0
+        figure = Figure(figsize=(5.2, 2.8 + 0.2 * lines), layout="constrained")
         axes = figure.subplots()
         for curve, color in zip(chart.curves, SERIES):
             steps, values = _thin(curve.steps), _thin(curve.values)
@@ -92,8 +95,15 @@ def line_chart(chart: Chart) -> str:
         assert isinstance(locator, MaxNLocator)
         locator.set_params(integer=True)
         axes.grid(axis="y", linewidth=0.6)
-        if len(chart.curves) + len(chart.levels) > 1:
-            axes.legend(frameon=False, fontsize=9)
+        if lines:  # below the curves, whose places nobody knows before
+            figure.legend(
+                loc="outside lower center",
+                ncols=min(number, _LEGEND_COLUMNS),
+                frameon=False,
+                fontsize=8.5,
+                handlelength=1.2,
+                columnspacing=1.0,
+            )
         return svg(figure, chart.title)
 
 

@@ -185,7 +185,7 @@ def settings(comparison: Comparison) -> dict[str, str]:
         if isinstance(value, Mapping):
             for key, inner in value.items():
                 walk(f"{name}.{key}" if name else str(key), inner)
-        elif all(configs.value_at(other.manifest, name) == value for other in others):
+        elif value != [] and all(configs.value_at(o.manifest, name) == value for o in others):
             items = value if isinstance(value, list) else [value]
             said = [configs.shorten(item) for item in items[:_MOST_ITEMS]]
             flat[name.removeprefix("settings.")] = ", ".join(

@@ -89,6 +89,7 @@ def of_manifest(manifest: Mapping[str, Any]) -> Facts:
         "seeds": ", ".join(map(str, manifest["seeds"])),
         **_flat(manifest["settings"]),
         **_flat(manifest["task"], "task."),
+        **_flat(manifest["source"]),
         **inputs,
         **_flat(manifest["software"]),
     }
@@ -113,6 +114,8 @@ def _pictures(task: Source) -> str:
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Facts:
     flat: Facts = {}
     for key, value in values.items():
+        if value == []:  # nothing was set
+            continue
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         else:

@@ -1,5 +1,6 @@
 """Results -> charts: the model beside baselines, and curves over context and examples."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,9 +65,12 @@ def _ladder(name: str, axis: str, metric: Metric, measured: Sequence[TaskResult]
         curves = [_points(label, each, metric, MODEL) for label, each in series.items()]
     else:
         own = [wording.of(result, metric) for result in measured]
-        everywhere = [n for n in own[0].values if all(n in each.values for each in own)]
-        chosen = [MODEL, *(n for n in everywhere if n != MODEL)]
-        curves = [_points(wording.whose(own[0], n), measured, metric, n) for n in chosen]
+        curves = [
+            _points(wording.whose(own[0], name), measured, metric, name)
+            for name in wording.columns(own)
+        ]
+        # Bands of them all would hide the curves; whether gaps are clear, the tables say.
+        curves[1:] = [dataclasses.replace(each, low=None, high=None) for each in curves[1:]]
     return Chart(
         title=f"{name}: {metric.label}",
         unit=metric.label,
@@ -76,8 +80,13 @@ def _ladder(name: str, axis: str, metric: Metric, measured: Sequence[TaskResult]
 
 
 def _points(label: str, rungs: Sequence[TaskResult], metric: Metric, whose: str) -> Curve:
-    steps = np.array([result.rung.value for result in rungs if result.rung is not None])
-    return curve(label, steps, [wording.of(result, metric) for result in rungs], whose)
+    # Without example pairs there is no mean of theirs: its curve begins with the next point.
+    known = [
+        (result.rung.value, own)
+        for result in rungs
+        if result.rung is not None and whose in (own := wording.of(result, metric)).values
+    ]
+    return curve(label, np.array([value for value, _ in known]), [own for _, own in known], whose)
 
 
 def curve(

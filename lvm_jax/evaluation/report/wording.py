@@ -164,7 +164,8 @@ def _measured(results: Sequence[TaskResult]) -> str:
     best = min(results, key=lambda r: sign[r.deciding.metric.better] * r.deciding.shown())
     label, value = best.deciding.metric.label, number(best.deciding.shown())
     lead = "At best: " if len(results) > 1 else ""
-    return f"{lead}{label} {value} ({best.name})."
+    said = f"{lead}{label} {value} ({best.name})."
+    return said[0].upper() + said[1:]
 
 
 def distance(results: Sequence[TaskResult]) -> tuple[str, str] | None:
@@ -180,7 +181,7 @@ def distance(results: Sequence[TaskResult]) -> tuple[str, str] | None:
     times = [r.shown() / best for r in deciding if (best := r.shown(names.CEILING)) > 0]
     if not times:
         return None
-    low, high = f"{min(times):.1f}", f"{max(times):.1f}"
+    low, high = (f"{_rounded(each, 2):g}" for each in (min(times), max(times)))
     label = deciding[0].metric.label
     return (
         f"{low} times" if low == high else f"{low} to {high} times",
