@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def to_bytes(text: str) -> bytes:
@@ -75,6 +75,17 @@ class Patterns:
         return canonical(name) in self._names or any(
             matches(name, pattern) for pattern in self._others
         )
+
+
+def below_their_folder(lists: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Paths of several lists, from the deepest folder that holds all of them.
+
+    Args:
+        lists: of paths, one at least.
+    """
+    whole = [[os.path.abspath(path) for path in paths] for paths in lists]
+    common = os.path.commonpath([os.path.dirname(path) for paths in whole for path in paths])
+    return [tuple(os.path.relpath(path, common) for path in paths) for paths in whole]
 
 
 def expand(pattern: str | os.PathLike) -> list[str]:

@@ -10,16 +10,19 @@ r"""Measures a model: perplexity of target images, or whole tasks with baselines
   python tools/evaluate.py --task=analogies --model=DIR --tokenizer=DIR \
       --config=experiments/quickstart_evaluation.py --out=DIR
 
-Pairs are DIR/inputs/NAME.png with DIR/targets/NAME.png, or DIR/NAME_input.png with
-DIR/NAME_target.png; a prompt shows SHOTS other pairs and then the query, as LVM's do. Prompts of
-your own are lines of an input file, {"input": ["a.png", ...], "target": ["b.png", ...]}: the images
-of a prompt, and what should follow. Frames are folders of pictures in order. A config gives sources
-of sentences. pascal_segmentation, pascal_detection and imagenet_colorization find their episodes in
---options=folder=DIR. OUT gets evaluation.json, report.html and parts/, from which an interrupted
-evaluation goes on; of a config answers.png too. Pictures are read as those were that the model
-learned from: its directory says how. --fit, --background and --max_pixels read them otherwise; for
-a config config.images does the same. compare_evaluations.py puts several OUT side by side, and
-compare_folders.py measures FID and KID of folders of answers.
+Where pictures come from, one of these:
+  --pairs       DIR/inputs/NAME.png with DIR/targets/NAME.png, or NAME_input.png with
+                NAME_target.png: LVM's prompts, --shots other pairs (5 by default), then the query
+  --input_file  lines {"input": ["a.png", ...], "target": ["b.png", ...]}: prompts of your own, the
+                images in order (of a task pairs and then the query), and what should follow
+  --frames      a folder of pictures in order for each clip
+  --config      sources of sentences; how much is asked is --config.evaluation's
+  --options=folder=DIR  for pascal_segmentation, pascal_detection and imagenet_colorization
+
+OUT gets evaluation.json, report.html and parts/, from which an interrupted evaluation goes on; of a
+config answers.png too. Pictures are read as those were that the model learned from, unless --fit,
+--background or --max_pixels (of a config config.images) say otherwise. compare_evaluations.py puts
+several OUT side by side; compare_folders.py measures FID and KID of folders of answers.
 """
 
 import dataclasses
@@ -47,6 +50,7 @@ def tasks(options: Tasks) -> None:
     if options.config is not None:
         if options.task in OWN_PICTURES or options.source():
             raise ValueError("--config names the pictures itself; drop it or what else names some")
+        options.require_defaults_beside_config()
         asked = Analogies(
             **{
                 field.name: getattr(options, field.name)
@@ -86,7 +90,7 @@ def tasks(options: Tasks) -> None:
     plain_report.write(
         out,
         evaluated,
-        opened.asked(options, options.measure(), config),
+        opened.asked(options, config),
         title=f"{options.task} of {options.model}",
     )
     _conclude(evaluated.results, out / plain_report.REPORT_FILE)
@@ -121,7 +125,7 @@ def perplexity(options: Perplexity) -> None:
         plain_report.write(
             out,
             evaluated,
-            opened.asked(options, {}, config),
+            opened.asked(options, config),
             title=f"Perplexity of {options.model}",
             lead=plain_report.OF_SEQUENCES,
         )
@@ -143,7 +147,9 @@ def _experiment(options: Analogies, measured: Tasks | None = None) -> None:
         if measured is None:
             return experiment
         kind = registry.KINDS[measured.task]
-        measure = {"task": kind.name, **sources.typed(measured.measure(), kind.options)}
+        chosen = sources.typed(measured.measure(), kind.options)
+        configs.build(kind.options, chosen, "options")  # refused by the name that the user gave
+        measure = {"task": kind.name, **chosen}
         return dataclasses.replace(
             experiment, measures={task.name: measure for task in experiment.tasks}
         )

@@ -85,12 +85,12 @@ class SourceOptions(ModelOptions):
     """Which pictures are asked about.
 
     Attributes:
-        pairs: folder of pairs, see above.
+        pairs: folder of pairs, whose other pairs make LVM's prompts; see above.
         support: folder of the pairs that prompts show; by default the others of --pairs.
         frames: folder with a folder of pictures for each clip.
-        input_file: prompts and targets, one JSON object a line.
-        shots: example pairs of a prompt. Several numbers, such as 0,1,3, are asked one after
-            another with the same queries, and drawn as a curve.
+        input_file: prompts of your own and their targets, one JSON object a line.
+        shots: example pairs of a prompt, 5 by default. Several numbers, such as 0,1,3, are asked
+            one after another with the same queries, and drawn as a curve.
         seeds: each chooses other examples.
         num_examples: of each seed, at most; 0 takes all there are.
         fsdp: devices that share the parameters, where there are several; the others have copies of
@@ -123,7 +123,7 @@ class Tasks(SourceOptions):
             pascal_segmentation, pascal_detection and imagenet_colorization name the pictures too.
         num_candidates: answers to each prompt; of several, the likeliest and the best are shown
             too.
-        num_shown: examples in the report, from the best to the worst.
+        num_shown: examples in the report, from the best to the worst; at most as many as asked.
         score_truth: also how probable the true answer is, under the right prompt and others.
         temperature: how answers are drawn, 0 for the likeliest id at each step.
         top_k: ids that are drawn from; 0 for all.
@@ -141,6 +141,21 @@ class Tasks(SourceOptions):
     top_k: int = 0
     top_p: float = 1.0
     batch_size: int = 8
+
+    def require_defaults_beside_config(self) -> None:
+        """Refuses what a config says itself, which would otherwise be passed over.
+
+        Raises:
+            ConfigError: a flag that was given besides; named.
+        """
+        known = {field.name for field in dataclasses.fields(Analogies)} | {"options"}
+        for field in dataclasses.fields(self):
+            if field.name not in known and getattr(self, field.name) != field.default:
+                raise ConfigError(
+                    Field(field.name),
+                    " is for pairs, frames and prompts of your own; a config says how much is "
+                    "asked, in --config.evaluation",
+                )
 
     def measure(self) -> dict[str, str]:
         """Options of the task by name, as they were given.

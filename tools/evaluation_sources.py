@@ -1,7 +1,6 @@
 """What `evaluate.py` asks about: pairs, frames, prompts of the user."""
 
 import dataclasses
-import pathlib
 import typing
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 Lines = list[tuple[str, dict[str, Any]]]
 _CACHE_BYTES = 256 * 2**20
 _SHOTS = 5  # LVM's own number
+_PLACES = ("folder", "lists")  # options of protocols that say where their pictures are
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,19 +62,20 @@ class Opened:
         loader = SquareLoader(config, tokenizer.image_size, _CACHE_BYTES)
         return cls(model=model, tokenizer=tokenizer, image_config=config, loader=loader)
 
-    def asked(
-        self, options: Tasks | Perplexity, measure: Mapping[str, Any], settings: Any
-    ) -> "Asked":
+    def asked(self, options: Tasks | Perplexity, settings: Any) -> "Asked":
         """What the manifest says of an evaluation that the options ask for."""
         from lvm_jax.evaluation.asking.manifest import Asked
 
+        is_task = isinstance(options, Tasks)
+        how, source = recorded(options) if is_task else ({}, options.source())
         return Asked(
             model=self.model,
             tokenizer=self.tokenizer,
             names={"model": str(options.model), "tokenizer": str(options.tokenizer)},
             image_config=self.image_config,
-            task={options.task: measure, "source": options.source()},
+            task={options.task: how},
             settings=settings,
+            source=source,
         )
 
 
@@ -129,27 +130,38 @@ def task(options: Tasks, opened: Opened) -> tuple["Task", int]:
     """
     from lvm_jax.evaluation.tasks import episodes, registry
 
-    shots = integers(options.shots, "shots")
-    if options.task not in episodes.EPISODES:
-        kind = registry.KINDS[options.task]
-        found, number = _examples(options, max(shots, default=_SHOTS), opened)
-        measure = typed(options.measure(), kind.options)
-        return registry.build(options.task, found, measure, "options"), number
-    protocol = episodes.EPISODES[options.task]
+    measured, asked = chosen(options)
+    if asked is None:
+        shots = integers(options.shots, "shots") or (_SHOTS,)
+        found, number = _examples(options, max(shots), opened)
+        return registry.KINDS[options.task].build(found, measured), number
     if options.source():
         raise ValueError(f"--task={options.task} finds its own pictures: --options=folder=DIR")
-    given = {"num_pairs": str(max(shots))} if shots else {}
-    own, names = options.measure() | given, {f.name for f in dataclasses.fields(protocol.options)}
-    measured_by = registry.KINDS[protocol.task].options
-    chosen = configs.build(
-        protocol.options,
-        typed({n: v for n, v in own.items() if n in names}, protocol.options),
-        "options",
-    )
-    require_room(opened, chosen.num_pairs, f"--task={options.task}")
-    found = protocol.build(options.task, chosen, opened.loader)
-    rest = typed({n: v for n, v in own.items() if n not in names}, measured_by)
-    return registry.build(protocol.task, found, rest, "options"), chosen.num_episodes
+    require_room(opened, asked.num_pairs, f"--task={options.task}")
+    protocol = episodes.EPISODES[options.task]
+    found = protocol.build(options.task, asked, opened.loader)
+    return registry.KINDS[protocol.task].build(found, measured), asked.num_episodes
+
+
+def chosen(options: Tasks) -> tuple[Any, Any]:
+    """Options of the task, and those of a protocol that chooses its examples; None of others.
+
+    Raises:
+        ConfigError: an unknown option, or a bad value; named.
+    """
+    from lvm_jax.evaluation.tasks import episodes, registry
+
+    protocol, own = episodes.EPISODES.get(options.task), options.measure()
+    kind = registry.KINDS[options.task if protocol is None else protocol.task]
+    names = {field.name for field in dataclasses.fields(protocol.options)} if protocol else set()
+    rest = {name: value for name, value in own.items() if name not in names}
+    measured = configs.build(kind.options, typed(rest, kind.options), "options")
+    if protocol is None:
+        return measured, None
+    asked = {name: value for name, value in own.items() if name in names}
+    if shots := integers(options.shots, "shots"):
+        asked["num_pairs"] = str(max(shots))
+    return measured, configs.build(protocol.options, typed(asked, protocol.options), "options")
 
 
 def typed(values: Mapping[str, str], options: type[Any]) -> dict[str, Any]:
@@ -168,6 +180,18 @@ def _parsed(value: str) -> Any:
         except ValueError:
             continue
     return {"true": True, "false": False, "none": None}.get(value.lower(), value)
+
+
+def recorded(options: Tasks) -> tuple[dict[str, Any], dict[str, Any]]:
+    """For the manifest: how a task is measured, defaults included; and where its pictures lie."""
+    measured, asked = chosen(options)
+    how = configs.to_dict(measured)
+    if asked is None:
+        if options.input_file is None:
+            how["example_pairs"] = list(integers(options.shots, "shots") or (_SHOTS,))
+        return how, options.source()
+    how |= configs.to_dict(asked)
+    return how, {name: how.pop(name) for name in _PLACES if name in how}
 
 
 def require_room(opened: Opened, num_pairs: int, where: str) -> None:
@@ -239,22 +263,17 @@ def _frames(
 
 
 def _name(options: Tasks | Perplexity) -> str:
-    """What results are called: the task, or of perplexity its pictures."""
+    """What results are called, wherever the pictures lie: the task, or of perplexity their kind."""
     if options.task != "perplexity":
         return options.task
-    given = options.pairs or options.frames or options.input_file
-    return pathlib.Path(str(given)).stem or options.task
+    kinds = {"pairs": options.pairs, "frames": options.frames, "prompts": options.input_file}
+    return next(kind for kind, given in kinds.items() if given is not None)
 
 
 def limited(config: "AskingConfig", number: int) -> "AskingConfig":
     """As many examples as there are: a query twice would make standard errors too small."""
     number = min(config.num_examples, number)
-    return dataclasses.replace(
-        config,
-        num_examples=number,
-        num_answered=number,
-        num_shown=min(config.num_shown, number),
-    )
+    return dataclasses.replace(config, num_examples=number, num_answered=number)
 
 
 def sequences(

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from lvm_jax import images
+from lvm_jax.evaluation.asking.manifest import digest
 from lvm_jax.evaluation.metrics import perplexity
 from lvm_jax.evaluation.tasks import episodes, registry
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIG = "--config=experiments/quickstart_evaluation.py"
 
 
 def evaluate(*arguments):
@@ -90,7 +92,12 @@ def test_a_task_of_pairs_and_its_baselines(trained, tmp_path):
     content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     mse = content["results"]["pixels"]["mse"]
     assert {"copy", "mean", "nearest_pixels", "nearest_ids", "ceiling"} <= set(mse["baselines"])
-    assert len(content["manifest"]["prompts"]["pixels"]) == 3 and mse["decides"]
+    manifest = content["manifest"]
+    assert len(manifest["prompts"]["pixels"]) == 3 and mse["decides"]
+    # Where the pictures lie changes no number, and so neither the hash nor what is compared.
+    assert manifest["source"] == {"pairs": str(tmp_path / "pairs")}
+    assert manifest["task"] == {"pixels": {"example_pairs": [1]}}
+    assert digest(manifest | {"source": {}}) == manifest["hash"]
     assert "No task was learned clearly" in done.stdout
 
 
@@ -111,6 +118,8 @@ def test_every_task_of_the_registry_can_be_asked_for():
         (["--task=depth", "--pairs=a", "--out=x", "--shots=few"], "--shots=few must be whole"),
         (["--task=analogies", "--out=x"], "--task=analogies needs --config"),
         (["--task=guessing"], "guessing"),
+        (["--task=edges", "--out=x", CONFIG, "--num_candidates=3"], "--num_candidates is for"),
+        (["--task=edges", "--out=x", CONFIG, "--pairs=a"], "--config names the pictures itself"),
         (["--task=perplexity", "--input_file=nowhere.jsonl"], "cannot read nowhere.jsonl"),
         (["--task=analogies", "--config=x", "--out=x", "--fit=stretch"], "fit"),
     ],

@@ -18,7 +18,7 @@ class AskingConfig:
         num_answered: the first so many of them are also answered, num_candidates times.
         num_candidates: answers per answered analogy.
         num_shown: answered analogies of each task that the report shows, from the best to the
-            worst.
+            worst; all, if there are fewer.
         shots: numbers of example pairs, each a row of its own; () takes all pairs of a prompt.
         score_truth: how probable the true answer is, under the right prompt and under others.
         select: of several candidates also the one that the model finds most probable.
@@ -50,11 +50,12 @@ class AskingConfig:
         if any(shots < 0 for shots in self.shots):
             raise ConfigError(Field("shots"), f"={self.shots} must be at least 0")
         require_at_least(self, 1, "num_examples", "num_answered", "num_candidates", "batch_size")
-        if not 0 <= self.num_shown <= self.num_answered <= self.num_examples:
+        require_at_least(self, 0, "num_shown")
+        if self.num_answered > self.num_examples:
             raise ConfigError(
-                Field("num_shown"),
-                f"={self.num_shown} <= num_answered={self.num_answered} <= "
-                f"num_examples={self.num_examples} must hold",
+                Field("num_answered"),
+                f"={self.num_answered} exceeds num_examples={self.num_examples}; answer fewer or "
+                "take more",
             )
         with within("", seed="seeds"):
             for seed in self.seeds:

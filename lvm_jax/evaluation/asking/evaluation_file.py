@@ -2,14 +2,15 @@
 
     {"format": 1,
      "manifest": {
-       "hash": sha256 of the other entries but "software" and "machine", see `manifest.digest`,
+       "hash": sha256 of the entries below that say what numbers depend on, see `manifest.digest`,
        "model": {"name", "fingerprint", ...},
        "tokenizer": {"name", "fingerprint"},
-       "task": {...},                 which tasks, of which files, measured how
+       "task": {...},                 which tasks, measured how
        "settings": {...},             what else changes the numbers: sampling, candidates, shots
        "seeds": [...],
        "prompts": {task: [[name, ...], ...]},   the pictures of every prompt
        "inputs": {task: sha256},      of the pixels of all of its examples
+       "source": {...},               where the pictures lay, which changes no number
        "software": {...}, "machine": {...}},
      "results": {task: {metric: {
        "unit", "better", "per_example", "about", "shown",       as in `Metric`

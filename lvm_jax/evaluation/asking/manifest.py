@@ -15,7 +15,7 @@ from lvm_jax.tokenizer.codec import Tokenizer
 from lvm_jax.version import __version__
 
 # What does not change numbers, or says the same again in words.
-_OUTSIDE = ("hash", "software", "machine")
+_OUTSIDE = ("hash", "source", "software", "machine")
 _NAMES = ("model", "tokenizer")
 
 
@@ -29,6 +29,7 @@ class Asked:
         image_config: how pictures were read.
         task: which tasks, measured how.
         settings: dataclass with `seeds` of how much was asked.
+        source: where the pictures lie; what is in them is in the manifest's "inputs".
     """
 
     model: LanguageModel
@@ -37,6 +38,7 @@ class Asked:
     image_config: ImageConfig
     task: Mapping[str, Any]
     settings: Any
+    source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def build(asked: Asked, evaluated: Evaluation) -> dict[str, Any]:
@@ -69,6 +71,7 @@ def build(asked: Asked, evaluated: Evaluation) -> dict[str, Any]:
     return {
         "hash": digest(manifest),
         **manifest,
+        "source": dict(asked.source),
         "software": {"lvm_jax": __version__, "jax": jax.__version__},
         "machine": {"devices": len(jax.devices()), "kind": jax.devices()[0].device_kind},
     }

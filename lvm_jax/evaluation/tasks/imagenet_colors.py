@@ -12,6 +12,7 @@ Legend: S side in pixels, s the side of the middle, H height, W width.
 
 import dataclasses
 import functools
+import os
 
 import numpy as np
 
@@ -94,7 +95,7 @@ class ImageNetColors:
             query=pairs[-1, 0],
             answer=pairs[-1, 1],
             truth={colorization.TRUTH: middles[-1]},
-            keys=tuple(self._paths[place] for place in places),
+            keys=tuple(os.path.relpath(self._paths[p], self.options.folder) for p in places),
         )
 
     def _shown(self, middle: np.ndarray) -> np.ndarray:

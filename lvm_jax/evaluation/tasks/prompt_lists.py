@@ -1,10 +1,12 @@
 """Examples that the user chose: the pictures of a prompt, pairs and a query, and its answer."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 
+from lvm_jax import file_names
 from lvm_jax.evaluation.tasks.task import Example
 from lvm_jax.pictures.loader import SquareLoader
 
@@ -62,5 +64,9 @@ class ListedExamples:
         except ValueError as error:
             raise ValueError(f"{prompt.where}: {error}") from error
         pairs = pixels[:-2].reshape(-1, 2, *pixels.shape[1:])
-        keys = (*prompt.images, prompt.answer)
+        keys = self._names[index % len(self.prompts)]
         return Example(pairs=pairs, query=pixels[-2], answer=pixels[-1], keys=keys)
+
+    @functools.cached_property
+    def _names(self) -> list[tuple[str, ...]]:
+        return file_names.below_their_folder([(*p.images, p.answer) for p in self.prompts])

@@ -4,6 +4,7 @@ Legend: n images of a prompt, m targets, S side in pixels.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -100,9 +101,13 @@ class ListedSequences:
         return Continuation(
             images=stacked[:split],
             targets=stacked[split:],
-            keys=(*asked.images, *asked.targets),
+            keys=self._names[index % len(self.listed)],
             where=asked.where,
         )
+
+    @functools.cached_property
+    def _names(self) -> list[tuple[str, ...]]:
+        return file_names.below_their_folder([(*e.images, *e.targets) for e in self.listed])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

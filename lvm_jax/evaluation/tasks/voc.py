@@ -170,7 +170,8 @@ def _lines(path: pathlib.Path) -> Sequence[str]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the list {path}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"cannot read the list {path}: {reason}") from error
     lines = [line.split()[0] for line in text.splitlines() if line.strip()]
     if not lines:
         raise ValueError(f"the list {path} is empty")

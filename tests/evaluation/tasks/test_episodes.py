@@ -134,7 +134,6 @@ def test_the_protocol_is_asked_by_its_name(folder, trained, tmp_path):
     command = [sys.executable, str(ROOT / "tools" / "evaluate.py"), "--task=pascal_segmentation"]
     command += [f"--model={trained / 'model'}", f"--tokenizer={trained / 'tokenizer'}"]
     command += [f"--options=folder={folder},lists={folder / 'lists'},fold=1", "--num_examples=2"]
-    command += ["--num_shown=1"]
     done = subprocess.run([*command, f"--out={tmp_path}"], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     content = json.loads((tmp_path / "evaluation.json").read_text())
@@ -142,6 +141,9 @@ def test_the_protocol_is_asked_by_its_name(folder, trained, tmp_path):
     assert iou["decides"] and len(iou["model"]["values"][0]) == 2
     asked = [[*e.supports, f"{e.query}__{e.label:02d}"] for e in examples(folder).draw(0)[:2]]
     assert content["manifest"]["prompts"]["pascal_segmentation"] == asked
+    measured = {"side": 111, "fold": 1, "num_pairs": 1, "num_episodes": 1000}
+    assert content["manifest"]["task"] == {"pascal_segmentation": measured}  # and no path
+    assert content["manifest"]["source"]["folder"] == str(folder)
 
 
 def test_more_supports_keep_the_last(folder):
@@ -182,7 +184,7 @@ def test_colors_come_from_the_middle(tmp_path):
     asked = ImageNetColors(name="colors", options=options, loader=LOADER)
     task = registry.build("colorization", asked, {})
     example = task.example(0, 0)
-    path = example.keys[-1]
+    path = tmp_path / example.keys[-1]
     middle = images.read_image(path)[20:131, 44:155]  # 44.5 rounds to the even number
     np.testing.assert_array_equal(example.truth["picture"], middle)
     assert task.measure(middle, example)["mse"] == 0
