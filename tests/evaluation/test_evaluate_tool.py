@@ -8,6 +8,8 @@ import sys
 import numpy as np
 import pytest
 
+import evaluate as tool
+import evaluation_options
 from lvm_jax import images
 from lvm_jax.evaluation.asking.manifest import digest
 from lvm_jax.evaluation.metrics import perplexity
@@ -22,6 +24,12 @@ def evaluate(*arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
 
 
+def named(trained, **flags):
+    """Flags of a model and its tokenizer, and others."""
+    flags |= {"model": trained / "model", "tokenizer": trained / "tokenizer"}
+    return {name: str(value) for name, value in flags.items()}
+
+
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
     """Three pictures of 24 x 40 pixels in files."""
@@ -34,22 +42,23 @@ def wide(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("fit", "resize"), [(None, "crop"), ("squash", "squash")])
-def test_perplexity_of_lines(fit, resize, wide, trained, tmp_path, model, tokenizer):
+def test_perplexity_of_lines(fit, resize, wide, trained, tmp_path, model, tokenizer, capsys):
     files = sorted(map(str, wide.iterdir()))
     lines = [
         {"input": files[:2], "target": files[2:]},
         {"input": files[2:], "target": files[:1]},
     ]
     (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    done = evaluate(
-        "--task=perplexity",
-        f"--model={trained / 'model'}",
-        f"--tokenizer={trained / 'tokenizer'}",
-        f"--input_file={tmp_path / 'lines.jsonl'}",
-        f"--out={tmp_path / 'out'}",
-        *(() if fit is None else (f"--fit={fit}",)),
-    )
-    assert done.returncode == 0, done.stderr
+    flags = named(trained, input_file=tmp_path / "lines.jsonl", out=tmp_path / "out")
+    if fit is None:
+        done = evaluate(
+            "--task=perplexity", *(f"--{name}={value}" for name, value in flags.items())
+        )
+        assert done.returncode == 0, done.stderr
+        said = done.stdout
+    else:
+        tool.perplexity(tool.Perplexity(task="perplexity", fit=fit, **flags))
+        said = capsys.readouterr().out
     content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     (measured,) = content["results"].values()
     expected = []
@@ -69,26 +78,18 @@ def test_perplexity_of_lines(fit, resize, wide, trained, tmp_path, model, tokeni
     assert mean == pytest.approx(summary.mean_of_perplexities, rel=1e-5)
     of_mean = measured["perplexity_of_mean"]["model"]["mean"]
     assert of_mean == pytest.approx(summary.of_mean, rel=1e-5)
-    assert f"{of_mean:.4f}" in done.stdout and f"{mean:.4f}" in done.stdout
+    assert f"{of_mean:.4f}" in said and f"{mean:.4f}" in said
     assert (tmp_path / "out" / "report.html").is_file()
 
 
-def test_a_task_of_pairs_and_its_baselines(trained, tmp_path):
+def test_a_task_of_pairs_and_its_baselines(trained, tmp_path, capsys):
     rng = np.random.default_rng(0)
     for number in range(3):
         pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
         images.write_image(tmp_path / "pairs" / "inputs" / f"{number}.png", pixels)
         images.write_image(tmp_path / "pairs" / "targets" / f"{number}.png", pixels[::-1])
-    command = (
-        "--task=pixels",
-        f"--model={trained / 'model'}",
-        f"--tokenizer={trained / 'tokenizer'}",
-        f"--pairs={tmp_path / 'pairs'}",
-        "--shots=1",
-        f"--out={tmp_path / 'out'}",
-    )
-    done = evaluate(*command)
-    assert done.returncode == 0, done.stderr
+    flags = named(trained, pairs=tmp_path / "pairs", out=tmp_path / "out")
+    tool.tasks(tool.Tasks(task="pixels", shots=("1",), **flags))
     content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     mse = content["results"]["pixels"]["mse"]
     assert {"copy", "mean", "nearest_pixels", "nearest_ids", "ceiling"} <= set(mse["baselines"])
@@ -98,13 +99,10 @@ def test_a_task_of_pairs_and_its_baselines(trained, tmp_path):
     assert manifest["source"] == {"pairs": str(tmp_path / "pairs")}
     assert manifest["task"] == {"pixels": {"example_pairs": [1]}}
     assert digest(manifest | {"source": {}}) == manifest["hash"]
-    assert "No task was learned clearly" in done.stdout
+    assert "No task was learned clearly" in capsys.readouterr().out
 
 
 def test_every_task_of_the_registry_can_be_asked_for():
-    sys.path.insert(0, str(ROOT / "tools"))
-    import evaluation_options
-
     tasks, own = evaluation_options.TASKS, evaluation_options.OWN_PICTURES
     assert tasks == (*registry.KINDS, *episodes.EPISODES) and own == tuple(episodes.EPISODES)
 
@@ -112,15 +110,11 @@ def test_every_task_of_the_registry_can_be_asked_for():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--task=perplexity"], "give one of --pairs, --frames and --input_file"),
-        (["--task=depth", "--out=x", "--pairs=a", "--frames=b"], "not --pairs and --frames"),
         (["--task=depth", "--pairs=a"], "--task=depth needs --out"),
-        (["--task=depth", "--pairs=a", "--out=x", "--shots=few"], "--shots=few must be whole"),
         (["--task=analogies", "--out=x"], "--task=analogies needs --config"),
         (["--task=guessing"], "guessing"),
         (["--task=edges", "--out=x", CONFIG, "--num_candidates=3"], "--num_candidates is for"),
         (["--task=edges", "--out=x", CONFIG, "--pairs=a"], "--config names the pictures itself"),
-        (["--task=perplexity", "--input_file=nowhere.jsonl"], "cannot read nowhere.jsonl"),
         (["--task=analogies", "--config=x", "--out=x", "--fit=stretch"], "fit"),
     ],
 )
@@ -129,6 +123,23 @@ def test_bad_flags_get_one_line(arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        ("perplexity", {}, "give one of --pairs, --frames and --input_file"),
+        ("depth", {"out": "x", "pairs": "a", "frames": "b"}, "not --pairs and --frames"),
+        ("depth", {"out": "x", "pairs": "a", "shots": ("few",)}, "shots=few must be whole"),
+        ("perplexity", {"input_file": "nowhere.jsonl"}, r"cannot read nowhere\.jsonl"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused_before_a_model_is_read(task, options, message):
+    run, kind = tool.tasks, tool.Tasks
+    if task == "perplexity":
+        run, kind = tool.perplexity, tool.Perplexity
+    with pytest.raises(ValueError, match=message):
+        run(kind(task=task, model="m", tokenizer="t", **options))
 
 
 def test_flags_of_reading_lie_over_the_config(folder, tmp_path):
@@ -145,8 +156,7 @@ def test_flags_of_reading_lie_over_the_config(folder, tmp_path):
 def test_a_bad_line_is_named_with_its_number(folder, tmp_path):
     good = json.dumps({"input": [str(p) for p in folder.iterdir()], "target": []})
     (tmp_path / "lines.jsonl").write_text(good + "\n")
-    done = evaluate(
-        "--task=perplexity", "--model=m", "--tokenizer=t", f"--input_file={tmp_path}/lines.jsonl"
-    )
-    assert done.returncode == 2
-    assert 'lines.jsonl line 1: "target" must be a list of one or more image files' in done.stderr
+    asked = {"model": "m", "tokenizer": "t", "input_file": f"{tmp_path}/lines.jsonl"}
+    message = 'lines.jsonl line 1: "target" must be a list of one or more image files'
+    with pytest.raises(ValueError, match=message):
+        tool.perplexity(tool.Perplexity(task="perplexity", **asked))

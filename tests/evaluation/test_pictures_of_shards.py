@@ -130,8 +130,7 @@ def test_an_evaluations_pictures_are_those_of_the_shards(made, tokenizer, monkey
     monkeypatch.setattr(
         runner, "evaluate", lambda m, t, tasks, *_, **__: asked.extend(tasks) or nothing
     )
-    monkeypatch.setattr(analogy_job.page, "Report", lambda **parts: shown.append(parts))
-    monkeypatch.setattr(analogy_job.page, "write", lambda *_: None)
+    monkeypatch.setattr(analogy_job.page, "write", lambda _, report: shown.append(report))
     directories = {"model_dir": root / "model", "tokenizer_dir": root / "tokenizer"}
     analogy_job.run(experiment, load_model(root / "model"), tokenizer, tmp_path, **directories)
     by_source = {name: [] for name in (source.name for source in corpus.sources)}
@@ -142,7 +141,7 @@ def test_an_evaluations_pictures_are_those_of_the_shards(made, tokenizer, monkey
             example = task.example(corpus.seed, index)
             pixels = [*example.pairs.reshape(-1, 16, 16, 3), example.query, example.answer]
             np.testing.assert_array_equal(tokenizer.encode(np.stack(pixels)), expected, task.name)
-    originals = shown[0]["reconstructions"].originals
+    originals = shown[0].reconstructions.originals
     np.testing.assert_array_equal(
         tokenizer.encode(originals), np.concatenate(by_source["whole"])[:4]
     )

@@ -127,8 +127,14 @@ def test_devices_compute_what_one_does_of_the_same_parts(bits):
         np.testing.assert_allclose(value, expected, atol=1e-5 * np.abs(expected).max())
 
 
-def loss_and_gradients(config, mesh=None, **changes):
-    config = dataclasses.replace(config, **changes)
+@functools.cache
+def drawn():
+    """Parameters, once for all of these networks."""
+    return jax.jit(lambda: transformer.init_params(CONFIG, 0))()
+
+
+def loss_and_gradients(mesh=None, **changes):
+    config = dataclasses.replace(CONFIG, **changes)
     rows = jax.tree.map(jnp.asarray, random_batch(config.vocabulary.num_codes, 8, 32, packed=True))
     rules = partition.Rules()
 
@@ -136,20 +142,19 @@ def loss_and_gradients(config, mesh=None, **changes):
         total, sums = loss.loss_sums(config, params, rows, mesh=mesh, rules=rules)
         return total / sums["tokens"]
 
-    params = transformer.init_params(config, 0)
-    value, gradients = jax.jit(jax.value_and_grad(mean))(params)
+    value, gradients = jax.jit(jax.value_and_grad(mean))(drawn())
     return float(value), trees.flatten(jax.device_get(gradients))
 
 
 @pytest.fixture(scope="module")
 def plain():
-    return loss_and_gradients(CONFIG)
+    return loss_and_gradients()
 
 
 @pytest.fixture(scope="module")
 def eight_bits():
     """Of each, loss and gradients."""
-    return {bits: loss_and_gradients(CONFIG, products=bits) for bits in BITS}
+    return {bits: loss_and_gradients(products=bits) for bits in BITS}
 
 
 # Errors of a gradient after the products of two layers, forward and backward.
@@ -167,7 +172,7 @@ def test_the_model_is_nearly_the_same(plain, eight_bits, bits):
 
 def test_remat_and_scan_change_nothing(eight_bits):
     value, gradients = eight_bits["int8"]
-    again, others = loss_and_gradients(CONFIG, products="int8", remat="dots", scan=False)
+    again, others = loss_and_gradients(products="int8", remat="dots", scan=False)
     assert again == pytest.approx(value, rel=1e-6)
     for name, expected in gradients.items():
         # A value between two steps of eight bits may fall to either when sums round elsewhere.
@@ -178,7 +183,7 @@ def test_a_mesh_gives_one_devices_loss_and_gradients(eight_bits):
     """But for the factors, of which each part has its own: as far from float32, not further."""
     value, gradients = eight_bits["int8"]
     mesh = make_mesh(MeshConfig(data=2, fsdp=2, tensor=2))
-    found, others = loss_and_gradients(CONFIG, mesh, products="int8")
+    found, others = loss_and_gradients(mesh, products="int8")
     assert found == pytest.approx(value, rel=3e-3)
     for name, expected in gradients.items():
         assert error(others[name], expected) < MOST["int8"], name
