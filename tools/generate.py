@@ -68,7 +68,7 @@ class Asking(ReadingOptions):
             large enough to see something, others as they are.
         step: checkpoint of a training; by default the newest whole one.
         ema: take the training's average of its parameters.
-        dtype: what the model computes in; by default as it is stored.
+        dtype: what the model computes in; by default what its config.json says.
         weights: precision of the matrices while codes are drawn; compute is the model's own, others
             need less memory and time and change answers a little.
         cache: precision of the keys and values of what was read.
@@ -304,10 +304,14 @@ def _answer(options: Asking, jobs_for: Callable[[int], list["Job"]], *, overwrit
     from lvm_jax.generation import language_model
     from lvm_jax.generation.jobs import batch
 
-    batch.check(jobs_for(_ANY_ROOM))
+    known = jobs_for(_ANY_ROOM)
+    batch.check(known)
     tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
-    known = language_model.load_image_config(options.model)
-    reading = image_record.config_for(known, options.model, options.changes())
+    recorded = language_model.load_image_config(options.model)
+    reading = image_record.config_for(recorded, options.model, options.changes())
+    if len(known) == 1 and known[0].drawing.form != "clip":
+        # Of a file of prompts the others go on; here nothing else would be left to do.
+        batch.check_readable(dataclasses.replace(known[0], reading=reading), tokenizer.image_size)
     model = lvm_jax.load_model(
         options.model, step=options.step, ema=options.ema, dtype=options.dtype
     )

@@ -16,11 +16,13 @@ def read(path: str | pathlib.Path) -> list[tuple[str, dict[str, Any]]]:
         ValueError: no such file, no object in it, or a line that is none; names file and line.
     """
     try:
-        text = pathlib.Path(path).read_text(encoding="utf-8")
+        # Some editors begin a file with a byte order mark.
+        text = pathlib.Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read {path}: {error}") from error
     objects = []
-    for number, line in enumerate(text.splitlines(), 1):
+    # Not splitlines: a string of JSON may hold U+2028 and others, at which that would split.
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         where = f"{path} line {number}"

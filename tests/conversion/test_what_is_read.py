@@ -72,6 +72,14 @@ def test_prefixes_and_rotary_buffers_are_nobodys_business(plain, folder, prefix)
     assert_same_network(open_hf(folder(arrays)), plain)
 
 
+def test_buffers_of_a_module_that_was_pickled_whole_are_left_out(plain, folder):
+    """Its parts are entries of entries, and keep buffers that no state dict has."""
+    arrays = {name.replace(".", "/"): array for name, array in GOLDEN.arrays.items()}
+    for buffer in ("inv_freq", "original_inv_freq"):
+        arrays[f"model/rotary_emb/{buffer}"] = np.arange(4, dtype=np.float32)
+    assert_same_network(open_hf(folder(arrays)), plain)
+
+
 def test_another_part_of_a_larger_model_is_left_out(plain, folder):
     arrays = {f"language_model.{name}": array for name, array in GOLDEN.arrays.items()}
     arrays["vision_tower.embeddings.weight"] = np.zeros((3, 3), np.float32)

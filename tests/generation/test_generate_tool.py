@@ -190,6 +190,20 @@ def test_a_prompt_that_is_too_long_is_refused_or_shortened(trained, files, tmp_p
     assert (tmp_path / "a.png").is_file()
 
 
+def test_a_lone_picture_that_is_cut_is_refused_before_the_model_is_loaded(
+    trained, files, tmp_path, monkeypatch
+):
+    """A header alone is no picture; only files of prompts go on without one."""
+    whole = files[0].read_bytes()
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(whole[: len(whole) // 2])
+    monkeypatch.setattr(lvm_jax, "load_model", None)
+    asked = options(trained, images=(str(files[0]), str(cut)), out=str(tmp_path / "a.png"))
+    with pytest.raises(ValueError, match=r"--images: cannot read image .*cut\.png"):
+        tool.one_prompt(tool.OnePrompt(**asked))
+    assert not (tmp_path / "a.png").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

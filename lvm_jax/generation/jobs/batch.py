@@ -94,6 +94,22 @@ def _check_picture(job: Job, path: str) -> None:
         raise ValueError(f"{job.where}: {error}") from error
 
 
+def check_readable(job: Job, size: int) -> None:
+    """Refuses a job with a picture that does not decode; `run` passes over it.
+
+    Args:
+        job: with `reading` set.
+        size: side of the tokenizer's images in pixels.
+
+    Raises:
+        ValueError: names the job and the picture.
+    """
+    try:
+        _squares(job, size)
+    except ImageError as error:
+        raise ValueError(f"{job.where}: {error}") from error
+
+
 def check_room(jobs: Sequence[Job], model: LanguageModel, tokenizer: Tokenizer) -> None:
     """Refuses prompts that are too long for the model and may lose no image.
 

@@ -61,7 +61,10 @@ FORMATS = {
         },
         out_first=True,
         neighbours=False,
-        optional=("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached"),
+        optional=(
+            *("rotary_emb.inv_freq", "rotary_emb.original_inv_freq"),
+            *("rotary_emb.cos_cached", "rotary_emb.sin_cached"),
+        ),
     ),
     # EasyLM, models/llama/llama_model.py.
     "easylm": Format(
