@@ -156,6 +156,10 @@ def segments(start: int, stop: int, total: int) -> tuple[Segment, ...]:
     """The loops that take rows from `start` added positions to `stop`, of `total` in the end.
 
     Each reads the room that it has, so that what is not filled yet is at most a segment.
+
+    Args:
+        start, stop: added positions of a row before the first step and after the last.
+        total: after the last step of all parts.
     """
     width = SEGMENT
     if total > SEGMENT * MOST_SEGMENTS:

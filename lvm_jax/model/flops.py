@@ -49,6 +49,13 @@ def decode_bytes(
 
     In every step but the first id's, which the prompt gives, matrices are read once, and so are the
     prompts' caches and what each row has added.
+
+    Args:
+        config: of the model; its dtype is that of matrices and cache.
+        prompt: ids of each prompt.
+        num_ids: ids to generate in each row.
+        prompts: how many.
+        candidates: rows of each prompt.
     """
     size = 2 if config.dtype == "bfloat16" else 4
     weights = config.num_layers * config.matrix_parameters_per_layer

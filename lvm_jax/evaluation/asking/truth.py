@@ -71,7 +71,14 @@ def _prompt(model: LanguageModel, pairs_K2T: np.ndarray, query_T: np.ndarray) ->
 def own_surprise(
     model: LanguageModel, asked: Tokenized, ids_NCT: np.ndarray, batch_size: int
 ) -> np.ndarray:
-    """Nats per id that the model gives each of its own answers: float64 [N, C]."""
+    """Nats per id that the model gives each of its own answers: float64 [N, C].
+
+    Args:
+        model: the model.
+        asked: N examples.
+        ids_NCT: int32, C answers to each.
+        batch_size: rows per device batch.
+    """
     prompts_NP = np.stack([_prompt(model, k, q) for k, q in zip(asked.pairs, asked.queries)])
     num_examples, num_candidates, tokens_per_image = ids_NCT.shape
     nll = perplexity.target_nll(

@@ -60,21 +60,20 @@ def counts(
     strength_HW: np.ndarray,
     truth_HW: np.ndarray,
     tolerance: float,
-    thresholds: tuple[float, ...] = THRESHOLDS,
 ) -> np.ndarray:
-    """What F is computed from, at every threshold; those of several pictures add up.
+    """What F is computed from, at each of THRESHOLDS; those of several pictures add up.
 
     Args:
-        strength_HW: floats in [0, 1], the answer.
+        strength_HW: floats in [0, 1], the answer; a pixel is an edge if it is at least as strong as
+            a threshold.
         truth_HW: bool [H, W], thinned.
         tolerance: greatest distance of a pair, in pixels.
-        thresholds: T, a pixel is an edge if it is at least as strong.
 
     Returns:
         int64 [T, 3]: pairs, edge pixels of the answer, edge pixels of the truth.
     """
     rows = []
-    for threshold in thresholds:
+    for threshold in THRESHOLDS:
         mask_HW = thin(strength_HW >= threshold)
         pairs = matched(mask_HW, truth_HW, tolerance)
         rows.append((pairs, int(mask_HW.sum()), int(truth_HW.sum())))

@@ -19,8 +19,6 @@ def locate(
     picture: np.ndarray,
     colors_K3: np.ndarray,
     others_N3: np.ndarray,
-    *,
-    most_away: float = MOST_AWAY,
 ) -> np.ndarray:
     """The middle of the largest blob of each color.
 
@@ -28,8 +26,8 @@ def locate(
         picture: uint8 [H, W, 3].
         colors_K3: uint8, one for every keypoint.
         others_N3: uint8, what else is drawn, such as limbs and the background: a pixel belongs to
-            whichever color is nearest to its own.
-        most_away: pixels farther (Euclidean, in 0..255) from every color belong to none.
+            whichever color is nearest to its own; farther than MOST_AWAY (Euclidean, in 0..255)
+            from all of them, to none.
 
     Returns:
         float64 [K, 2], x and y in pixels, of which the first one's centre is (0.5, 0.5); nan where
@@ -41,7 +39,7 @@ def locate(
     points_K2 = np.full((len(colors_K3), 2), np.nan)
     for number in range(len(colors_K3)):
         parts_HW = skimage.measure.label(
-            (nearest_HW == number) & (away_HW <= most_away), connectivity=2
+            (nearest_HW == number) & (away_HW <= MOST_AWAY), connectivity=2
         )
         sizes = np.bincount(parts_HW.ravel())[1:]
         if sizes.size:

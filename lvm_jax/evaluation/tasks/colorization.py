@@ -16,7 +16,7 @@ from lvm_jax.configs import ConfigError, Field
 from lvm_jax.evaluation.metrics import color
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks.measured import MeasuredTask
-from lvm_jax.evaluation.tasks.pixels import MSE
+from lvm_jax.evaluation.tasks.pixels import MSE, PSNR
 from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
 from lvm_jax.measures import fidelity, perceptual, perceptual_weights
 from lvm_jax.measures.perceptual import PerceptualConfig
@@ -35,7 +35,6 @@ IMAGENET_MSE = Metric(
     per_example=True,
     about="Mean squared error of ImageNet-normalised pixels, as visual prompting reports it.",
 )
-PSNR = Metric(name="psnr", unit="dB", better="higher", per_example=True)
 LPIPS = Metric(
     name="lpips",
     unit="",

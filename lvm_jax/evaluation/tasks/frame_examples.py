@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from lvm_jax.evaluation.tasks.sequences import FrameFolders
 from lvm_jax.evaluation.tasks.task import Example
 
@@ -23,7 +25,4 @@ class FrameExamples:
     def example(self, seed: int, index: int) -> Example:
         """See `Examples.example`."""
         shown = self.frames.sequence(seed, index)
-        pairs = shown.images[:-1].reshape(-1, 2, *shown.targets.shape[1:])
-        return Example(
-            pairs=pairs, query=shown.images[-1], answer=shown.targets[0], keys=shown.keys
-        )
+        return Example.of_row(np.concatenate([shown.images, shown.targets]), shown.keys)

@@ -13,11 +13,10 @@ import numpy as np
 from lvm_jax.evaluation.metrics import similarity
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks.measured import MeasuredTask, NoOptions
-from lvm_jax.evaluation.tasks.pixels import MSE
+from lvm_jax.evaluation.tasks.pixels import MSE, PSNR
 from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
 from lvm_jax.measures import fidelity
 
-PSNR = Metric(name="psnr", unit="dB", better="higher", per_example=True)
 SSIM = Metric(name="ssim", unit="", better="higher", per_example=True)
 GAIN = Metric(
     name="gain_over_copy",

@@ -21,6 +21,8 @@ MSE = Metric(
     about="Mean squared error against the truth, over pixels and channels in [0, 1].",
 )
 
+PSNR = Metric(name="psnr", unit="dB", better="higher", per_example=True)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pixels(MeasuredTask):

@@ -63,9 +63,7 @@ class ListedExamples:
             pixels = np.stack([self.loader.load_file(p) for p in (*prompt.images, prompt.answer)])
         except ValueError as error:
             raise ValueError(f"{prompt.where}: {error}") from error
-        pairs = pixels[:-2].reshape(-1, 2, *pixels.shape[1:])
-        keys = self._names[index % len(self.prompts)]
-        return Example(pairs=pairs, query=pixels[-2], answer=pixels[-1], keys=keys)
+        return Example.of_row(pixels, self._names[index % len(self.prompts)])
 
     @functools.cached_property
     def _names(self) -> list[tuple[str, ...]]:

@@ -41,8 +41,7 @@ class SentenceExamples:
                 "it takes an even number, at least 4 (pairs_per_sentence of 2 or more)"
             )
         pixels = np.stack([self.loader.load_one(image) for image in sentence.images])
-        pairs = pixels[:-2].reshape(-1, 2, *pixels.shape[1:])
         keys = tuple(image.key for image in sentence.images)
         query, answer = sentence.images[-2:]
         truth = references.truth(query, answer, self.loader.size, self.loader.config)
-        return Example(pairs=pairs, query=pixels[-2], answer=pixels[-1], truth=truth, keys=keys)
+        return Example.of_row(pixels, keys, truth)

@@ -30,6 +30,27 @@ class Example:
     truth: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     keys: tuple[str, ...] = ()
 
+    @classmethod
+    def of_row(
+        cls,
+        pictures: np.ndarray,
+        keys: tuple[str, ...],
+        truth: Mapping[str, np.ndarray] | None = None,
+    ) -> "Example":
+        """Pairs in turn, the query and its answer.
+
+        Args:
+            pictures: uint8 [2 K + 2, S, S, 3].
+            keys, truth: as the fields.
+        """
+        return cls(
+            pairs=pictures[:-2].reshape(-1, 2, *pictures.shape[1:]),
+            query=pictures[-2],
+            answer=pictures[-1],
+            truth=truth or {},
+            keys=keys,
+        )
+
 
 class Examples(Protocol):
     """A name, and examples as a pure function of (seed, index)."""
