@@ -234,6 +234,7 @@ def test_bad_input_gets_one_line(files, arguments, message):
         ({"images": ["0"], "out": "a.png", "top_p": 2.0}, "top_p=2.0"),
         ({"frames": "0", "out": "a.gif", "fps": -1.0}, "fps=-1.0 must be above 0"),
         ({"frames": "0", "out": "a.gif", "num_frames": 2}, "1 frames give 1"),
+        ({"frames": "0", "out": "a.gif", "start": 9}, "from start=9 on, not one; begin earlier"),
         ({"frames": "nowhere.mp4", "out": "a.gif"}, "--frames: no file nowhere.mp4"),
     ],
 )

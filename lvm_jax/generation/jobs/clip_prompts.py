@@ -72,9 +72,10 @@ def choose(
     chosen = there[: most if num_frames is None else num_frames]
     if len(chosen) < (num_frames or 1):
         begin = "" if from_end else f" from start={start} on"
+        wanted = f"num_frames={num_frames}; ask for fewer" if num_frames else "one; begin earlier"
         raise ValueError(
             f"the clip's {len(frames)} frames give {len(there)} with stride={stride}{begin}, not "
-            f"num_frames={num_frames or 1}; ask for fewer"
+            f"{wanted}"
         )
     return tuple(chosen[::-1] if from_end else chosen)
 
