@@ -76,9 +76,12 @@ def main(options: Options) -> None:
     # Imported after the flags are known to be good: a typo should not wait for jax.
     from absl import logging
 
-    from lvm_jax import atomic
-    from lvm_jax.evaluation import folder_distances
+    from lvm_jax import atomic, image_folders
+    from lvm_jax.evaluation import folder_distances, folder_features
 
+    for name in options.folders:  # before any of them is read, which may take long
+        if pathlib.Path(name).suffix != folder_features.EXTENSION or pathlib.Path(name).is_dir():
+            image_folders.list_images(name)
     settings, read = _reading(options)
     reference, *others = options.folders
     found: dict[str, FolderFeatures] = {}

@@ -174,10 +174,14 @@ class Tasks(SourceOptions):
         names = ("num_candidates", "score_truth", "temperature", "top_k", "top_p", "batch_size")
         shots = integers(self.shots, "shots")
         number = self.num_examples or ALL
+        if min(shots, default=0) < 0:
+            raise ConfigError(Field("shots"), f"={min(shots)} must be at least 0")
+        # Of prompts of the user even a single number takes their last pairs only.
+        chosen = len(shots) > 1 or self.input_file is not None
         return {
             **{name: getattr(self, name) for name in names},
             "seeds": integers(self.seeds, "seeds"),
-            "shots": shots if len(shots) > 1 else (),
+            "shots": shots if chosen else (),
             "num_examples": number,
             "num_answered": number,
             "num_shown": self.num_shown,

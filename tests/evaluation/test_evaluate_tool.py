@@ -111,6 +111,7 @@ def test_every_task_of_the_registry_can_be_asked_for():
     ("arguments", "message"),
     [
         (["--task=depth", "--pairs=a"], "--task=depth needs --out"),
+        (["--task=depth", "--pairs=a", "--out=x", "--shots=-1"], "--shots=-1 must be at least 0"),
         (["--task=analogies", "--out=x"], "--task=analogies needs --config"),
         (["--task=guessing"], "guessing"),
         (["--task=edges", "--out=x", CONFIG, "--num_candidates=3"], "--num_candidates is for"),

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from lvm_jax import images
-from lvm_jax.configs import ConfigError, Field
+from lvm_jax.configs import ConfigError, Field, within
 from lvm_jax.evaluation.metrics import color
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks.measured import MeasuredTask
@@ -101,7 +101,8 @@ def _build(examples: Examples, options: ColorizationOptions) -> Colorization:
     if not files:
         return Colorization(examples=examples)
     config = PerceptualConfig(network="lpips_vgg16")
-    params = perceptual_weights.load(config, files)
+    with within("", perceptual_weights="vgg16_weights"):
+        params = perceptual_weights.load(config, files)
     distance = jax.jit(functools.partial(perceptual.distance, config))
     return Colorization(examples=examples, distance=functools.partial(distance, params))
 
