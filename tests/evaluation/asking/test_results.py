@@ -185,8 +185,8 @@ def test_the_headline_claims_no_more_than_the_verdicts(results, words):
 
 def test_distance_from_the_best_possible():
     of = lambda ceiling: result(mse=DRAWN_WELL | {names.CEILING: ceiling})
-    assert wording.distance([of(0.02)])[0] == "1.0 times"
-    assert wording.distance([of(0.02), of(0.005)])[0] == "1.0 to 4.0 times"
+    assert wording.distance([of(0.02)])[0] == "1 times"
+    assert wording.distance([of(0.02), of(0.005)])[0] == "1 to 4 times"
     assert wording.distance([of(0.0)]) is None
 
 
@@ -194,7 +194,7 @@ def test_what_has_nothing_to_compare_with_is_only_measured():
     alone = MetricResult(metric=TRUTH, values={MODEL: (np.full(3, np.log(20)),)})
     task = TaskResult(name="frames", seeds=(0,), metrics=(alone,), decides=TRUTH.name)
     assert task.verdict == "measured" and alone.learned is None
-    assert wording.headline([task]) == "perplexity of truth 20.0 (frames)."
+    assert wording.headline([task]) == "Perplexity of truth 20.0 (frames)."
 
 
 def test_markdown_marks_what_is_not_beaten():
