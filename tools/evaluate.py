@@ -156,7 +156,7 @@ def _experiment(options: Analogies, measured: Tasks | None = None) -> None:
 
     experiment = options.config.build(build, configs.merged(values, changes))
     tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
-    model = lvm_jax.load_model(options.model)
+    model = lvm_jax.load_model(options.model, tokenizer=tokenizer)
     out = pathlib.Path(options.out)
     model_dir, tokenizer_dir = paths.path(options.model), paths.path(options.tokenizer)
     with (

@@ -56,8 +56,7 @@ class Opened:
         from lvm_jax.pictures.loader import SquareLoader
 
         tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
-        model = lvm_jax.load_model(options.model, mesh=_mesh(options.fsdp))
-        model.check_tokenizer(tokenizer)
+        model = lvm_jax.load_model(options.model, mesh=_mesh(options.fsdp), tokenizer=tokenizer)
         config = image_record.config_for(model.images, options.model, options.changes())
         loader = SquareLoader(config, tokenizer.image_size, _CACHE_BYTES)
         return cls(model=model, tokenizer=tokenizer, image_config=config, loader=loader)

@@ -313,9 +313,12 @@ def _answer(options: Asking, jobs_for: Callable[[int], list["Job"]], *, overwrit
         # Of a file of prompts the others go on; here nothing else would be left to do.
         batch.check_readable(dataclasses.replace(known[0], reading=reading), tokenizer.image_size)
     model = lvm_jax.load_model(
-        options.model, step=options.step, ema=options.ema, dtype=options.dtype
+        options.model,
+        step=options.step,
+        ema=options.ema,
+        dtype=options.dtype,
+        tokenizer=tokenizer,
     )
-    model.check_tokenizer(tokenizer)
     room = model.config.context // tokenizer.tokens_per_image - 1
     jobs = [dataclasses.replace(job, reading=reading) for job in jobs_for(room)]
     batch.check_room(jobs, model, tokenizer)

@@ -87,17 +87,21 @@ class LanguageModel:
         Raises:
             ValueError: another number of codes, or another fingerprint than the training data's.
         """
-        if tokenizer.num_codes != self.vocabulary.num_codes:
-            raise ValueError(
-                f"the tokenizer has {tokenizer.num_codes} codes and the model "
-                f"{self.vocabulary.num_codes}; use the tokenizer that the model was trained with"
-            )
-        known = self.tokenizer_fingerprint
-        if known and known != tokenizer.fingerprint:
-            raise ValueError(
-                f"the tokenizer's fingerprint {tokenizer.fingerprint[:12]} is not the model's "
-                f"{known[:12]}; use the tokenizer that the model was trained with"
-            )
+        _require_same_ids(self.vocabulary, self.tokenizer_fingerprint, tokenizer)
+
+
+def _require_same_ids(vocabulary: Vocabulary, known: str, tokenizer: Tokenizer) -> None:
+    """`LanguageModel.check_tokenizer`, of what config.json says of a model."""
+    if tokenizer.num_codes != vocabulary.num_codes:
+        raise ValueError(
+            f"the tokenizer has {tokenizer.num_codes} codes and the model "
+            f"{vocabulary.num_codes}; use the tokenizer that the model was trained with"
+        )
+    if known and known != tokenizer.fingerprint:
+        raise ValueError(
+            f"the tokenizer's fingerprint {tokenizer.fingerprint[:12]} is not the model's "
+            f"{known[:12]}; use the tokenizer that the model was trained with"
+        )
 
 
 @functools.partial(jax.jit, static_argnames=("config", "mesh"))
@@ -127,6 +131,7 @@ def load_model(
     ema: bool = False,
     dtype: ComputeType | None = None,
     mesh: Mesh | None = None,
+    tokenizer: Tokenizer | None = None,
 ) -> LanguageModel:
     """Loads a model: of a training, or by itself.
 
@@ -139,12 +144,16 @@ def load_model(
             and keeps parameters as they are stored.
         mesh: devices that share the parameters, none of which reads more than its share; None is
             one device.
+        tokenizer: what the model will be used with, checked before parameters are read.
 
     Raises:
         ValueError: the directory holds no model, one that this version cannot read, or one that is
-            damaged; names the file, and the first few parameters that do not fit config.json.
+            damaged; names the file, and the first few parameters that do not fit config.json. Or
+            the tokenizer's ids mean something else to the model.
     """
     found = stored_model.find(directory, step, ema=ema)
+    if tokenizer is not None:
+        _require_same_ids(found.config.vocabulary, found.tokenizer_fingerprint, tokenizer)
     config = dataclasses.replace(found.config, dtype=dtype or found.config.dtype)
     return LanguageModel(
         config=config,

@@ -16,6 +16,7 @@ from lvm_jax.images import ImageConfig
 from lvm_jax.model import transformer
 from lvm_jax.training import model_directory
 from lvm_jax.training.checkpoints import Checkpoints
+from lvm_jax.training.stored_params import StoredParams
 from lvm_jax.training.workdir import RunIdentity, prepare_workdir
 from lvm_jax.vocabulary import Framing
 
@@ -152,6 +153,15 @@ def test_another_tokenizer_is_refused_with_both_fingerprints(model, tokenizer, t
     both = rf"{tokenizer.fingerprint[:12]} is not the model's {'f' * 12}; use the tokenizer"
     with pytest.raises(ValueError, match=both):
         loaded.check_tokenizer(tokenizer)
+
+
+def test_another_tokenizer_is_refused_before_parameters_are_read(
+    model, tokenizer, tmp_path, monkeypatch
+):
+    write_model(tmp_path, model, tokenizer_fingerprint="f" * 64)
+    monkeypatch.delattr(StoredParams, "read")
+    with pytest.raises(ValueError, match="is not the model's"):
+        lvm_jax.load_model(tmp_path, tokenizer=tokenizer)
 
 
 def test_logits_are_causal(model):
