@@ -195,7 +195,7 @@ def test_a_frame_is_compared_with_a_copy_of_the_last_one():
 
 
 def test_lpips_needs_weights(tmp_path):
-    with pytest.raises(ConfigError, match=r"perceptual_weights: cannot use .*none\.pth"):
+    with pytest.raises(ConfigError, match=r"vgg16_weights: cannot use .*none\.pth"):
         registry.build(
             "colorization",
             Made(query=PICTURE, answer=PICTURE),
