@@ -20,9 +20,10 @@ def moments_of(features):
 def test_fid_and_kid_are_those_of_torch_fidelity():
     golden = np.load(GOLDENS / "inception.npz")
     one, other = make_inception.draw_features()
-    np.testing.assert_allclose(
-        feature_distances.fid(moments_of(one), moments_of(other)), golden["fid"], rtol=1e-9
-    )
+    # Roots of variances that are nearly none magnify the last bits, which differ from one linear
+    # algebra library or processor to another: 1e-8 was seen.
+    fid = feature_distances.fid(moments_of(one), moments_of(other))
+    np.testing.assert_allclose(fid, golden["fid"], rtol=1e-6)
     # There all of it is float32.
     kid = feature_distances.squared_discrepancy(one[:30], other)
     np.testing.assert_allclose(kid, golden["kid"], rtol=1e-5)
