@@ -8,7 +8,6 @@ Shapes: N prompts, C candidates of each, R = N * C rows, L prompt length, D hidd
 key/value heads, K head dim, M mlp, V ids that have logits.
 """
 
-import itertools
 import math
 from typing import Any
 
@@ -105,8 +104,7 @@ def decode_weights(
             for k in kernels
         ]
         flat = [jnp.concatenate(flat, axis=1)] if whole else flat
-        laid_out = [few_rows.lay_out(kernel, num_rows, precision, whole) for kernel in flat]
-        return tuple(itertools.chain.from_iterable(laid_out))
+        return tuple(few_rows.lay_out(kernel, num_rows, precision, whole) for kernel in flat)
 
     def layer(index: int) -> Weights:
         kernels = transformer.layer_params(params, index)
@@ -130,6 +128,12 @@ def decode_weights(
         "final_norm": params["final_norm"]["scale"],
         "head": matrix([head_DV], ("embed", "vocab")),
     }
+
+
+def _products(x_RI: Array, matrices: tuple[few_rows.Matrix, ...], *dtype: DTypeLike) -> Array:
+    """Rows times the matrices of one entry of the weights, side by side."""
+    products = [few_rows.product(x_RI, matrix, *dtype) for matrix in matrices]
+    return products[0] if len(products) == 1 else jnp.concatenate(products, axis=1)
 
 
 def decode_step(
@@ -163,7 +167,7 @@ def decode_step(
     x_RD = transformer.embed(weights["embedding"], ids_NC.reshape(-1), config.dtype)
     for index, layer in enumerate(weights["layers"]):
         h_RD = transformer.rms_norm(x_RD, layer["attention_norm"], config.norm_eps)
-        qkv_R1XK = few_rows.product(h_RD, layer["qkv"]).reshape(N * C, 1, H + 2 * G, K)
+        qkv_R1XK = _products(h_RD, layer["qkv"]).reshape(N * C, 1, H + 2 * G, K)
         # Queries and keys turn by the same angles, so they turn together.
         qk_RXK = rope.rotate(qkv_R1XK[:, :, : H + G], *rotary)[:, 0]
         k_RGK, v_RGK = qk_RXK[:, H:], qkv_R1XK[:, 0, H + G :]
@@ -176,11 +180,11 @@ def decode_step(
             (keys[-1], values[-1]),
             own.length + 1,
         )
-        x_RD = x_RD + few_rows.product(places.rows(o_RGQK).reshape(N * C, H * K), layer["out"])
+        x_RD = x_RD + _products(places.rows(o_RGQK).reshape(N * C, H * K), layer["out"])
         h_RD = transformer.rms_norm(x_RD, layer["mlp_norm"], config.norm_eps)
-        gate_RM, up_RM = jnp.split(few_rows.product(h_RD, layer["gate_up"]), 2, axis=1)
-        x_RD = x_RD + few_rows.product(jax.nn.silu(gate_RM) * up_RM, layer["down"])
+        gate_RM, up_RM = jnp.split(_products(h_RD, layer["gate_up"]), 2, axis=1)
+        x_RD = x_RD + _products(jax.nn.silu(gate_RM) * up_RM, layer["down"])
     x_RD = transformer.rms_norm(x_RD, weights["final_norm"], config.norm_eps)
-    logits_RV = few_rows.product(x_RD, weights["head"], jnp.float32)
+    logits_RV = _products(x_RD, weights["head"], jnp.float32)
     grown = cache.Own(tuple(keys), tuple(values), own.length + 1)
     return logits_RV.reshape(N, C, -1), grown

@@ -4,8 +4,6 @@ Shapes: R rows, I input dim, O output dim, N blocks of C columns.
 """
 
 import dataclasses
-import itertools
-from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -20,8 +18,6 @@ WeightPrecision = Literal["compute", "bfloat16", "int8"]
 BLOCK_COLUMNS = (64, 32, 16)
 # With more rows, arithmetic takes longer than repacking the matrix for it.
 MOST_BLOCKED_ROWS = 8
-# On CPU, a product in blocks keeps one core busy; so many products run at a time.
-_SIDE_BY_SIDE = 2
 
 
 @jax.tree_util.register_dataclass
@@ -40,8 +36,8 @@ class Matrix:
 
 def lay_out(
     kernel_IO: Array, num_rows: int, precision: WeightPrecision = "compute", whole: bool = True
-) -> tuple[Matrix, ...]:
-    """A matrix as `product` reads it fastest: one, or parts whose columns are side by side.
+) -> Matrix:
+    """A matrix as `product` reads it fastest.
 
     On CPU in blocks of columns, each read once and as a whole. A plain [I, O] product repacks the
     matrix on every call, which takes longer than a few rows' arithmetic.
@@ -59,21 +55,13 @@ def lay_out(
     elif precision == "int8":
         kernel_IO, scale_1O = _to_int8(kernel_IO.astype(jnp.float32), axis=0)
         scale_O = scale_1O[0]
-    num_in, num_out = kernel_IO.shape
-    columns = next((C for C in BLOCK_COLUMNS if num_out % C == 0), None)
-    on_cpu = whole and jax.default_backend() == "cpu"
-    if not on_cpu or num_rows > MOST_BLOCKED_ROWS or columns is None:
-        return (Matrix(kernel_IO, scale_O),)
-    blocks_NIC = jnp.swapaxes(kernel_IO.reshape(num_in, -1, columns), 0, 1)
-    ends = [len(blocks_NIC) * part // _SIDE_BY_SIDE for part in range(_SIDE_BY_SIDE + 1)]
-    return tuple(
-        Matrix(
-            blocks_NIC[begin:end],
-            None if scale_O is None else scale_O[begin * columns : end * columns],
-        )
-        for begin, end in itertools.pairwise(ends)
-        if begin < end
-    )
+    if not whole or num_rows > MOST_BLOCKED_ROWS or jax.default_backend() != "cpu":
+        return Matrix(kernel_IO, scale_O)
+    columns = next((C for C in BLOCK_COLUMNS if kernel_IO.shape[1] % C == 0), None)
+    if columns is None:
+        return Matrix(kernel_IO, scale_O)
+    blocks_INC = kernel_IO.reshape(kernel_IO.shape[0], -1, columns)
+    return Matrix(jnp.swapaxes(blocks_INC, 0, 1), scale_O)
 
 
 def _to_int8(x: Array, axis: int) -> tuple[Array, Array]:
@@ -82,24 +70,20 @@ def _to_int8(x: Array, axis: int) -> tuple[Array, Array]:
     return jnp.round(x / scale).astype(jnp.int8), scale
 
 
-def product(x_RI: Array, matrices: Sequence[Matrix], dtype: DTypeLike | None = None) -> Array:
-    """Rows times matrices from `lay_out`, whose columns are side by side.
+def product(x_RI: Array, matrix: Matrix, dtype: DTypeLike | None = None) -> Array:
+    """Rows times a matrix from `lay_out`.
 
     Rows take the matrix's precision, too: int8 rows have a scale each. Sums are float32, or exact.
 
     Args:
         x_RI: activations.
-        matrices: see `lay_out`; those of several kernels may follow one another.
+        matrix: see `lay_out`.
         dtype: of the result; None is x's.
 
     Returns:
-        [R, O], of all columns.
+        [R, O].
     """
-    products = [_product(x_RI, matrix, dtype or x_RI.dtype) for matrix in matrices]
-    return products[0] if len(products) == 1 else jnp.concatenate(products, axis=1)
-
-
-def _product(x_RI: Array, matrix: Matrix, dtype: DTypeLike) -> Array:
+    dtype = dtype or x_RI.dtype
     if matrix.scale is None:
         sums_RO = _multiply(x_RI.astype(matrix.kernel.dtype), matrix.kernel, jnp.float32)
         return sums_RO.astype(dtype)

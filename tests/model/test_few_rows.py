@@ -25,9 +25,9 @@ def test_the_layout_changes_nothing(rows, columns):
 @pytest.mark.parametrize(("precision", "steps"), [("bfloat16", 2**8), ("int8", 127)])
 def test_lower_precision_is_wrong_by_its_rounding(precision, steps, columns):
     x, kernel = operands(5, columns)
-    matrices = few_rows.lay_out(kernel, 5, precision)
-    assert {matrix.kernel.dtype for matrix in matrices} == {jnp.dtype(precision)}
-    product = few_rows.product(x, matrices)
+    matrix = few_rows.lay_out(kernel, 5, precision)
+    assert matrix.kernel.dtype == precision
+    product = few_rows.product(x, matrix)
     assert product.dtype == jnp.float32
     # Both operands are off by half a step at most, and errors of a sum add up like random ones.
     largest = np.abs(x).max() * np.abs(kernel).max() / steps
@@ -36,5 +36,5 @@ def test_lower_precision_is_wrong_by_its_rounding(precision, steps, columns):
 
 
 def test_columns_of_zeros_stay_zero_in_int8():
-    matrices = few_rows.lay_out(jnp.zeros((24, 64)), 2, "int8")
-    np.testing.assert_array_equal(few_rows.product(jnp.zeros((2, 24)), matrices), 0)
+    matrix = few_rows.lay_out(jnp.zeros((24, 64)), 2, "int8")
+    np.testing.assert_array_equal(few_rows.product(jnp.zeros((2, 24)), matrix), 0)
