@@ -24,6 +24,7 @@ from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.tokenizer.codec import Tokenizer
 
 FORMAT = 1
+_SETTINGS = "settings"
 
 
 def path(job: Job) -> pathlib.Path:
@@ -79,8 +80,7 @@ def _identity(picture: Picture, job: Job) -> str:
 @functools.lru_cache(2**16)
 def _file_digest(name: str, size: int, changed: int) -> str:
     del size, changed
-    with open(name, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return _digest(name)
 
 
 def is_done(job: Job, wanted: Mapping[str, Any], *, overwrite: bool) -> bool:
@@ -103,7 +103,7 @@ def is_done(job: Job, wanted: Mapping[str, Any], *, overwrite: bool) -> bool:
                 "it away, choose another output, or give --overwrite"
             )
         return False
-    if difference := _difference(kept.get("settings"), wanted):
+    if difference := _difference(kept.get(_SETTINGS), wanted):
         if there and not overwrite:
             raise ValueError(
                 f"{job.where}: {there[0]} was made with other settings ({difference}); choose "
@@ -129,19 +129,15 @@ def _read(job: Job) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and value.get("format") == FORMAT else None
 
 
-def _difference(kept: Any, wanted: Any, name: str = "") -> str:
+def _difference(kept: Any, wanted: Mapping[str, Any]) -> str:
     """The first value that differs, such as "answer.seed=1, now 2"; "" if none does."""
-    if isinstance(kept, Mapping) and isinstance(wanted, Mapping):
-        for key in {**wanted, **kept}:
-            if found := _difference(kept.get(key), wanted.get(key), f"{name}.{key}".lstrip(".")):
-                return found
-        return ""
-    # A tuple comes back from a file as a list.
-    if json.loads(json.dumps(wanted)) == kept:
-        return ""
-    if name in ("model", "tokenizer", "images", "targets"):
-        return f"another {name}" if name in ("model", "tokenizer") else f"other {name}"
-    return f"{name}={kept}, now {wanted}"
+    now = json.loads(json.dumps(wanted))  # tuples come back from a file as lists
+    for path, before, after in configs.differences(kept, now, _SETTINGS):
+        name = path.removeprefix(f"{_SETTINGS}.")
+        if name in ("model", "tokenizer"):
+            return f"another {name}"
+        return f"other {name}" if name in ("images", "targets") else f"{name}={before}, now {after}"
+    return ""
 
 
 def write(
@@ -170,7 +166,7 @@ def write(
             "format": FORMAT,
             "images": named,
             **facts,
-            "settings": dict(wanted),
+            _SETTINGS: dict(wanted),
             "files": digests,
         }
         atomic.write_json(path(job), record, indent=1)
@@ -186,6 +182,6 @@ def _name(job: Job, file: pathlib.Path) -> str:
     return file.relative_to(job.path.parent).as_posix()
 
 
-def _digest(file: pathlib.Path) -> str:
+def _digest(file: str | pathlib.Path) -> str:
     with open(file, "rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
