@@ -126,7 +126,7 @@ def test_an_evaluations_pictures_are_those_of_the_shards(made, tokenizer, monkey
         }
     )
     asked, shown = [], []
-    nothing = runner.Evaluation(results=(), inputs={}, prompts={})
+    nothing = runner.Evaluation(model="", results=(), inputs={}, prompts={})
     monkeypatch.setattr(
         runner, "evaluate", lambda m, t, tasks, *_, **__: asked.extend(tasks) or nothing
     )

@@ -8,7 +8,7 @@ import jax
 
 from lvm_jax import configs, image_record
 from lvm_jax.evaluation.asking import parts
-from lvm_jax.evaluation.asking.runner import Evaluation, model_fingerprint
+from lvm_jax.evaluation.asking.runner import Evaluation
 from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.images import ImageConfig
 from lvm_jax.tokenizer.codec import Tokenizer
@@ -55,7 +55,7 @@ def build(asked: Asked, evaluated: Evaluation) -> dict[str, Any]:
     manifest = {
         "model": {
             "name": asked.names["model"],
-            "fingerprint": model_fingerprint(asked.model),
+            "fingerprint": evaluated.model,
             "framing": configs.to_dict(asked.model.framing),
         },
         "tokenizer": {

@@ -31,12 +31,14 @@ class Evaluation:
     """What was found, and of what.
 
     Attributes:
+        model: fingerprint of what was asked, see `model_fingerprint`.
         results: of every task, or of every number of its example pairs.
         inputs: task -> sha256 of all of its examples.
         prompts: task -> names of the pictures of every prompt, seeds one after another.
         found: how many parts had been finished before.
     """
 
+    model: str
     results: tuple[TaskResult, ...]
     inputs: dict[str, str]
     prompts: dict[str, list[list[str]]]
@@ -121,6 +123,7 @@ def evaluate(
                     _ask(asking, row, own, others, number=number, start=start)
     names = [task.name for task in tasks]
     return Evaluation(
+        model=asking.identity["model"],
         results=tuple(_result(asking, row) for of_task in rows for row in of_task),
         inputs={name: digest(values) for name, values in zip(names, digests)},
         prompts=dict(zip(names, prompts)),

@@ -114,6 +114,7 @@ def evaluate(
                 if progress is not None:
                     progress(len(block))
     return Evaluation(
+        model=identity["model"],
         results=tuple(_result(row, sequences, config) for row in rows),
         inputs={sequences.name: digest(digests)},
         prompts={sequences.name: names},
