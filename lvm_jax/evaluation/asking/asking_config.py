@@ -21,6 +21,8 @@ class AskingConfig:
             worst; all, if there are fewer.
         shots: numbers of example pairs, each a row of its own; () takes all pairs of a prompt.
         score_truth: how probable the true answer is, under the right prompt and under others.
+        first_ids: the same of the true answer's first so many ids alone, for each number: where
+            several tasks could be meant, it is these that choose one.
         select: of several candidates also the one that the model finds most probable.
         pixels: answers are measured as the files of them would be, or before they are rounded.
         temperature, top_k, top_p: how answers are drawn.
@@ -34,6 +36,7 @@ class AskingConfig:
     num_shown: int = 4
     shots: tuple[int, ...] = ()
     score_truth: bool = True
+    first_ids: tuple[int, ...] = ()
     select: bool = True
     pixels: Literal["uint8", "float32"] = "uint8"
     temperature: float = 1.0
@@ -42,13 +45,19 @@ class AskingConfig:
     batch_size: int = 8
 
     def __post_init__(self):
-        for name, values in (("seeds", self.seeds or (0, 0)), ("shots", self.shots)):
+        for name, values in (
+            ("seeds", self.seeds or (0, 0)),
+            ("shots", self.shots),
+            ("first_ids", self.first_ids),
+        ):
             if len(set(values)) != len(values):
                 raise ConfigError(
                     Field(name), f"={getattr(self, name)} must be different {name}, one or more"
                 )
         if any(shots < 0 for shots in self.shots):
             raise ConfigError(Field("shots"), f"={self.shots} must be at least 0")
+        if min(self.first_ids, default=1) < 1:
+            raise ConfigError(Field("first_ids"), f"={self.first_ids} must be at least 1")
         require_at_least(self, 1, "num_examples", "num_answered", "num_candidates", "batch_size")
         require_at_least(self, 0, "num_shown")
         if self.num_answered > self.num_examples:

@@ -50,8 +50,10 @@ def build(asked: Asked, evaluated: Evaluation) -> dict[str, Any]:
     """
     values = configs.to_dict(asked.settings)
     seeds = values.pop("seeds")
-    # How many rows are computed at once changes no number, nor do pictures for the eye.
-    values = {k: v for k, v in values.items() if k not in ("batch_size", "num_shown")}
+    # How many rows are computed at once changes no number, nor do pictures for the eye, nor what
+    # is measured besides.
+    besides = ("batch_size", "num_shown", "first_ids")
+    values = {k: v for k, v in values.items() if k not in besides}
     manifest = {
         "model": {
             "name": asked.names["model"],

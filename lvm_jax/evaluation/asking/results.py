@@ -29,6 +29,7 @@ OTHER = "other"  # another task's example pairs, then this query
 NONE = "none"  # nothing but BOS
 UNIGRAM = "unigram"  # no model: the frequencies of the codes in the training data
 QUERY = "query"  # the query without example pairs
+POSERS = (OTHER, QUERY)  # prompts that ask with the same query, but do not say for what
 
 # A margin is clear when it exceeds this many standard errors over the prompts of all seeds,
 CLEAR = 2.0
@@ -47,6 +48,18 @@ TRUTH = Metric(
     about="Perplexity of the true answer: between how many codes the model in effect hesitates at "
     "each of its ids, exp of the mean over all of them.",
 )
+
+
+def truth_metric(first: int = 0) -> Metric:
+    """How probable the true answer is by its first so many ids; 0 takes all of them."""
+    if not first:
+        return TRUTH
+    of = "first id" if first == 1 else f"first {first} ids"
+    return dataclasses.replace(
+        TRUTH,
+        name=f"perplexity_of_{of.replace(' ', '_')}",
+        about=f"Perplexity of the true answer by its {of} alone, from which on the task is known.",
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -149,6 +162,16 @@ class MetricResult:
     def unbeaten(self) -> tuple[str, ...]:
         """Rivals that are not beaten clearly."""
         return tuple(rival for rival, margin in self.margins.items() if not margin.clear)
+
+    @property
+    def posed(self) -> bool | None:
+        """Whether the examples pose the task: clearly better than another task's and than none.
+
+        None where one of these was not measured.
+        """
+        if not self.margins.keys() >= set(POSERS):
+            return None
+        return all(self.margins[name].clear for name in POSERS)
 
     @property
     def learned(self) -> bool | None:

@@ -198,6 +198,7 @@ def _ask(
     num_answered = min(max(0, config.num_answered - start), len(own.queries))
     identity = asking.identity | {
         "part": "answers",
+        "truth": "every id",
         "seed": seed,
         "start": start,
         "answered": num_answered,
@@ -259,11 +260,11 @@ def _result(asking: _Asking, row: _Row) -> TaskResult:
         whose: tuple(np.concatenate(blocks) for blocks in seeds)
         for whose, seeds in row.truth.items()
     }
-    of_truth = MetricResult(metric=results.TRUTH, values=scored, own="right prompt")
+    of_truth = truth.results_of(scored, asking.config.first_ids) if scored else ()
     return TaskResult(
         name=row.rung.name if row.rung else row.task.name,
         seeds=asking.config.seeds,
-        metrics=(of_truth, *measured) if scored else measured,
+        metrics=(*of_truth, *measured),
         decides=row.task.metrics[0].name,
         shown=tuple(_show(asking, row, measured[0])) if row.shows else (),
         rung=row.rung,

@@ -1,13 +1,14 @@
 """How probable the true answer is under the right prompt, and under others.
 
-Legend: N examples, P ids of a prompt, T ids per image.
+Legend: N examples, P ids of a prompt, T ids per image, K example pairs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lvm_jax.evaluation.asking.results import MODEL, NONE, OTHER, QUERY, UNIGRAM
+from lvm_jax.evaluation.asking import results
+from lvm_jax.evaluation.asking.results import MODEL, NONE, OTHER, QUERY, UNIGRAM, MetricResult
 from lvm_jax.evaluation.asking.tokenized import Tokenized
 from lvm_jax.evaluation.metrics import perplexity
 from lvm_jax.generation import prompts
@@ -23,7 +24,7 @@ def score(
     start: int,
     batch_size: int,
 ) -> dict[str, np.ndarray]:
-    """Nats per id of the true answers under every condition that there is; each float64 [N].
+    """Nats of every id of the true answers under every condition that there is: float [N, T].
 
     Args:
         model: the model.
@@ -41,7 +42,7 @@ def score(
         turn = lambda n: others[(start + n) % len(others)].pairs[n, :fewest]
         pairs_of[OTHER] = [turn(n) for n in range(num_examples)]
     conditions = {
-        name: np.stack([_prompt(model, k, q) for k, q in zip(pairs, own.queries)])
+        name: np.stack([prompt_of(model, k, q) for k, q in zip(pairs, own.queries)])
         for name, pairs in pairs_of.items()
     }
     if model.framing.bos:  # otherwise nothing stands before the first id, which none predicts
@@ -53,12 +54,33 @@ def score(
     if unigram is not None:
         nll[UNIGRAM] = perplexity.unigram_nll(own.answers, unigram)
     if own.pairs.shape[1]:
-        alone_NP = np.stack([_prompt(model, own.pairs[0, :0], query) for query in own.queries])
+        alone_NP = np.stack([prompt_of(model, own.pairs[0, :0], query) for query in own.queries])
         nll[QUERY] = perplexity.target_nll(model, alone_NP, own.answers, batch_size=batch_size)
-    return {name: values.astype(np.float64).mean(axis=1) for name, values in nll.items()}
+    return nll
 
 
-def _prompt(model: LanguageModel, pairs_K2T: np.ndarray, query_T: np.ndarray) -> np.ndarray:
+def results_of(
+    scored: Mapping[str, Sequence[np.ndarray]], first_ids: Sequence[int] = ()
+) -> tuple[MetricResult, ...]:
+    """Nats of ids as numbers of examples: of all ids, and of the first so many.
+
+    Args:
+        scored: condition -> of each seed float [N, T] nats.
+        first_ids: numbers of ids that are measured apart.
+    """
+    mean = lambda nll_NT, first: nll_NT[:, : first or None].astype(np.float64).mean(axis=1)
+    return tuple(
+        MetricResult(
+            metric=results.truth_metric(first),
+            values={name: tuple(mean(seed, first) for seed in s) for name, s in scored.items()},
+            own="right prompt",
+        )
+        for first in (0, *first_ids)
+    )
+
+
+def prompt_of(model: LanguageModel, pairs_K2T: np.ndarray, query_T: np.ndarray) -> np.ndarray:
+    """Example pairs and a query as the model reads them: int32 [P]; K may be 0."""
     return prompts.analogy(
         pairs_K2T,
         query_T,
@@ -79,7 +101,7 @@ def own_surprise(
         ids_NCT: int32, C answers to each.
         batch_size: rows per device batch.
     """
-    prompts_NP = np.stack([_prompt(model, k, q) for k, q in zip(asked.pairs, asked.queries)])
+    prompts_NP = np.stack([prompt_of(model, k, q) for k, q in zip(asked.pairs, asked.queries)])
     num_examples, num_candidates, tokens_per_image = ids_NCT.shape
     nll = perplexity.target_nll(
         model,

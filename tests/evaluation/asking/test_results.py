@@ -102,6 +102,13 @@ def test_a_rival_that_does_as_well_denies_learning(rival):
     assert wording.whose(task.truth, rival) in text
 
 
+def test_a_task_is_posed_by_examples_that_beat_both_prompts_which_do_not_tell_it():
+    assert result().truth.posed and result(none=0.0, unigram=0.0).truth.posed
+    assert result(0.0).truth.posed is result(query=0.0).truth.posed is False
+    without = {name: ANSWERED.truth.values[name] for name in (MODEL, names.OTHER, names.NONE)}
+    assert dataclasses.replace(ANSWERED.truth, values=without).posed is None
+
+
 @pytest.mark.parametrize("rival", [names.COPY, names.MEAN])
 @pytest.mark.parametrize("error", [0.005, 0.02])
 def test_answers_no_closer_than_a_trivial_one_are_recognised_only(rival, error):

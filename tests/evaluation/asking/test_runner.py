@@ -52,14 +52,14 @@ def evaluation(model, tokenizer, tasks):
     return evaluated
 
 
-def nll_by_hand(model, tokenizer, images_before, answer):
-    """Mean nats per id of an answer after BOS and images."""
+def nll_by_hand(model, tokenizer, images_before, answer, first=16):
+    """Mean nats per id of an answer, or of its first ids, after BOS and images."""
     ids = [] if len(images_before) == 0 else tokenizer.encode(np.stack(images_before)).ravel()
     target = tokenizer.encode(answer[None])[0]
     row = np.concatenate([[model.vocabulary.bos], ids, target]).astype(np.int32)
     logits = np.asarray(model.logits(row[None, :-1]))[0, -16:, :32].astype(np.float64)
     log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-    return -log_probabilities[np.arange(16), target].mean()
+    return -log_probabilities[np.arange(16), target][:first].mean()
 
 
 @pytest.mark.parametrize("which", [0, 1])
@@ -83,6 +83,21 @@ def test_conditions_are_what_they_say(model, tokenizer, tasks, evaluation, which
             assert nll[names.UNIGRAM][place][index] == pytest.approx(
                 -np.log(UNIGRAM[target]).mean()
             )
+
+
+def test_first_ids_are_scored_apart(model, tokenizer, tasks, evaluation):
+    config = dataclasses.replace(CONFIG, first_ids=(1, 5, 16))
+    (result, _) = runner.evaluate(model, tokenizer, tasks, config, unigram=UNIGRAM).results
+    scored = {n: result.metric(names.truth_metric(n).name) for n in (0, 1, 5, 16)}
+    assert scored[1].metric.name == "perplexity_of_first_id" and result.truth is scored[0]
+    for name, values in evaluation.results[0].truth.values.items():
+        np.testing.assert_array_equal(scored[0].values[name], values)  # measured besides
+        np.testing.assert_array_equal(scored[16].values[name], values)
+    own = tasks[0].example(3, 1)
+    for first in (1, 5):
+        by_hand = nll_by_hand(model, tokenizer, [own.query], own.answer, first)
+        assert scored[first].values[names.QUERY][0][1] == pytest.approx(by_hand, abs=1e-4)
+    assert scored[5].margins[names.OTHER].num_prompts == 10
 
 
 def test_compared_images_are_what_they_say(model, tokenizer, tasks, evaluation):
@@ -215,6 +230,7 @@ def test_another_tokenizer_is_refused(model, tokenizer, tasks):
         ({"num_candidates": 0}, "num_candidates=0"),
         ({"num_answered": 99}, "num_answered=99"),
         ({"shots": (1, 1)}, "shots"),
+        ({"first_ids": (4, 0)}, r"first_ids=\(4, 0\) must be at least 1"),
         ({"top_p": 0.0}, "top_p=0.0"),
     ],
 )
