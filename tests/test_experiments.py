@@ -40,7 +40,7 @@ def test_there_are_experiments():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_the_header_says_what_to_expect(path):
     header = path.read_text().split('"""')[1]
-    assert f"experiments/{path.name}" in header
+    assert path.relative_to(ROOT).as_posix() in header
     for word in ("Hardware:", "Duration:", "Expected result:"):
         assert word in header
 

@@ -56,7 +56,7 @@ class ExperimentFile:
 
 def experiment_files() -> list[pathlib.Path]:
     """The experiments of this checkout, without what they share."""
-    return sorted(path for path in ROOT.glob("experiments/*.py") if path.name != "common.py")
+    return sorted(path for path in ROOT.glob("experiments/**/*.py") if path.name != "common.py")
 
 
 def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> dic
 def _get_config(name: str, path: pathlib.Path) -> Callable[..., Any]:
     """The function of a file; `name` is what messages call it."""
     if not path.is_file():
-        known = [f"experiments/{file.name}" for file in experiment_files()]
+        known = [file.relative_to(ROOT).as_posix() for file in experiment_files()]
         near = difflib.get_close_matches(str(path), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]}?" if near else f"experiments: {', '.join(known)}"
         raise ValueError(f"--config={name}: no file {path}; {hint}")
