@@ -132,6 +132,7 @@ def answer_ids(
     prompts_ids: Sequence[np.ndarray],
     config: AnswerConfig,
     *,
+    seeds: Sequence[int] | None = None,
     progress: Callable[[int], Any] | None = None,
 ) -> list[np.ndarray]:
     """Tokenized prompts -> tokenized answers.
@@ -140,6 +141,7 @@ def answer_ids(
         model: the model.
         prompts_ids: int code ids [n, T] of each prompt.
         config: what is asked of each.
+        seeds: of each prompt; by default the config's.
         progress: called with the number of rows (prompt x candidate) finished since the last call.
 
     Returns:
@@ -149,7 +151,7 @@ def answer_ids(
         ValueError: as `id_stream`.
     """
     made: list[list[np.ndarray]] = [[] for _ in prompts_ids]
-    for part in id_stream(model, prompts_ids, config):
+    for part in id_stream(model, prompts_ids, config, seeds=seeds):
         for number, ids_CT in zip(part.prompts, part.ids):
             made[number].append(ids_CT)
         if progress is not None and part.index == config.num_new_images - 1:

@@ -1,0 +1,56 @@
+"""Of which kind a picture is: whether a model did what it was asked, however well.
+
+Legend: K kinds, N pictures, T ids per image, V codes, S side in pixels.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from lvm_jax.evaluation.metrics import perplexity
+from lvm_jax.measures import codes, fidelity
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KindsByCodes:
+    """Tells kinds by how often each code occurs in their pictures, wherever it stands.
+
+    A picture is of the kind under whose frequencies its codes are most probable (naive Bayes, all
+    kinds equally likely before). So a mask of another thing is a mask, and so is a poor one.
+
+    Attributes:
+        kinds: their K names.
+        probabilities: float64 [K, V], of every code.
+    """
+
+    kinds: tuple[str, ...]
+    probabilities: np.ndarray
+
+    @classmethod
+    def learn(cls, pictures: Mapping[str, np.ndarray], num_codes: int) -> "KindsByCodes":
+        """Counts the codes of some pictures of every kind.
+
+        Args:
+            pictures: kind -> int ids [N, T].
+            num_codes: V.
+        """
+        counts = [np.asarray(codes.histogram(ids, num_codes)) for ids in pictures.values()]
+        probabilities = np.stack([perplexity.unigram(counts_V) for counts_V in counts])
+        return cls(kinds=tuple(pictures), probabilities=probabilities)
+
+    def tell(self, ids: np.ndarray) -> np.ndarray:
+        """Numbers of the kinds of pictures: int ids [..., T] -> int64 [...]."""
+        surprise = [perplexity.unigram_nll(ids, p_V).sum(axis=-1) for p_V in self.probabilities]
+        return np.argmin(np.stack(surprise), axis=0)
+
+
+def nearest_truths(pictures_NSS3: np.ndarray, truths_KSS3: np.ndarray) -> np.ndarray:
+    """Which of the true answers of several kinds is nearest to each picture: int64 [N].
+
+    By the squared error of pixels, uint8 or float in [0, 1]. It needs an answer that is nearly
+    right: an outline at another place may be nearer to a mask, which is as black, than to the true
+    outline.
+    """
+    errors = [fidelity.mse(pictures_NSS3, truth_SS3[None]) for truth_SS3 in truths_KSS3]
+    return np.argmin(np.stack([np.asarray(error) for error in errors]), axis=0)

@@ -1,0 +1,1 @@
+"""What tools/study.py runs: one module per study, and what these share."""

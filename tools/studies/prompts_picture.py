@@ -1,0 +1,80 @@
+"""The same queries under several prompts, as a picture: only the examples differ.
+
+Legend: K example pairs, S side in pixels.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lvm_jax import images, sheets
+from lvm_jax.evaluation.asking.shared_queries import SharedAnswers
+from lvm_jax.evaluation.tasks.task import Example, Examples
+from lvm_jax.tokenizer.codec import Tokenizer
+
+_SIDE = 128  # pixels of a query or an answer, at least; an example takes half
+_TEXT = 20
+
+
+def draw(
+    kinds: Mapping[str, Examples],
+    answers: SharedAnswers,
+    tokenizer: Tokenizer,
+    *,
+    seed: int,
+    num_queries: int,
+    alone: bool = True,
+) -> np.ndarray:
+    """Draws the first queries: a row for each prompt, examples, query and answers in order.
+
+    Args:
+        kinds: what the queries were asked for.
+        answers: of one seed.
+        tokenizer: decodes these.
+        seed: of these.
+        num_queries: how many at most.
+        alone: also the answers without examples.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    blocks = []
+    for n in range(min(num_queries, answers.ids.shape[1])):
+        shown = [kind.example(seed, n) for kind in kinds.values()]
+        rows = []
+        for p, prompt_ids in enumerate(answers.ids[: len(shown) + alone, n]):
+            drawn = images.to_uint8(np.asarray(tokenizer.decode(prompt_ids)))
+            rows.append(_row(shown[0], shown[p] if p < len(shown) else None, drawn))
+        blocks.append(sheets.above(rows, sheets.GAP))
+    return sheets.page(sheets.above([_heads(shown[0]), *blocks], sheets.GROUP_GAP))
+
+
+def _row(first: Example, asked: Example | None, drawn_CSS3: np.ndarray) -> np.ndarray:
+    """One prompt and its answers; without examples their place stays empty."""
+    scale = _scale(first)
+    large = lambda picture: sheets.enlarge(picture, scale)
+    pairs = (first if asked is None else asked).pairs
+    columns = [sheets.above([_half(p, scale) for p in pair], sheets.GAP) for pair in pairs]
+    examples = sheets.beside(columns, sheets.GAP)
+    if asked is None:
+        examples = np.full_like(examples, 255)
+    candidates = sheets.beside([large(picture) for picture in drawn_CSS3], sheets.GAP)
+    return sheets.beside([examples, large(first.query), candidates], sheets.GROUP_GAP)
+
+
+def _half(picture: np.ndarray, scale: int) -> np.ndarray:
+    """A picture at half of the size of a query, less the gap between two of them."""
+    return images.squash(picture, (len(picture) * scale - sheets.GAP) // 2)
+
+
+def _scale(example: Example) -> int:
+    return max(1, -(-_SIDE // len(example.query)))
+
+
+def _heads(example: Example) -> np.ndarray:
+    """What stands in the columns."""
+    side = len(example.query) * _scale(example)
+    half = len(_half(example.query, _scale(example))) + sheets.GAP
+    widths = {"examples": half * len(example.pairs) - sheets.GAP, "query": side, "answers": side}
+    lines = [sheets.text_line(text, width, size=_TEXT) for text, width in widths.items()]
+    return sheets.beside(lines, sheets.GROUP_GAP)
