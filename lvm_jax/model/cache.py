@@ -19,12 +19,12 @@ from lvm_jax.model.transformer_config import TransformerConfig
 class Prompts:
     """What every candidate of a prompt sees; written once.
 
-    One array per layer, not one for all. Positions come last, so that one query's products with
-    all of them run over contiguous memory.
+    One array per layer, not one for all. Both products, of queries with keys and of their softmax
+    with values, then sum over the axis before the last, as a matrix product on CPU reads fastest.
 
     Attributes:
         keys: per layer [N, G, K, L] after RoPE.
-        values: per layer [N, G, K, L].
+        values: per layer [N, G, L, K].
         lengths: int32 [N], ids of each prompt; what is behind them is padding.
     """
 
@@ -42,7 +42,7 @@ class Own:
 
     Attributes:
         keys: per layer [R, G, K, S] after RoPE.
-        values: per layer [R, G, K, S].
+        values: per layer [R, G, S, K].
         length: int32 scalar, positions filled, as many in every row.
     """
 
@@ -58,19 +58,31 @@ class Own:
 
 def empty(config: TransformerConfig, num_rows: int, dtype: DTypeLike) -> Own:
     """Nothing added yet, and no room for it: see `with_room`."""
-    shape = (num_rows, config.kv_heads, config.head_dim, 0)
-    nothing = (jnp.zeros(shape, dtype),) * config.num_layers
-    return Own(keys=nothing, values=nothing, length=jnp.zeros((), jnp.int32))
+    R, G, K = num_rows, config.kv_heads, config.head_dim
+    return Own(
+        keys=(jnp.zeros((R, G, K, 0), dtype),) * config.num_layers,
+        values=(jnp.zeros((R, G, 0, K), dtype),) * config.num_layers,
+        length=jnp.zeros((), jnp.int32),
+    )
 
 
 def with_room(own: Own, room: int) -> Own:
     """The same with room for so many positions, at least as many as before."""
-    widths = ((0, 0),) * 3 + ((0, room - own.room),)
-    pad = lambda arrays: tuple(jnp.pad(array, widths) for array in arrays)
-    return Own(keys=pad(own.keys), values=pad(own.values), length=own.length)
+    none, more = (0, 0), (0, room - own.room)
+    return Own(
+        keys=tuple(jnp.pad(keys, (none, none, none, more)) for keys in own.keys),
+        values=tuple(jnp.pad(values, (none, none, more, none)) for values in own.values),
+        length=own.length,
+    )
 
 
-def write(cached_RGKS: Array, new_RGK: Array, position: Array) -> Array:
-    """One layer's keys or values with one position replaced."""
-    new_RGK1 = new_RGK[..., None].astype(cached_RGKS.dtype)
-    return jax.lax.dynamic_update_slice_in_dim(cached_RGKS, new_RGK1, position, axis=3)
+def write_keys(keys_RGKS: Array, new_RGK: Array, position: Array) -> Array:
+    """One layer's keys with one position replaced."""
+    new_RGK1 = new_RGK[..., None].astype(keys_RGKS.dtype)
+    return jax.lax.dynamic_update_slice_in_dim(keys_RGKS, new_RGK1, position, axis=3)
+
+
+def write_values(values_RGSK: Array, new_RGK: Array, position: Array) -> Array:
+    """One layer's values with one position replaced."""
+    new_RG1K = new_RGK[:, :, None].astype(values_RGSK.dtype)
+    return jax.lax.dynamic_update_slice_in_dim(values_RGSK, new_RG1K, position, axis=2)

@@ -58,13 +58,13 @@ def prefill(
     ends = transformer.ends(config, params)
     x_NLD = ends.embedding(ids_NL)
 
-    def keep(x_NLGK: Array) -> Array:
-        x_NGKL = jnp.transpose(x_NLGK, (0, 2, 3, 1)).astype(dtype or config.dtype)
-        return places.prompts(x_NGKL, ("batch", "act_kv_heads", None, None))
+    def keep(x_NLGK: Array, order: tuple[int, ...]) -> Array:
+        x_NG = jnp.transpose(x_NLGK, order).astype(dtype or config.dtype)
+        return places.prompts(x_NG, ("batch", "act_kv_heads", None, None))
 
     def attend(q_NLHK: Array, k_NLGK: Array, v_NLGK: Array) -> Array:
-        keys.append(keep(k_NLGK))
-        values.append(keep(v_NLGK))
+        keys.append(keep(k_NLGK, (0, 2, 3, 1)))
+        values.append(keep(v_NLGK, (0, 2, 1, 3)))
         return backends.attend(q_NLHK, k_NLGK, v_NLGK, None, choice, mesh, rules)
 
     for index in range(config.num_layers):
@@ -171,8 +171,8 @@ def decode_step(
         # Queries and keys turn by the same angles, so they turn together.
         qk_RXK = rope.rotate(qkv_R1XK[:, :, : H + G], *rotary)[:, 0]
         k_RGK, v_RGK = qk_RXK[:, H:], qkv_R1XK[:, 0, H + G :]
-        keys.append(places.rows(cache.write(own.keys[index], k_RGK, own.length)))
-        values.append(places.rows(cache.write(own.values[index], v_RGK, own.length)))
+        keys.append(places.rows(cache.write_keys(own.keys[index], k_RGK, own.length)))
+        values.append(places.rows(cache.write_values(own.values[index], v_RGK, own.length)))
         o_RGQK = cached.attend(
             places.rows(qk_RXK[:, :H].reshape(N * C, G, H // G, K)),
             (prompts.keys[index], prompts.values[index]),

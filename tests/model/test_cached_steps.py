@@ -94,16 +94,19 @@ def test_a_row_does_not_depend_on_its_batch_mates(params):
 
 def test_the_cache_has_its_shapes_and_counts_positions(params):
     _, prompt = cached_steps.prefill(DEBUG, params, prompts(2), jnp.array([PROMPT, PROMPT - 2]))
-    shape = (2, DEBUG.kv_heads, DEBUG.head_dim)
+    rows, dim = (2, DEBUG.kv_heads), DEBUG.head_dim
     assert len(prompt.keys) == DEBUG.num_layers
-    assert prompt.keys[0].shape == prompt.values[0].shape == (*shape, PROMPT)
+    assert prompt.keys[0].shape == (*rows, dim, PROMPT)
+    assert prompt.values[0].shape == (*rows, PROMPT, dim)
     own = cache.with_room(cache.empty(DEBUG, 2, "float32"), 3)
-    assert own.room == 3 and own.keys[0].shape == (*shape, 3)
+    assert own.room == 3 and own.keys[0].shape == (*rows, dim, 3)
+    assert own.values[0].shape == (*rows, 3, dim)
     weights = cached_steps.decode_weights(DEBUG, params, 2)
     _, own = cached_steps.decode_step(DEBUG, weights, jnp.zeros((2, 1), jnp.int32), prompt, own)
     assert int(own.length) == 1
-    assert np.abs(own.keys[0][..., 0]).max() > 0
-    assert np.abs(own.keys[0][..., 1:]).max() == 0
+    for written in (own.keys[0], jnp.swapaxes(own.values[0], 2, 3)):
+        assert np.abs(written[..., 0]).max() > 0
+        assert np.abs(written[..., 1:]).max() == 0
 
 
 def test_bfloat16_caches_are_bfloat16(params):

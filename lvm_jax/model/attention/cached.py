@@ -12,9 +12,9 @@ from lvm_jax.model.attention.blockwise import MASKED
 
 def attend(
     q_RGQK: Array,
-    prompt_NGKL: tuple[Array, Array],
+    prompt: tuple[Array, Array],
     lengths_N: Array,
-    own_RGKS: tuple[Array, Array],
+    own: tuple[Array, Array],
     num_own: Array,
 ) -> Array:
     """One new position per row; a prompt's keys and values are read once for all its candidates.
@@ -23,16 +23,16 @@ def attend(
 
     Args:
         q_RGQK: the new position's queries after RoPE; the candidates of a prompt are neighbours.
-        prompt_NGKL: keys and values of the prompts.
+        prompt: keys [N, G, K, L] and values [N, G, L, K] of the prompts.
         lengths_N: int32; positions 0..length-1 of a prompt are ids, those behind are padding.
-        own_RGKS: keys and values that rows added, the new position's included.
+        own: keys [R, G, K, S] and values [R, G, S, K] that rows added, the new position's included.
         num_own: int32 scalar; positions 0..num_own-1 of those are filled.
 
     Returns:
         [R, G, Q, K] in the queries' dtype.
     """
     R, G, Q, K = q_RGQK.shape
-    (k_NGKL, v_NGKL), (k_RGKS, v_RGKS) = prompt_NGKL, own_RGKS
+    (k_NGKL, v_NGLK), (k_RGKS, v_RGSK) = prompt, own
     N, L, S = k_NGKL.shape[0], k_NGKL.shape[-1], k_RGKS.shape[-1]
 
     def product(form: str, a: Array, b: Array) -> Array:
@@ -58,6 +58,6 @@ def attend(
     e_NGPL = jnp.exp(s_NGPL - together(top_RGQ)[..., None])
     e_RGQS = jnp.exp(s_RGQS - top_RGQ[..., None])
     sum_RGQ = apart(jnp.sum(e_NGPL, axis=-1)) + jnp.sum(e_RGQS, axis=-1)
-    o_RGQK = apart(product("NGPL,NGKL->NGPK", e_NGPL, v_NGKL))
-    o_RGQK += product("RGQS,RGKS->RGQK", e_RGQS, v_RGKS)
+    o_RGQK = apart(product("NGPL,NGLK->NGPK", e_NGPL, v_NGLK))
+    o_RGQK += product("RGQS,RGSK->RGQK", e_RGQS, v_RGSK)
     return (o_RGQK / sum_RGQ[..., None]).astype(q_RGQK.dtype)

@@ -23,11 +23,11 @@ def test_one_query_equals_the_last_of_a_whole_row(candidates, heads):
     # Candidates see the prompt of the first of them.
     first = jnp.repeat(jnp.arange(N) * candidates, candidates)
     k, v = (x.at[:, :LENGTH].set(x[first, :LENGTH]) for x in (k, v))
-    last = lambda x: jnp.moveaxis(x, 1, 3)
-    prompt = tuple(last(x[::candidates, :LENGTH]) for x in (k, v))
-    room = ((0, 0),) * 3 + ((0, 3),)
+    as_kept = lambda k, v: (jnp.moveaxis(k, 1, 3), jnp.moveaxis(v, 1, 2))
+    prompt = as_kept(*(x[::candidates, :LENGTH] for x in (k, v)))
     # What is not filled yet may hold anything.
-    own = tuple(jnp.pad(last(x[:, LENGTH:]), room, constant_values=9.0) for x in (k, v))
+    room = ((0, 0), (0, 3), (0, 0), (0, 0))
+    own = as_kept(*(jnp.pad(x[:, LENGTH:], room, constant_values=9.0) for x in (k, v)))
     newest = q[:, -1].reshape(rows, G, heads // G, K)
     actual = jax.jit(cached.attend)(newest, prompt, lengths, own, jnp.int32(OWN))
     actual = actual.reshape(rows, heads, K)
