@@ -15,9 +15,7 @@ from lvm_jax.evaluation.asking import shared_queries
 from lvm_jax.evaluation.asking.asking_config import AskingConfig
 from lvm_jax.evaluation.asking.parts import FOLDER, Parts
 from lvm_jax.evaluation.asking.shared_queries import SharedAnswers
-from lvm_jax.evaluation.asking.tokenized import tokenize
 from lvm_jax.evaluation.metrics import kinds as kinds_lib
-from lvm_jax.evaluation.metrics.kinds import KindsByCodes
 from lvm_jax.evaluation.tasks.sentence_examples import SentenceExamples
 from lvm_jax.evaluation.tasks.task import Example, Examples
 from lvm_jax.generation.language_model import LanguageModel
@@ -27,9 +25,9 @@ from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import corpora
 from lvm_jax.tokenizer.codec import Tokenizer
 from studies import prompts_picture, prompts_summary
+from studies.prompts_judges import Judges
 
 SHOTS = 5
-SAME = "picture"  # what judges call an answer that looks like a query
 # The kinds of README's picture, and its queries: the first ones, not the best.
 PICTURED = ("mask", "edges", "flat")
 NUM_PICTURED = 3
@@ -45,7 +43,7 @@ class Amounts:
         seeds: of the shared queries.
         num_queries: shared ones of each seed and group.
         num_candidates: answers to each of them under every prompt.
-        num_references: sentences of the training split that the judge of kinds learns from.
+        num_references: sentences that the judges of kinds learn from.
         batch_size: rows that are computed at once.
     """
 
@@ -53,7 +51,7 @@ class Amounts:
     seeds: tuple[int, ...] = (0, 1, 2)
     num_queries: int = 16
     num_candidates: int = 4
-    num_references: int = 40
+    num_references: int = 60
     batch_size: int = 16
 
 
@@ -78,8 +76,7 @@ def evaluate(
     Args:
         model_dir: its workdir.
         tokenizer_dir: of its tokenizer.
-        root: of UVD-mini; queries and examples are of held_out, and the judge of kinds learns from
-            train.
+        root: of UVD-mini, of which only held_out is looked at.
         out: gets tasks/ (evaluation.json, report.html, answers.png), a picture of every group of
             shared queries, and prompts.png for README. What is finished is kept there.
         amounts: how much is asked.
@@ -151,14 +148,12 @@ class Group:
         name: of the group.
         model, tokenizer: loaded.
         kinds: name -> examples of held-out pictures.
-        references: the same of training pictures.
     """
 
     name: str
     model: LanguageModel
     tokenizer: Tokenizer
     kinds: Mapping[str, Examples]
-    references: Mapping[str, Examples]
 
     @classmethod
     def of(
@@ -167,23 +162,14 @@ class Group:
         """Finds the pictures of a group."""
         config = model.images or ImageConfig()
         loader = SquareLoader(config, tokenizer.image_size, _CACHE_BYTES)
-        examples = []
-        for split in ("held_out", "train"):
-            sources = asked_of_runs.shared(str(root / split), shots)[name]
-            of_split: dict[str, Examples] = {
-                kind: SentenceExamples(source=corpora.build_source(values, kind), loader=loader)
-                for kind, values in sources.items()
-            }
-            if name == asked_of_runs.COLORFUL:
-                of_split["gray"] = Gray(examples=next(iter(of_split.values())))
-            examples.append(of_split)
-        return cls(
-            name=name,
-            model=model,
-            tokenizer=tokenizer,
-            kinds=examples[0],
-            references=examples[1],
-        )
+        sources = asked_of_runs.shared(str(root / "held_out"), shots)[name]
+        kinds: dict[str, Examples] = {
+            kind: SentenceExamples(source=corpora.build_source(values, kind), loader=loader)
+            for kind, values in sources.items()
+        }
+        if name == asked_of_runs.COLORFUL:
+            kinds["gray"] = Gray(examples=next(iter(kinds.values())))
+        return cls(name=name, model=model, tokenizer=tokenizer, kinds=kinds)
 
     def ask(self, amounts: Amounts, out: pathlib.Path) -> dict[str, Any]:
         """Asks, judges the answers, draws some, and sums up."""
@@ -197,7 +183,13 @@ class Group:
         )
         parts = Parts(out / "shared" / FOLDER)
         answers = shared_queries.ask(self.model, self.tokenizer, self.kinds, config, parts=parts)
-        judge = self._judge(amounts.num_references, parts)
+        judges = Judges.learn(
+            self.tokenizer,
+            self.kinds,
+            seed=max(config.seeds) + 1,
+            number=amounts.num_references,
+            parts=parts,
+        )
         picture = prompts_picture.draw(
             self.kinds, answers[0], self.tokenizer, seed=config.seeds[0], num_queries=4
         )
@@ -205,38 +197,24 @@ class Group:
         return prompts_summary.of_shared(
             answers,
             config,
-            judge,
-            judged=[judge.tell(each.ids) for each in answers],
+            judges,
+            keys=[self._keys(seed, config.num_examples) for seed in config.seeds],
             nearest=[self._nearest(each) for each in answers],
-            num_pictures=self._num_pictures(config),
         )
-
-    def _judge(self, num_references: int, parts: Parts) -> KindsByCodes:
-        """Learns the kinds from training pictures."""
-        ids: dict[str, np.ndarray] = {}
-        for kind, examples in self.references.items():
-            shown = [examples.example(0, index) for index in range(num_references)]
-            tokenized = tokenize(self.tokenizer, shown, parts)
-            ids[kind] = tokenized.pairs[:, :, 1]
-            ids[SAME] = tokenized.pairs[:, :, 0]
-        names = (*self.references, SAME)
-        return KindsByCodes.learn({name: ids[name] for name in names}, self.tokenizer.num_codes)
 
     def _nearest(self, answers: SharedAnswers) -> np.ndarray:
         """What `nearest_truths` takes the answers for: int64 [P, N, C]."""
-        candidates = np.concatenate([answers.truths, answers.queries[None]])
         numbers = np.empty(answers.ids.shape[:3], np.int64)
         for n in range(numbers.shape[1]):
-            truths = self.tokenizer.decode(candidates[:, n])
-            drawn = self.tokenizer.decode(answers.ids[:, n].reshape(-1, candidates.shape[-1]))
+            truths = self.tokenizer.decode(answers.known[:, n])
+            drawn = self.tokenizer.decode(answers.ids[:, n].reshape(-1, answers.ids.shape[-1]))
             numbers[:, n] = kinds_lib.nearest_truths(drawn, truths).reshape(numbers[:, n].shape)
         return numbers
 
-    def _num_pictures(self, config: AskingConfig) -> int:
-        """How many different pictures the queries are of."""
+    def _keys(self, seed: int, number: int) -> list[str]:
+        """Of the queries."""
         kind = next(iter(self.kinds.values()))
-        shown = (kind.example(s, i) for s in config.seeds for i in range(config.num_answered))
-        return len({prompts_summary.picture_of(example.keys) for example in shown})
+        return [kind.example(seed, index).keys[-2] for index in range(number)]
 
 
 def draw(

@@ -11,9 +11,9 @@
      "shared": {group: {
        "kinds": those asked for,
        "queries": how many, "pictures": different ones,
-       "judge": {"truths": by how many it is tested, "right": share of these told rightly,
-                 "told": [kind x kind], "agrees": share of answers of which the nearest truth in
-                 pixels says the same},
+       "judge": {"truths": of other queries, by which it is tested: right in their kind alone,
+                 "right": share of these told rightly, "told": [kind x kind],
+                 "agrees": share of answers of which the nearest truth in pixels says the same},
        "answers": {"share": [prompt x kind], "error": the same},
        "nats": {"all" | "4": [prompt x kind], of the truth of the kind},
        "tasks": {kind: {"truth": {"all", ...: NATS}, "share": NATS,
@@ -38,7 +38,7 @@ from lvm_jax.evaluation.asking import evaluation_file, results, shared_queries
 from lvm_jax.evaluation.asking.asking_config import AskingConfig
 from lvm_jax.evaluation.asking.results import CEILING, MODEL, MetricResult, TaskResult
 from lvm_jax.evaluation.asking.shared_queries import SharedAnswers
-from lvm_jax.evaluation.metrics.kinds import KindsByCodes
+from studies.prompts_judges import Judges, picture_of
 
 _DECIMALS = 6  # so that what rounding leaves of nothing is nothing
 _FIRST = 4  # ids whose nats are given for every prompt and kind
@@ -61,7 +61,7 @@ def of_tasks(
         summary[result.name] = {
             "unseen": result.name in unseen,
             "prompts": len(asked),
-            "pictures": len({picture_of(keys) for keys in asked}),
+            "pictures": len({picture_of(keys[-2]) for keys in asked}),
             "truth": _truth(result, first_ids),
             "metric": _drawn(result.deciding),
             "verdict": result.verdict,
@@ -69,31 +69,26 @@ def of_tasks(
     return summary
 
 
-def picture_of(keys: Sequence[str]) -> str:
-    """Which picture a query is a square of, by the keys of a prompt's pictures."""
-    return keys[-2].partition("|")[0]
-
-
 def of_shared(
     answers: Sequence[SharedAnswers],
     config: AskingConfig,
-    judge: KindsByCodes,
+    judges: Judges,
     *,
-    judged: Sequence[np.ndarray],
+    keys: Sequence[Sequence[str]],
     nearest: Sequence[np.ndarray],
-    num_pictures: int,
 ) -> dict[str, Any]:
     """A group of shared queries.
 
     Args:
         answers: of every seed.
         config: how they were asked.
-        judge: of kinds: those asked for, then that of the queries.
-        judged: its judgements of the answers of every seed, int [P, N, C].
-        nearest: the same of the nearest truth in pixels.
-        num_pictures: how many different ones the queries are.
+        judges: of kinds.
+        keys: of the queries of every seed.
+        nearest: the kinds of the truths that are nearest in pixels to the answers of every seed,
+            int [P, N, C].
     """
-    shares, errors = shared_queries.confusion(judged, len(judge.kinds))
+    judged = [judges.tell(a.ids, of_seed, a.known) for a, of_seed in zip(answers, keys)]
+    shares, errors = shared_queries.confusion(judged, len(judges.kinds))
     measured = shared_queries.measure(answers, judged, config.seeds, config.first_ids)
     by_pixels = shared_queries.measure(answers, nearest, config.seeds)
     nll_PKNT = np.concatenate([each.nll for each in answers], axis=2).astype(np.float64)
@@ -101,8 +96,8 @@ def of_shared(
     return {
         "kinds": list(answers[0].kinds),
         "queries": nll_PKNT.shape[2],
-        "pictures": num_pictures,
-        "judge": {**_tested(judge, answers), "agrees": _short(np.mean(agrees))},
+        "pictures": len({picture_of(key) for of_seed in keys for key in of_seed}),
+        "judge": {**_tested(judges, answers, keys), "agrees": _short(np.mean(agrees))},
         "answers": {"share": _shorts(shares), "error": _shorts(errors)},
         "nats": {
             "all": _shorts(nll_PKNT.mean(axis=(2, 3))),
@@ -121,13 +116,16 @@ def of_shared(
     }
 
 
-def _tested(judge: KindsByCodes, answers: Sequence[SharedAnswers]) -> dict[str, Any]:
-    """How well a judge tells what it never saw: the truths and the queries."""
-    num = len(judge.kinds)
+def _tested(
+    judges: Judges, answers: Sequence[SharedAnswers], keys: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    """How well judges tell answers of the right kind and wrong in all else: to the next query."""
+    num = len(judges.kinds)
     told = np.zeros((num, num))
-    for each in answers:
-        for kind, ids_NT in enumerate((*each.truths, each.queries)):
-            told[kind] += np.bincount(judge.tell(ids_NT), minlength=num)
+    for each, of_seed in zip(answers, keys):
+        next_JNT, next_keys = np.roll(each.known, -1, axis=1), (*of_seed[1:], of_seed[0])
+        for kind, told_N1 in enumerate(judges.tell(next_JNT[:, :, None], next_keys, each.known)):
+            told[kind] += np.bincount(told_N1.ravel(), minlength=num)
     return {
         "truths": int(told.sum()),
         "right": _short(told.trace() / told.sum()),

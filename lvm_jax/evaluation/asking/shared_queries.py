@@ -55,6 +55,11 @@ class SharedAnswers:
     nll: np.ndarray
     ids: np.ndarray
 
+    @property
+    def known(self) -> np.ndarray:
+        """What an answer may be: the truths, then the query itself; int32 [J, N, T]."""
+        return np.concatenate([self.truths, self.queries[None]])
+
 
 def ask(
     model: LanguageModel,

@@ -25,6 +25,20 @@ def test_a_picture_is_of_the_kind_that_has_its_codes_wherever_they_stand():
         np.testing.assert_array_equal(judge.tell(poor[..., ::-1]), told)
 
 
+def test_what_the_truths_are_tells_kinds_that_have_the_same_codes():
+    """Two kinds of one look: a few right ids tell which, and without them neither is preferred."""
+    looks = {kind: of_kind("flat", 400) for kind in ("flat", "shaded")}
+    judge = KindsByCodes.learn(looks, num_codes=8)
+    truths = np.stack([of_kind("flat", 200) for _ in looks])
+    for number in range(2):
+        right = np.where(RNG.random((200, 16)) < 0.4, truths[number], of_kind("flat", 200))
+        assert np.mean(judge.tell(right, truths) == number) > 0.9
+        assert np.mean(judge.tell(right) == number) < 0.7
+    answers = RNG.choice(USUAL["flat"], (3, 200, 2, 16))
+    told = judge.tell(answers, truths[:, None, :, None])
+    assert told.shape == (3, 200, 2) and 0.4 < told.mean() < 0.6
+
+
 def test_the_nearest_truth_is_that_of_least_squared_error():
     truths = RNG.integers(0, 256, (3, 4, 4, 3), dtype=np.uint8)
     noisy = truths[[2, 0, 1, 2]] / 255 + RNG.normal(0, 0.05, (4, 4, 4, 3))
