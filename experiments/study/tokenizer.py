@@ -11,7 +11,7 @@ pixels instead of 4, for the sake of thin lines.
 
 Hardware: two CPU cores. Duration: about an hour.
 Expected result: see experiments/results/study/tokenizer.json.
-Arguments: root=runs/uvd_mini, network=runs/vgg16_hed.safetensors, images=40000 (seen in training),
+Arguments: root=runs/uvd_mini, network=runs/vgg16_hed.safetensors, images=60000 (seen in training),
 codes=512, evaluate=validation|held_out.
 """
 
@@ -95,7 +95,7 @@ def get_config(arg: str = "") -> ConfigDict:
         arg,
         root="runs/uvd_mini",
         network="runs/vgg16_hed.safetensors",
-        images=40_000,
+        images=60_000,
         codes=512,
         evaluate="validation",
     )
