@@ -7,7 +7,8 @@ r"""Measures tokenizers on the same held-out images and draws what becomes of so
 
 Images are those of the experiment's eval_corpus, the distance is that of its perceptual network,
 over all stages. Directories are training runs or tokenizers. FILE.json beside the picture has the
-numbers and, for training runs, the seconds that their steps took.
+numbers and, for training runs, the seconds that their steps took; with --by_source also those of
+each source of eval_corpus, such as a kind of picture, and the picture shows some of each.
 """
 
 import dataclasses
@@ -21,6 +22,7 @@ from lvm_jax import configs
 if TYPE_CHECKING:
     from lvm_jax.measures.perceptual import Params, PerceptualConfig
     from lvm_jax.tokenizer.codec import Tokenizer
+    from lvm_jax.tokenizer.measuring import Measurement
     from lvm_jax.training.vqgan.tokenizer_job import TokenizerExperiment
 
 
@@ -32,8 +34,9 @@ class Options:
         config: the experiment.
         tokenizers: NAME=DIR NAME=DIR ..., in the order of the picture.
         out: picture to write, and a JSON file beside it.
-        show: images in the picture; all are measured.
+        show: images in the picture, or of each source; all are measured.
         scale: side of a pixel in the picture.
+        by_source: also measures each source apart, in pairs questions and answers apart.
     """
 
     config: ExperimentFile
@@ -41,6 +44,7 @@ class Options:
     out: str
     show: int = 12
     scale: int = 1
+    by_source: bool = False
 
     def __post_init__(self) -> None:
         configs.require_at_least(self, 1, "show", "scale")
@@ -51,7 +55,7 @@ def main(options: Options) -> None:
     # Imported after the flags are known to be good: a typo should not wait for jax.
     import numpy as np
 
-    from lvm_jax import atomic, images
+    from lvm_jax import atomic, images, sheets
     from lvm_jax.evaluation import comparison
     from lvm_jax.training.vqgan import tokenizer_job
 
@@ -65,12 +69,24 @@ def main(options: Options) -> None:
     tokenizers = {name: _load(name, place, experiment) for name, place in places.items()}
     source = tokenizer_job.open_images(experiment, experiment.eval_corpus)
     originals = np.stack([source.load(index) for index in range(len(source))])
-    measurements = {}
-    for name, tokenizer in tokenizers.items():
-        measurements[name] = comparison.measure(tokenizer, originals, network, params)
-        print(comparison.label(name, measurements[name]))
+
+    def measure(originals: np.ndarray) -> dict[str, "Measurement"]:
+        return {
+            name: comparison.measure(tokenizer, originals, network, params)
+            for name, tokenizer in tokenizers.items()
+        }
+
+    measurements = measure(originals)
+    for name, measurement in measurements.items():
+        print(comparison.label(name, measurement))
+    groups = source.parts() if options.by_source else {}
+    parts = {part: measure(originals[indices]) for part, indices in groups.items()}
+    sheet = [
+        sheets.captioned(comparison.picture(part, options.show, options.scale), name)
+        for name, part in parts.items()
+    ] or [comparison.picture(measurements, options.show, options.scale)]
     out = pathlib.Path(options.out)
-    images.write_image(out, comparison.picture(measurements, options.show, options.scale))
+    images.write_image(out, sheets.flow(sheet))
     report = comparison.report(
         measurements,
         facts={name: _seconds(place) for name, place in places.items()},
@@ -78,6 +94,11 @@ def main(options: Options) -> None:
         data_fingerprint=source.fingerprint,
         perceptual="none" if network is None else f"{network.network}, {network.stages} stages",
     )
+    if parts:
+        report["sources"] = {
+            part: {name: measurement.summary() for name, measurement in of_part.items()}
+            for part, of_part in parts.items()
+        }
     numbers = out.with_suffix(".json")
     atomic.write_json(numbers, report, indent=1)
     print(f"wrote {out} and {numbers}")

@@ -57,6 +57,18 @@ class CorpusImages:
     def __len__(self) -> int:
         return self._corpus.epochs * self._epoch_ends[-1]
 
+    def parts(self) -> dict[str, range]:
+        """The images of the first epoch by source; of pairs SOURCE/question and SOURCE/answer."""
+        parts, start = {}, 0
+        for source, end in zip(self._corpus.sources, self._epoch_ends, strict=True):
+            if hasattr(source, "pairs_per_sentence"):
+                parts[f"{source.name}/question"] = range(start, end, 2)
+                parts[f"{source.name}/answer"] = range(start + 1, end, 2)
+            else:
+                parts[source.name] = range(start, end)
+            start = end
+        return parts
+
     def load(self, index: int) -> np.ndarray:
         """uint8 [size, size, 3]; index in [0, len).
 

@@ -57,3 +57,15 @@ def test_a_picture_that_is_too_large_is_named(corpus):
     with pytest.raises(images.ImageError, match=r"\d\.jpg has 400x320 pixels, more than") as error:
         source.load(0)
     assert "\n" not in str(error.value)
+
+
+def test_parts_are_questions_and_answers_of_each_source(corpus):
+    source = CorpusImages(corpus, SIZE)
+    parts = source.parts()
+    assert list(parts) == ["colorization/question", "colorization/answer"]
+    assert sorted(index for part in parts.values() for index in part) == list(range(len(source)))
+    # Gray pictures, and the same ones in color.
+    spread = lambda part: [np.ptp(source.load(index).astype(int), axis=-1).max() for index in part]
+    assert (
+        max(spread(parts["colorization/question"])) < 3 < min(spread(parts["colorization/answer"]))
+    )
