@@ -8,10 +8,12 @@
 
 One build serves every mixture: a run takes its sources out of the shards of `all` by name,
 data.mixture = {MIXTURE: {"sources": sources_of(MIXTURE)}}, and so does the held-out loss, which
-leaves out what is never posed in training: the sources unseen_*.
+leaves out what is never posed in training: the sources unseen_*. Each picture once would make half
+of all ids depth and normals of models, and animations a thirtieth; so it is said below how many
+sentences a source has in training. Held-out sources show each picture once.
 
 Hardware: two CPU cores. Duration: about ten minutes.
-Expected result: about 180,000 images in 64 ids each for training, 37,000 held out.
+Expected result: 18,946 sentences of 163,144 images, 10.4 million ids; held out 3,505 of 39,621.
 Arguments: root=runs/uvd_mini, mixture=video|annotations|both|all, split=train|held_out, pairs=8,
 images=16, epochs=1.
 """
@@ -27,6 +29,17 @@ ANNOTATIONS = (
     *("colorization", "inpainting", "denoising", "upscaling"),
     *("model_annotations", "turntable_depth"),
 )
+# Sentences in an epoch of the full subset; a source that is not here shows every picture once.
+EMOJI_PAIRS, SATELLITE_PAIRS, MODEL_PAIRS = 600, 208, 800
+SENTENCES = {
+    **dict.fromkeys(("flat_to_3d", "3d_to_flat", "emoji_mask", "emoji_edges"), EMOJI_PAIRS),
+    **dict.fromkeys(("colorization", "upscaling"), EMOJI_PAIRS),
+    **dict.fromkeys(("satellite_edges", "satellite_to_relief"), SATELLITE_PAIRS),
+    **dict.fromkeys(("inpainting", "denoising"), SATELLITE_PAIRS),
+    **dict.fromkeys(("depth", "normals"), MODEL_PAIRS),
+    **{"model_edges": 600, "model_annotations": 600, "turntable_depth": 500},
+    **{"animation": 880, "things": 338},
+}
 SINGLE_AND_CATEGORY = ("solid_emoji", "flat_emoji", "model_views", "satellite", "things")
 MIXTURES = {
     "video": VIDEO,
@@ -85,4 +98,7 @@ def get_config(arg: str = "") -> ConfigDict:
     sources = {name: known[name] for name in sources_of(values["mixture"])}
     if split == "held_out":
         sources |= unseen_tasks(folder, pairs)
+    else:
+        for name in sources.keys() & SENTENCES:
+            sources[name]["sentences_per_epoch"] = SENTENCES[name]
     return ConfigDict({"corpus": {"seed": 0, "epochs": values["epochs"], "sources": sources}})

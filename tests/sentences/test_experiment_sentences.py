@@ -42,7 +42,7 @@ def corpus_of(experiment, part, root):
         ("quickstart_evaluation.py:root=ROOT", "tasks", "890a29476a47"),
         ("uvd_mini.py:root=ROOT", "corpus", "deedce767c59"),
         ("uvd_mini.py:root=ROOT,split=held_out", "corpus", "6dd5d0e9103c"),
-        ("study/corpus.py:root=ROOT", "corpus", "e84449ac64b0"),
+        ("study/corpus.py:root=ROOT", "corpus", "974b256632f1"),
         ("study/corpus.py:root=ROOT,split=held_out", "corpus", "15d3a6595cf8"),
     ],
 )
