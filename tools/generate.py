@@ -301,17 +301,20 @@ def _answer(options: Asking, jobs_for: Callable[[int], list["Job"]], *, overwrit
     """Answers jobs, given how many images fit beside a new one."""
     import lvm_jax
     from lvm_jax import image_record, progress_bar
-    from lvm_jax.generation import language_model
+    from lvm_jax.conversion import stored_model
     from lvm_jax.generation.jobs import batch
 
     known = jobs_for(_ANY_ROOM)
     batch.check(known)
     tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
-    recorded = language_model.load_image_config(options.model)
-    reading = image_record.config_for(recorded, options.model, options.changes())
+    found = stored_model.find(options.model, options.step, ema=options.ema)
+    reading = image_record.config_for(found.images, options.model, options.changes())
     if len(known) == 1 and known[0].drawing.form != "clip":
         # Of a file of prompts the others go on; here nothing else would be left to do.
         batch.check_readable(dataclasses.replace(known[0], reading=reading), tokenizer.image_size)
+    room = found.config.context // tokenizer.tokens_per_image - 1
+    jobs = [dataclasses.replace(job, reading=reading) for job in jobs_for(room)]
+    batch.check_room(jobs, found.config.context, tokenizer.tokens_per_image)
     model = lvm_jax.load_model(
         options.model,
         step=options.step,
@@ -319,9 +322,6 @@ def _answer(options: Asking, jobs_for: Callable[[int], list["Job"]], *, overwrit
         dtype=options.dtype,
         tokenizer=tokenizer,
     )
-    room = model.config.context // tokenizer.tokens_per_image - 1
-    jobs = [dataclasses.replace(job, reading=reading) for job in jobs_for(room)]
-    batch.check_room(jobs, model, tokenizer)
     todo = batch.pending(jobs, model, tokenizer, overwrite=overwrite)
     if len(todo) < len(jobs):
         kept = len(jobs) - len(todo)

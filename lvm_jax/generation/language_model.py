@@ -14,15 +14,13 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int
 
-from lvm_jax import image_record, partition, trees
+from lvm_jax import partition, trees
 from lvm_jax.conversion import stored_model
 from lvm_jax.images import ImageConfig
 from lvm_jax.model import transformer
 from lvm_jax.model.transformer_config import ComputeType, TransformerConfig
 from lvm_jax.rules import Rules
-from lvm_jax.storage import paths
 from lvm_jax.tokenizer.codec import Tokenizer
-from lvm_jax.training import workdir as workdir_lib
 from lvm_jax.training.stored_params import StoredParams
 from lvm_jax.vocabulary import Framing, Vocabulary
 
@@ -111,17 +109,6 @@ def _logits(
     logits_BLV = transformer.apply(config, params, ids_BL, mesh=mesh, rules=_ANY_ROWS)
     logits_BLV = logits_BLV[..., : config.vocabulary.size]
     return logits_BLV.astype(jnp.float32)
-
-
-def load_image_config(directory: str | pathlib.Path) -> ImageConfig | None:
-    """`LanguageModel.images` of a directory that `load_model` takes, without its parameters.
-
-    Raises:
-        ValueError: the directory is none, or keeps settings that this version does not know.
-    """
-    directory = paths.path(directory)
-    where = str(directory / workdir_lib.CONFIG)
-    return image_record.read(workdir_lib.read_config(directory), where)
 
 
 def load_model(

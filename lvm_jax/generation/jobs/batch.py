@@ -110,17 +110,21 @@ def check_readable(job: Job, size: int) -> None:
         raise ValueError(f"{job.where}: {error}") from error
 
 
-def check_room(jobs: Sequence[Job], model: LanguageModel, tokenizer: Tokenizer) -> None:
-    """Refuses prompts that are too long for the model and may lose no image.
+def check_room(jobs: Sequence[Job], context: int, tokens_per_image: int) -> None:
+    """Refuses prompts that are too long for a model and may lose no image.
+
+    Args:
+        jobs: whose prompts.
+        context: most ids that the model looks at.
+        tokens_per_image: ids of an image.
 
     Raises:
         ConfigError: says how many images fit.
     """
     for job in jobs:
         if not job.answer.drop_oldest:
-            number, context = len(job.images), model.config.context
             prompts.check_room(
-                context, tokenizer.tokens_per_image, number, job.answer, where=job.where
+                context, tokens_per_image, len(job.images), job.answer, where=job.where
             )
 
 

@@ -196,6 +196,7 @@ def test_a_model_is_told_by_every_layer(model):
 
 def test_prompts_that_are_too_long_are_named(model, tokenizer, make_job):
     long = make_job("a.png", 0, 1, 2, 3, drop_oldest=False, where="line 7")
+    sizes = model.config.context, tokenizer.tokens_per_image
     with pytest.raises(ValueError, match=r"line 7: a prompt of 4 images does not fit.* so 3 of"):
-        batch.check_room([long], model, tokenizer)
-    batch.check_room([make_job("a.png", 0, 1, 2, 3)], model, tokenizer)
+        batch.check_room([long], *sizes)
+    batch.check_room([make_job("a.png", 0, 1, 2, 3)], *sizes)
