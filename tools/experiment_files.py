@@ -59,6 +59,12 @@ def experiment_files() -> list[pathlib.Path]:
     return sorted(path for path in ROOT.glob("experiments/**/*.py") if path.name != "common.py")
 
 
+def make_importable() -> None:
+    """Lets `import experiments` find this checkout's; they share experiments/common.py."""
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))
+
+
 def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     """Loads an experiment file.
 
@@ -101,8 +107,7 @@ def _get_config(name: str, path: pathlib.Path) -> Callable[..., Any]:
     if spec is None or spec.loader is None:
         raise ValueError(f"--config={name}: {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    if str(ROOT) not in sys.path:
-        sys.path.append(str(ROOT))  # experiments share experiments/common.py
+    make_importable()
     try:
         spec.loader.exec_module(module)
     except (ImportError, SyntaxError) as error:

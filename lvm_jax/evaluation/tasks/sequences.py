@@ -16,6 +16,7 @@ from lvm_jax.draws import Draws, shuffled
 from lvm_jax.evaluation.tasks.task import Examples
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import files
+from lvm_jax.sentences.sources import Source
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -205,4 +206,44 @@ class PairSequences:
             targets=example.answer[None],
             keys=example.keys,
             where=f"{self.name} {', '.join(example.keys[-1:])}",
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SentenceSequences:
+    """Whole sentences of a source, of which the last pictures are to follow the others.
+
+    Attributes:
+        source: such as of videos; its name is that of the sequences.
+        num_sequences: how many are asked for; past the source's last sentence a new epoch starts.
+        num_targets: last pictures of a sentence, which are scored.
+        loader: reads the pictures.
+    """
+
+    source: Source
+    num_sequences: int
+    num_targets: int
+    loader: SquareLoader
+
+    def __post_init__(self):
+        images = self.source.images_per_sentence
+        if not 1 <= self.num_targets < images:
+            raise ConfigError(
+                Field("num_targets"), f"={self.num_targets} must lie in 1..{images - 1}"
+            )
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    def sequence(self, seed: int, index: int) -> Continuation:
+        """See `Sequences.sequence`."""
+        epoch, place = divmod(index, self.source.num_sentences())
+        images = self.source.sentence(seed, epoch, place).images
+        pixels = np.stack([self.loader.load_one(image) for image in images])
+        return Continuation(
+            images=pixels[: -self.num_targets],
+            targets=pixels[-self.num_targets :],
+            keys=tuple(image.key for image in images),
+            where=f"{self.name}, sentence {index} of seed {seed}",
         )

@@ -1,0 +1,175 @@
+"""A trained run -> its file of results."""
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import lvm_jax
+from experiment_files import ROOT, load_experiment
+from experiments.study import model
+from lvm_jax.data.feeding.pipeline import Pipeline
+from lvm_jax.model import flops
+from lvm_jax.training import metrics, workdir
+from lvm_jax.training.transformer import transformer_experiment
+from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
+from studies import measure, prompts, results
+from studies.plan import Job, Run
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where things are.
+
+    Attributes:
+        out: folder of shards, tokenizer and runs.
+        corpus: of UVD-mini.
+        results: of files of results.
+    """
+
+    out: pathlib.Path
+    corpus: pathlib.Path
+    results: pathlib.Path
+
+    @property
+    def tokenizer(self) -> pathlib.Path:
+        return self.out / "tokenizer"
+
+    def workdir(self, run: Run) -> pathlib.Path:
+        """Of a training."""
+        return self.out / "runs" / run.name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """What all trainings have of the corpus.
+
+    Attributes:
+        steps: updates of every training: one epoch of all that there is.
+        codes: of the tokenizer.
+        tokens_per_image: ids.
+    """
+
+    steps: int
+    codes: int = 512
+    tokens_per_image: int = 64
+
+    @classmethod
+    def of(cls, out: pathlib.Path) -> "Corpus":
+        """That of the shards below a folder.
+
+        Raises:
+            ValueError: there are none.
+        """
+        anything = Run(mixture="all", size="xs", c=1.0, seed=0)
+        data = cls(steps=0).experiment(anything, out).data
+        source = Pipeline(data, seed=0, global_batch=model.BATCH_SIZE)
+        return cls(
+            steps=-(-source.rows_per_epoch // model.BATCH_SIZE),
+            codes=source.vocabulary.num_codes,
+            tokens_per_image=source.tokens_per_image,
+        )
+
+    @classmethod
+    def of_rows(cls, number: int) -> "Corpus":
+        """One of so many rows, to plan with."""
+        return cls(steps=-(-number // model.BATCH_SIZE))
+
+    def experiment(self, run: Run, out: pathlib.Path) -> TransformerExperiment:
+        """The experiment of a run."""
+        values = load_experiment(str(ROOT / run.config(str(out), self.steps, self.codes)))
+        return transformer_experiment.build_experiment(values)
+
+    def flops(self, job: Job, out: pathlib.Path) -> float:
+        """Of a training, or of an evaluation; one of prompts is taken for a tenth of a training."""
+        experiment = self.experiment(job.run, out)
+        if job.kind == "run":
+            return self.steps * flops_of_step(experiment)
+        if job.kind == "prompts":
+            return 0.1 * self.steps * flops_of_step(experiment)
+        of_frames = len(measure.VIDEOS) * sum(n + 1 for n in measure.FRAMES_BEFORE)
+        of_answers = len(measure.TASKS) * sum(2 * n + 2 for n in measure.PAIRS_BEFORE)
+        ids = measure.NUM_PROMPTS * self.tokens_per_image * (of_frames + of_answers)
+        return ids * flops.train_flops_per_token(experiment.model, model.CONTEXT) / 3
+
+
+def finish(job: Job, places: Places) -> None:
+    """Measures a run and writes the file of results of a job.
+
+    Raises:
+        ValueError: the run is not trained, or what it is to be asked about is not there.
+    """
+    begun = time.monotonic()
+    directory = places.workdir(job.run)
+    asked = measure.Asked(
+        tokenizer=(tokenizer := lvm_jax.load_tokenizer(places.tokenizer)),
+        model=lvm_jax.load_model(directory, tokenizer=tokenizer),
+        root=places.corpus,
+        parts=places.out / "evaluations",
+    )
+    about: dict[str, Any] = {"kind": job.kind, "run": job.run.name}
+    seconds: dict[str, float] = {}
+    if job.kind == "run":
+        lines = metrics.read_metrics(directory)
+        trained = results.of_training(lines)
+        seconds |= trained.pop("seconds")
+        config = config_section(job.run, places, lines)
+        found = {"config": config, **trained, "evaluations": _one_length(asked)}
+    elif job.kind == "context":
+        of_answers = asked.answers(measure.PAIRS_BEFORE)
+        of_frames = asked.frames(measure.FRAMES_BEFORE)
+        found = {"evaluations": _without_prompts(of_frames | of_answers)}
+    else:
+        out = places.out / "prompts" / job.run.name
+        found = prompts.evaluate(directory, places.tokenizer, places.corpus, out)
+    seconds["evaluation"] = round(time.monotonic() - begun, 1)
+    whole = {**about, **found, **results.surroundings(), "seconds": seconds}
+    results.write(places.results, job.name, whole)
+
+
+def config_section(run: Run, places: Places, lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a run was."""
+    stored = workdir.read_config(places.workdir(run))
+    steps, codes = stored["loop"]["num_steps"], stored["model"]["vocabulary"]["num_codes"]
+    experiment = Corpus(steps=steps, codes=codes).experiment(run, places.out)
+    sizes, last = experiment.model, [line for line in lines if "train/loss" in line][-1]
+    return {
+        **dataclasses.asdict(run),
+        "width": sizes.hidden_dim,
+        "layers": sizes.num_layers,
+        "peak_lr": experiment.optimizer.peak_lr,
+        "parameters": sizes.num_parameters,
+        "matrix_parameters": sizes.num_layers * sizes.matrix_parameters_per_layer,
+        "steps": last["step"],
+        "ids": last["train/tokens_seen"],
+        "ids_with_loss": last["train/tokens_with_loss_seen"],
+        "epochs": round(last[f"data/epochs/{run.mixture}"], 3),
+        "flops": last["step"] * flops_of_step(experiment),
+        "tokenizer": stored["tokenizer_fingerprint"][:16],
+        "data": stored["data_fingerprint"][:16],
+    }
+
+
+def flops_of_step(experiment: TransformerExperiment) -> float:
+    """Of an update."""
+    context = experiment.data.context
+    ids = experiment.batch_size * context
+    return ids * flops.train_flops_per_token(experiment.model, context)
+
+
+def _one_length(asked: measure.Asked) -> dict[str, Any]:
+    """The four tasks after the examples of the scaling and data studies."""
+    found = {}
+    for name, task in asked.answers((measure.SHOTS,)).items():
+        numbers = task.pop("by_length")[str(measure.SHOTS)]
+        found[name] = {**numbers, **task}
+    return found
+
+
+def _without_prompts(found: dict[str, Any]) -> dict[str, Any]:
+    """Without what would be many numbers at so many lengths."""
+    for task in found.values():
+        del task["things"]
+        for numbers in task["by_length"].values():
+            del numbers["nll_of_prompts"]
+    return found

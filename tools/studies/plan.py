@@ -1,0 +1,151 @@
+"""What the study consists of: trainings and evaluations of finished ones, in the order of use.
+
+After the sweep come a seed of everything, then the next seed: stopped at any moment, the study has
+answered its questions as well as the time allowed.
+"""
+
+import dataclasses
+import fnmatch
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal
+
+Study = Literal["scaling", "data", "context", "prompts"]
+Kind = Literal["run", "context", "prompts"]
+
+GRID = (0.32, 0.64, 0.16, 1.28)  # of c, the likely ones first
+SWEPT = ("xs", "s")
+SIZES = ("xs", "s", "m", "l")
+SEEDS = {"xs": (0, 1, 2), "s": (0, 1, 2), "m": (0, 1, 2), "l": (0,)}
+MIXTURES = ("video", "annotations", "both", "all")
+SIZE_OF_DATA = "s"
+EVALUATED = ("l", "m")
+"""Sizes whose context and prompts are looked at."""
+LATER: tuple[Kind, ...] = ("context", "prompts")
+"""What is measured of finished runs, each by a job of its own."""
+
+_NAME = re.compile(r"(?P<mixture>[a-z_]+)_(?P<size>[a-z]+)_c(?P<c>[0-9.]+|\?)_seed(?P<seed>[0-9]+)")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """A training of experiments/study/model.py.
+
+    Attributes:
+        mixture, size, seed: its arguments.
+        c: of the learning rate, c / width; None while the sweep has not chosen it.
+    """
+
+    mixture: str
+    size: str
+    c: float | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its directory and of its file of results."""
+        c = "?" if self.c is None else f"{self.c:g}"
+        return f"{self.mixture}_{self.size}_c{c}_seed{self.seed}"
+
+    @classmethod
+    def of(cls, name: str) -> "Run":
+        """The run of a name.
+
+        Raises:
+            ValueError: it is none.
+        """
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise ValueError(
+                f"{name!r} names no run; a name is such as all_s_c0.64_seed0: "
+                "mixture, size, c and seed"
+            )
+        c = None if match["c"] == "?" else float(match["c"])
+        return cls(mixture=match["mixture"], size=match["size"], c=c, seed=int(match["seed"]))
+
+    def config(self, root: str, steps: int, codes: int) -> str:
+        """What --config names, from the root of the checkout.
+
+        Args:
+            root: folder of shards and tokenizer.
+            steps: 0 for one epoch.
+            codes: of the tokenizer.
+        """
+        given = f"size={self.size},mixture={self.mixture},c={self.c or 1:g},seed={self.seed}"
+        return f"experiments/study/model.py:{given},root={root},steps={steps},codes={codes}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What gives one file of results.
+
+    Attributes:
+        kind: "run" trains and measures; the others measure what was trained before.
+        run: which.
+    """
+
+    kind: Kind
+    run: Run
+
+    @property
+    def name(self) -> str:
+        """Of the file of results."""
+        return self.run.name if self.kind == "run" else f"{self.kind}_{self.run.name}"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the results without which it cannot begin."""
+        return () if self.kind == "run" else (self.run.name,)
+
+    @classmethod
+    def of(cls, name: str) -> "Job":
+        """The job of a name; raises ValueError if it is none."""
+        for kind in LATER:
+            if name.startswith(f"{kind}_"):
+                return cls(kind=kind, run=Run.of(name.removeprefix(f"{kind}_")))
+        return cls(kind="run", run=Run.of(name))
+
+
+def sweep() -> list[Run]:
+    """The runs that choose c."""
+    return [Run(mixture="all", size=size, c=c, seed=0) for size in SWEPT for c in GRID]
+
+
+def jobs(studies: Collection[str], c: float | None) -> list[Job]:
+    """All jobs of some studies in the order in which they are begun.
+
+    Args:
+        studies: which; every one needs the sweep first.
+        c: what the sweep chose; None while it has not, and runs of the sweep then stand for those
+            that it will choose among them.
+    """
+    ordered = [Job(kind="run", run=run) for run in sweep()]
+    for seed in range(max(map(len, SEEDS.values()))):
+        ordered += _of_seed(studies, c, seed)
+    return list({job.name: job for job in ordered}.values())
+
+
+def _of_seed(studies: Collection[str], c: float | None, seed: int) -> Iterator[Job]:
+    make = lambda mixture, size: Run(mixture=mixture, size=size, c=c, seed=seed)
+    evaluated = [kind for kind in LATER if kind in studies]
+    for size in SIZES:
+        if seed not in SEEDS[size] or (c is None and seed == 0 and size in SWEPT):
+            continue
+        of_data = "data" in studies and size == SIZE_OF_DATA
+        if "scaling" in studies or of_data or (evaluated and size in EVALUATED):
+            yield Job(kind="run", run=make("all", size))
+    if "data" in studies:
+        for mixture in MIXTURES:
+            if mixture != "all":
+                yield Job(kind="run", run=make(mixture, SIZE_OF_DATA))
+    for size in EVALUATED:
+        if seed in SEEDS[size]:
+            for kind in evaluated:
+                yield Job(kind=kind, run=make("all", size))
+
+
+def matching(jobs: Sequence[Job], patterns: Sequence[str]) -> list[Job]:
+    """Those whose names match one of the patterns, such as "all_m_*"; all where there is none."""
+    if not patterns:
+        return list(jobs)
+    return [job for job in jobs if any(fnmatch.fnmatchcase(job.name, p) for p in patterns)]
