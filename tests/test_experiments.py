@@ -170,7 +170,7 @@ def test_arguments_change_the_config(name, argument):
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_an_unknown_key_is_refused_by_name(name):
-    path = str(ROOT / "experiments" / f"{name}.py")
+    path = next(str(path) for path in FILES if path.stem == name)
     with pytest.raises(ValueError, match=r"config\.loop\.num_stepz=5; did you mean .*num_steps"):
         transformer_experiment.build_experiment(load_experiment(path, [("loop.num_stepz", "5")]))
 
