@@ -14,10 +14,9 @@ Arguments: root=runs/uvd_mini, shots=5, size=full|smallest.
 from ml_collections import ConfigDict
 
 from experiments import common, uvd_mini
+from experiments.study import corpus
 
-# Training poses none of these: other answers, another style, and drawings whose licence keeps them
-# out of what is trained.
-UNSEEN = ("line_to_color", "unseen_land", "unseen_material", "unseen_style")
+UNSEEN = "unseen_"  # begins the names of tasks that training never poses
 # By their first metric answers must beat what takes no understanding; others are measured by the
 # squared error of their pixels.
 MASK = {"task": "foreground", "side": 64}
@@ -69,12 +68,8 @@ def tasks(folder: str, shots: int) -> dict[str, dict]:
         shots: example pairs before a query.
     """
     pairs = shots + 1
-    known = uvd_mini.tasks(folder, pairs, images=2 * pairs) | uvd_mini.unseen_tasks(folder, pairs)
-    of_pairs = {name: task for name, task in known.items() if "pairs_per_sentence" in task}
-    return {
-        **{name: task for name, task in of_pairs.items() if name not in UNSEEN},
-        **{name: of_pairs[name] for name in UNSEEN},
-    }
+    known = corpus.tasks(folder, pairs, images=2 * pairs) | corpus.unseen_tasks(folder, pairs)
+    return {name: task for name, task in known.items() if "pairs_per_sentence" in task}
 
 
 def shared(folder: str, shots: int) -> dict[str, dict[str, dict]]:

@@ -1,4 +1,4 @@
-"""Of which kind answers are, told by judges that never saw the pictures that were asked about.
+"""Of which kind answers are, told by judges that never saw the things that were asked about.
 
 Legend: P prompts or kinds, N queries, C candidates, T ids per image, J kinds of pictures.
 """
@@ -14,18 +14,19 @@ from lvm_jax.evaluation.asking.tokenized import tokenize
 from lvm_jax.evaluation.metrics.kinds import KindsByCodes
 from lvm_jax.evaluation.tasks.task import Examples
 from lvm_jax.tokenizer.codec import Tokenizer
+from studies.measure import thing_of
 
 SAME = "picture"  # what an answer is that looks like a query
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judges:
-    """Two judges: each learned from one half of the pictures, and judges answers about the other.
+    """Two judges: each learned from one half of the things, and judges answers about the other.
 
     Some kinds are of held-out pictures only, so there are no others to learn from.
 
     Attributes:
-        of_half: of the pictures of the first half, and of the second.
+        of_half: who judges the first half, and the second.
     """
 
     of_half: tuple[KindsByCodes, KindsByCodes]
@@ -85,12 +86,6 @@ class Judges:
         return np.where(halves_N[:, None] == 0, first, second)
 
 
-def picture_of(key: str) -> str:
-    """The file that an image is a square of, by its key."""
-    return key.partition("|")[0]
-
-
 def half(key: str) -> int:
-    """In which half the picture lies that an image is a square of, wherever its corpus does."""
-    name = picture_of(key).partition("/held_out/")[2]
-    return hash_key("half", name) % 2
+    """In which half the thing is that an image shows."""
+    return hash_key("half", thing_of(key)) % 2

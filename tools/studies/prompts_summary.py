@@ -3,14 +3,13 @@
     {"shots": example pairs of every prompt,
      "tasks": {name: {
        "unseen": whether training never poses it,
-       "prompts": how many, "pictures": of how many different queries,
+       "prompts": how many, "things": of how many different ones the queries are,
        "truth": {"all" | "1" | "4" | "8", the first ids that are counted: NATS},
        "metric": {"name", "better", "model": [mean, error], "ceiling": mean,
-                  "baselines": {name: GAIN}, "beats_all": bool},
-       "verdict": see `TaskResult.verdict`}},
+                  "baselines": {name: GAIN}, "beats_all": bool}}},
      "shared": {group: {
        "kinds": those asked for,
-       "queries": how many, "pictures": different ones,
+       "queries": how many, "things": different ones,
        "judge": {"truths": of other queries, by which it is tested: right in their kind alone,
                  "right": share of these told rightly, "told": [kind x kind],
                  "agrees": share of answers of which the nearest truth in pixels says the same},
@@ -21,15 +20,16 @@
 
 NATS are {"right": mean, "other" | "query" | "none": GAIN, "posed": bool}, under the right examples,
 another task's, the query alone and, of all ids, nothing; a GAIN is [mean, by how much the model or
-the right examples are better, its paired standard error, whether that is clear]. "posed": clearly
-better than with another task's examples and than with the query alone; see `results.Margin.clear`.
+the right examples are better, its paired standard error, whether that is clear]: more than two of
+these, in every seed, of eight things or more. Errors count all prompts whose queries show one thing
+as one, which is stricter than the reports of evaluations. "posed": clearly better than with another
+task's examples and than with the query alone. "beats_all": clearly better than every baseline.
 Prompts of a group are those of its kinds in order, then the query alone; the kinds of answers are
-its kinds in order, then "picture", which looks like a query. Errors are standard errors over
-queries; null is unknown.
+its kinds in order, then "picture", which looks like a query. null is unknown.
 """
 
 import pathlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,33 +38,32 @@ from lvm_jax.evaluation.asking import evaluation_file, results, shared_queries
 from lvm_jax.evaluation.asking.asking_config import AskingConfig
 from lvm_jax.evaluation.asking.results import CEILING, MODEL, MetricResult, TaskResult
 from lvm_jax.evaluation.asking.shared_queries import SharedAnswers
-from studies.prompts_judges import Judges, picture_of
+from studies.measure import thing_of
+from studies.prompts_judges import Judges
+from studies.statistics import clustered_error
 
 _DECIMALS = 6  # so that what rounding leaves of nothing is nothing
 _FIRST = 4  # ids whose nats are given for every prompt and kind
 
 
-def of_tasks(
-    folder: pathlib.Path, unseen: Collection[str], first_ids: Sequence[int]
-) -> dict[str, Any]:
+def of_tasks(folder: pathlib.Path, unseen: str, first_ids: Sequence[int]) -> dict[str, Any]:
     """The tasks of an evaluation on disk.
 
     Args:
         folder: with its evaluation.json.
-        unseen: names of those that training never poses.
+        unseen: begins the names of those that training never poses.
         first_ids: numbers of ids that were scored apart.
     """
     found, manifest = evaluation_file.read_with_manifest(folder / evaluation_file.FILE)
     summary = {}
     for result in found:
-        asked = manifest["prompts"][result.name]
+        things = [thing_of(keys[-2]) for keys in manifest["prompts"][result.name]]
         summary[result.name] = {
-            "unseen": result.name in unseen,
-            "prompts": len(asked),
-            "pictures": len({picture_of(keys[-2]) for keys in asked}),
-            "truth": _truth(result, first_ids),
-            "metric": _drawn(result.deciding),
-            "verdict": result.verdict,
+            "unseen": result.name.startswith(unseen),
+            "prompts": len(things),
+            "things": len(set(things)),
+            "truth": _truth(result, first_ids, things),
+            "metric": _drawn(result.deciding, things),
         }
     return summary
 
@@ -88,7 +87,9 @@ def of_shared(
             int [P, N, C].
     """
     judged = [judges.tell(a.ids, of_seed, a.known) for a, of_seed in zip(answers, keys)]
-    shares, errors = shared_queries.confusion(judged, len(judges.kinds))
+    things = [thing_of(key) for of_seed in keys for key in of_seed]
+    shares = shared_queries.shares_of_kinds(judged, len(judges.kinds))
+    share_PJ2 = np.array([[_mean(share_N, things) for share_N in prompt] for prompt in shares])
     measured = shared_queries.measure(answers, judged, config.seeds, config.first_ids)
     by_pixels = shared_queries.measure(answers, nearest, config.seeds)
     nll_PKNT = np.concatenate([each.nll for each in answers], axis=2).astype(np.float64)
@@ -96,17 +97,17 @@ def of_shared(
     return {
         "kinds": list(answers[0].kinds),
         "queries": nll_PKNT.shape[2],
-        "pictures": len({picture_of(key) for of_seed in keys for key in of_seed}),
+        "things": len(set(things)),
         "judge": {**_tested(judges, answers, keys), "agrees": _short(np.mean(agrees))},
-        "answers": {"share": _shorts(shares), "error": _shorts(errors)},
+        "answers": {"share": share_PJ2[..., 0].tolist(), "error": share_PJ2[..., 1].tolist()},
         "nats": {
             "all": _shorts(nll_PKNT.mean(axis=(2, 3))),
             f"{_FIRST}": _shorts(nll_PKNT[..., :_FIRST].mean(axis=(2, 3))),
         },
         "tasks": {
             result.name: {
-                "truth": _truth(result, config.first_ids),
-                "share": _compared(result.deciding),
+                "truth": _truth(result, config.first_ids, things),
+                "share": _compared(result.deciding, things),
                 "share_by_pixels": [
                     _short(pixels.deciding.mean(whose)) for whose in (MODEL, *results.POSERS)
                 ],
@@ -133,39 +134,57 @@ def _tested(
     }
 
 
-def _truth(result: TaskResult, first_ids: Sequence[int]) -> dict[str, Any]:
+def _truth(result: TaskResult, first_ids: Sequence[int], things: Sequence[str]) -> dict[str, Any]:
     """Of all ids of the true answer, and of its first."""
     found = ((n, result.metric(results.truth_metric(n).name)) for n in (0, *first_ids))
-    return {str(n or "all"): _compared(of, alone=not n) for n, of in found if of is not None}
-
-
-def _compared(result: MetricResult, alone: bool = False) -> dict[str, Any]:
-    compared = (*results.POSERS, results.NONE) if alone else results.POSERS
-    rivals = {name: _gain(result, name) for name in compared if name in result.rivals}
-    return {"right": _short(result.mean()), **rivals, "posed": result.posed}
-
-
-def _drawn(result: MetricResult) -> dict[str, Any]:
     return {
-        "name": result.metric.name,
-        "better": result.metric.better,
-        "model": [_short(result.mean()), _short(result.error())],
-        "ceiling": _short(result.mean(CEILING)) if CEILING in result.values else None,
-        "baselines": {name: _gain(result, name) for name in result.rivals},
-        "beats_all": result.learned,
+        str(n or "all"): _compared(of, things, alone=not n) for n, of in found if of is not None
     }
 
 
-def _gain(result: MetricResult, rival: str) -> list[Any]:
+def _compared(result: MetricResult, things: Sequence[str], alone: bool = False) -> dict[str, Any]:
+    compared = (*results.POSERS, results.NONE) if alone else results.POSERS
+    rivals = {name: _gain(result, name, things) for name in compared if name in result.rivals}
+    posed = all(rivals[name][-1] for name in results.POSERS)
+    return {"right": _short(result.mean()), **rivals, "posed": posed}
+
+
+def _drawn(result: MetricResult, things: Sequence[str]) -> dict[str, Any]:
+    values = np.concatenate(result.values[MODEL])
+    rivals = {name: _gain(result, name, things) for name in result.rivals}
+    return {
+        "name": result.metric.name,
+        "better": result.metric.better,
+        "model": _mean(values, things),
+        "ceiling": _short(result.mean(CEILING)),
+        "baselines": rivals,
+        "beats_all": all(gain[-1] for gain in rivals.values()),
+    }
+
+
+def _gain(result: MetricResult, rival: str, things: Sequence[str]) -> list[Any]:
+    """A GAIN; of the prompts in which both have a value."""
     margin = result.margins[rival]
-    if not margin.num_prompts:
-        return [_short(result.mean(rival)), None, None, False]
-    return [
-        _short(result.mean(rival)),
-        _short(margin.mean),
-        _short(margin.error, 2),
-        margin.clear,
-    ]
+    own, other = (np.concatenate(result.values[whose]) for whose in (MODEL, rival))
+    gaps = own - other if result.metric.better == "higher" else other - own
+    gain, error = _mean(gaps, things)
+    num_things = len({thing for thing, gap in zip(things, gaps) if np.isfinite(gap)})
+    clear = (
+        margin.seeds_ahead == len(margin.gaps)
+        and num_things >= results.FEWEST_PROMPTS
+        and gain > results.CLEAR * error
+    )
+    return [_short(result.mean(rival)), gain, error, clear]
+
+
+def _mean(values: np.ndarray, things: Sequence[str]) -> list[Any]:
+    """[mean, its standard error] of those that are finite; values of one thing count as one."""
+    kept = [(value, thing) for value, thing in zip(values, things) if np.isfinite(value)]
+    if not kept:
+        return [None, None]
+    finite = np.array([value for value, _ in kept])
+    error = clustered_error(finite, [thing for _, thing in kept])
+    return [_short(finite.mean()), _short(error, 2)]
 
 
 def _short(value: Any, digits: int = 4) -> float | None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lvm_jax.draws import hash_key
-from lvm_jax.evaluation.asking import results, truth
+from lvm_jax.evaluation.asking import truth
 from lvm_jax.evaluation.asking.asking_config import AskingConfig
 from lvm_jax.evaluation.asking.parts import Parts, digest_arrays
 from lvm_jax.evaluation.asking.results import MODEL, OTHER, QUERY, MetricResult, TaskResult
@@ -208,18 +208,14 @@ def _conditions(values_P: np.ndarray, k: int) -> dict[str, np.ndarray]:
     return {MODEL: asked[k], OTHER: np.mean(others, axis=0), QUERY: none}
 
 
-def confusion(judged: Sequence[np.ndarray], num_kinds: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often answers under each prompt are of each kind.
+def shares_of_kinds(judged: Sequence[np.ndarray], num_kinds: int) -> np.ndarray:
+    """How often answers are of each kind, under each prompt: float64 [P, J, N], all seeds' queries.
+
+    Answers to one query are no independent draws: errors are those of means over queries.
 
     Args:
         judged: of every seed int [P, N, C].
         num_kinds: J.
-
-    Returns:
-        Shares and their standard errors over queries, float64 [P, J]; answers to one query are no
-        independent draws.
     """
     kinds_PNC = np.concatenate(judged, axis=1)
-    shares_PJN = np.stack([(kinds_PNC == kind).mean(axis=-1) for kind in range(num_kinds)], axis=1)
-    errors = [[results.standard_error(values_N) for values_N in row] for row in shares_PJN]
-    return shares_PJN.mean(axis=-1), np.array(errors)
+    return np.stack([(kinds_PNC == kind).mean(axis=-1) for kind in range(num_kinds)], axis=1)

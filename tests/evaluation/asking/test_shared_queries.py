@@ -120,17 +120,13 @@ def test_what_the_examples_change_is_measured_within_queries():
     assert not of_a.deciding.posed and of_a.deciding.mean(names.OTHER) == 0
 
 
-def test_confusion_has_errors_over_queries_not_over_answers():
+def test_shares_are_those_of_every_query_under_every_prompt():
     seeds = [by_hand(follows=0.7, seed=seed)[1] for seed in range(2)]
-    # Answers to one query that are all of one kind count once.
-    same = [np.repeat(judged[:, :, :1], 4, axis=2) for judged in seeds]
-    shares, errors = shared_queries.confusion(same, 3)
-    assert shares[0].tolist() == shares[2].tolist() == [1, 0, 0]
-    share = np.concatenate([judged[1, :, 0] for judged in seeds]).mean()
-    assert shares[1] == pytest.approx([1 - share, share, 0])
-    assert errors[1, 1] == pytest.approx(np.sqrt(share * (1 - share) / (24 - 1)))
-    several = shared_queries.confusion([np.concatenate(seeds, axis=2)], 3)[1]
-    assert several[1, 1] < errors[1, 1] * 0.9
+    shares = shared_queries.shares_of_kinds(seeds, 3)
+    assert shares.shape == (3, 3, 24)
+    np.testing.assert_array_equal(shares.sum(axis=1), 1)
+    assert (shares[[0, 2], 0] == 1).all() and (shares[:, 2] == 0).all()
+    np.testing.assert_array_equal(shares[1, 1, 12:], (seeds[1][1] == 1).mean(axis=-1))
 
 
 def test_a_single_shared_query_proves_nothing():
