@@ -3,6 +3,7 @@ r"""The miniature of the paper's findings: trainings, their evaluation, tables a
   python tools/study.py --study=scaling,data,context,prompts --out=runs/study --parallel=2
   python tools/study.py --study=scaling --dry_run
   python tools/study.py --study=data --only='video_*,both_*'
+  python tools/study.py --report
 
 docs/study_plan.md says what is compared and why. Before the first run OUT needs tokenizer/ and
 shards/all/train and held_out, see experiments/study/. Every run is one of tools/train.py with
@@ -93,6 +94,19 @@ class Measure(Where):
     measure: str
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """What the results say.
+
+    Attributes:
+        report: write RESULTS/report.md and its pictures, from the files of results alone.
+        results: folder of the files of results.
+    """
+
+    report: bool = False
+    results: str = _RESULTS
+
+
 def places(options: Where) -> "Places":
     from studies.finishing import Places
 
@@ -128,5 +142,11 @@ def measure(options: Measure) -> None:
     finishing.finish(Job.of(options.measure), places(options))
 
 
+def report(options: Report) -> None:
+    from studies import reporting
+
+    print(reporting.write(pathlib.Path(options.results)))
+
+
 if __name__ == "__main__":
-    cli.run({"a study": run, "--dry_run": dry_run, "--measure": measure})
+    cli.run({"a study": run, "--dry_run": dry_run, "--measure": measure, "--report": report})

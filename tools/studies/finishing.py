@@ -13,7 +13,7 @@ from lvm_jax.model import flops
 from lvm_jax.training import metrics, workdir
 from lvm_jax.training.transformer import transformer_experiment
 from lvm_jax.training.transformer.transformer_experiment import TransformerExperiment
-from studies import measure, prompts, results
+from studies import measure, plan, prompts, results
 from studies.plan import Job, Run
 
 
@@ -87,9 +87,9 @@ class Corpus:
             return self.steps * flops_of_step(experiment)
         if job.kind == "prompts":
             return 0.1 * self.steps * flops_of_step(experiment)
-        of_frames = len(measure.VIDEOS) * sum(n + 1 for n in measure.FRAMES_BEFORE)
-        of_answers = len(measure.TASKS) * sum(2 * n + 2 for n in measure.PAIRS_BEFORE)
-        ids = measure.NUM_PROMPTS * self.tokens_per_image * (of_frames + of_answers)
+        of_frames = len(plan.VIDEOS) * sum(n + 1 for n in plan.FRAMES_BEFORE)
+        of_answers = len(plan.TASKS) * sum(2 * n + 2 for n in plan.PAIRS_BEFORE)
+        ids = plan.NUM_PROMPTS * self.tokens_per_image * (of_frames + of_answers)
         return ids * flops.train_flops_per_token(experiment.model, model.CONTEXT) / 3
 
 
@@ -116,8 +116,8 @@ def finish(job: Job, places: Places) -> None:
         config = config_section(job.run, places, lines)
         found = {"config": config, **trained, "evaluations": _one_length(asked)}
     elif job.kind == "context":
-        of_answers = asked.answers(measure.PAIRS_BEFORE)
-        of_frames = asked.frames(measure.FRAMES_BEFORE)
+        of_answers = asked.answers(plan.PAIRS_BEFORE)
+        of_frames = asked.frames(plan.FRAMES_BEFORE)
         found = {"evaluations": _without_prompts(of_frames | of_answers)}
     else:
         out = places.out / "prompts" / job.run.name
@@ -160,8 +160,8 @@ def flops_of_step(experiment: TransformerExperiment) -> float:
 def _one_length(asked: measure.Asked) -> dict[str, Any]:
     """The four tasks after the examples of the scaling and data studies."""
     found = {}
-    for name, task in asked.answers((measure.SHOTS,)).items():
-        numbers = task.pop("by_length")[str(measure.SHOTS)]
+    for name, task in asked.answers((plan.SHOTS,)).items():
+        numbers = task.pop("by_length")[str(plan.SHOTS)]
         found[name] = {**numbers, **task}
     return found
 

@@ -25,20 +25,9 @@ from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import corpora
 from lvm_jax.sentences.sources import Source
 from lvm_jax.tokenizer.codec import Tokenizer
+from studies.plan import NUM_PROMPTS, TASKS, VIDEOS
 from studies.statistics import clustered_error
 
-TASKS = {
-    "segmentation": "emoji_mask",
-    "depth": "depth",
-    "normals": "normals",
-    "edges": "emoji_edges",
-}
-"""The paper's four tasks -> those of UVD-mini."""
-VIDEOS = ("animation", "turntable")
-SHOTS = 5
-FRAMES_BEFORE = (1, 3, 7, 11, 15)
-PAIRS_BEFORE = tuple(range(8))
-NUM_PROMPTS = 128
 _BATCH_SIZE = 8
 _CACHE_BYTES = 256 * 2**20
 
@@ -67,7 +56,7 @@ class Asked:
         number = self.num_prompts
         return self._scored(
             corpus_tasks=corpus.tasks(str(self.root / "held_out"), pairs, 2 * pairs),
-            names=tuple(TASKS.values()),
+            names=tuple(TASKS),
             sequences=lambda source, loader: PairSequences(
                 examples=SentenceExamples(source=source, loader=loader), num_sequences=number
             ),

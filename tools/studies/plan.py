@@ -24,6 +24,19 @@ EVALUATED = ("l", "m")
 LATER: tuple[Kind, ...] = ("context", "prompts")
 """What is measured of finished runs, each by a job of its own."""
 
+TASKS = {
+    "emoji_mask": "segmentation",
+    "depth": "depth",
+    "normals": "normals",
+    "emoji_edges": "edges",
+}
+"""Tasks of UVD-mini -> the paper's four."""
+VIDEOS = ("animation", "turntable")
+SHOTS = 5
+FRAMES_BEFORE = (1, 3, 7, 11, 15)
+PAIRS_BEFORE = tuple(range(8))
+NUM_PROMPTS = 128
+
 _NAME = re.compile(r"(?P<mixture>[a-z_]+)_(?P<size>[a-z]+)_c(?P<c>[0-9.]+|\?)_seed(?P<seed>[0-9]+)")
 
 

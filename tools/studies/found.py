@@ -1,0 +1,55 @@
+"""What there is of the study: files of results, sorted for those who look at them."""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from studies import choice, plan, results
+from studies.results import Results
+
+
+class Found:
+    """What there is.
+
+    Attributes:
+        c: the chosen one; None while there is none.
+        results: name -> results.
+        missing: names of jobs without.
+    """
+
+    def __init__(self, found: Mapping[str, Results], c: float | None):
+        self.c, self.results = c, dict(found)
+        jobs = plan.jobs(("scaling", "data", "context", "prompts"), c)
+        self.missing = tuple(job.name for job in jobs if job.name not in found)
+
+    @classmethod
+    def read(cls, folder: pathlib.Path) -> "Found":
+        """All files of a folder."""
+        found = results.read(folder)
+        return cls(found, choice.known(folder, found))
+
+    def runs(self, mixture: str, size: str) -> list[Results]:
+        """Those of all seeds that are finished."""
+        return self._of("", mixture, size)
+
+    def of_context(self, size: str) -> list[Results]:
+        """Evaluations of context of all seeds that are finished."""
+        return self._of("context_", "all", size)
+
+    def _of(self, prefix: str, mixture: str, size: str) -> list[Results]:
+        seeds = plan.SEEDS[size]
+        runs = [plan.Run(mixture=mixture, size=size, c=self.c, seed=seed) for seed in seeds]
+        names = [f"{prefix}{run.name}" for run in runs]
+        return [self.results[name] for name in names if name in self.results]
+
+    def sizes(self) -> dict[str, list[Results]]:
+        """Size -> scaling runs."""
+        return {size: self.runs("all", size) for size in plan.SIZES}
+
+    def mixtures(self) -> dict[str, list[Results]]:
+        """Mixture -> data runs."""
+        return {mixture: self.runs(mixture, plan.SIZE_OF_DATA) for mixture in plan.MIXTURES}
+
+
+def of_task(groups: Mapping[str, Sequence[Results]], task: str) -> dict[str, list[Results]]:
+    """Evaluations of a task, by group."""
+    return {name: [run["evaluations"][task] for run in runs] for name, runs in groups.items()}
