@@ -20,7 +20,7 @@ from lvm_jax.evaluation.asking.results import (
 )
 from lvm_jax.evaluation.asking.tokenized import Tokenized
 from lvm_jax.evaluation.metrics.metric import Metric
-from lvm_jax.evaluation.tasks.task import Example, Task
+from lvm_jax.evaluation.tasks.task import Example, Measured, Task
 from lvm_jax.tokenizer.codec import Tokenizer
 
 
@@ -67,32 +67,26 @@ class Measurements:
         ceiling_n = np.asarray(self._tokenizer.decode(asked.answers))
         drawn = baselines.pictures(asked.examples, asked.pairs, asked.queries)
         for n, example in enumerate(asked.examples):
-            candidates = [self._prepared(picture) for picture in candidates_nC[n]]
-            measured = [self._measure(picture, example) for picture in candidates]
-            self._note(number, MODEL, _mean(measured))
-            chosen = self._chosen(measured, answers, n)
-            for name, which in chosen.items():
-                self._note(number, name, measured[which])
+            own = [self._measure(picture, example) for picture in candidates_nC[n]]
+            values = [measured.values for measured in own]
+            self._note(number, MODEL, _mean(values))
+            others = {name: own[which] for name, which in self._chosen(values, answers, n).items()}
             fixed = {CEILING: ceiling_n[n]} | {name: row[n] for name, row in drawn.items()}
-            fixed = {name: self._prepared(picture) for name, picture in fixed.items()}
-            for name, picture in fixed.items():
-                self._note(number, name, self._measure(picture, example))
+            others |= {name: self._measure(picture, example) for name, picture in fixed.items()}
+            for name, measured in others.items():
+                self._note(number, name, measured.values)
             if self._is_summed:
-                kept = fixed | {name: candidates[which] for name, which in chosen.items()}
-                kept |= {f"{MODEL} {c}": picture for c, picture in enumerate(candidates)}
-                for name, picture in kept.items():
-                    more = self._task.tally(picture, example)
-                    self._tallies[name] = self._tallies.get(name, 0.0) + more
+                others |= {f"{MODEL} {c}": measured for c, measured in enumerate(own)}
+                for name, measured in others.items():
+                    self._tallies[name] = self._tallies.get(name, 0.0) + measured.tally
 
-    def _prepared(self, picture: np.ndarray) -> np.ndarray:
+    def _measure(self, picture: np.ndarray, example: Example) -> Measured:
         rounds = self._pixels == "uint8" and picture.dtype != np.uint8
-        return images.to_uint8(picture) if rounds else picture
-
-    def _measure(self, picture: np.ndarray, example: Example) -> dict[str, float]:
-        values = self._task.measure(picture, example)
+        measured = self._task.measure(images.to_uint8(picture) if rounds else picture, example)
         names = [metric.name for metric in self._task.metrics if metric.per_example]
-        assert set(names) == set(values), (self._task.name, names, sorted(values))
-        return {name: float(values[name]) for name in names}
+        assert set(names) == set(measured.values), (self._task.name, names, sorted(measured.values))
+        values = {name: float(measured.values[name]) for name in names}
+        return dataclasses.replace(measured, values=values)
 
     def _chosen(
         self, measured: Sequence[Mapping[str, float]], answers: Answers, n: int

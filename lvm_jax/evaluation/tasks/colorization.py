@@ -5,7 +5,7 @@ Legend: S side in pixels.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from lvm_jax.evaluation.metrics import color
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks.measured import MeasuredTask
 from lvm_jax.evaluation.tasks.pixels import MSE, PSNR
-from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.evaluation.tasks.task import Example, Examples, Measured, TaskKind
 from lvm_jax.measures import fidelity, perceptual, perceptual_weights
 from lvm_jax.measures.perceptual import PerceptualConfig
 
@@ -78,7 +78,7 @@ class Colorization(MeasuredTask):
         always = MSE, LVM_MSE, IMAGENET_MSE, PSNR
         return always if self.distance is None else (*always, LPIPS)
 
-    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Measured:
         """Of a picture, uint8 [S, S, 3]."""
         truth = example.truth.get(TRUTH, example.answer)
         if truth.shape != picture.shape:
@@ -93,7 +93,7 @@ class Colorization(MeasuredTask):
         if self.distance is not None:
             pair = (images.to_float(image)[None] for image in (picture, truth))
             values[LPIPS.name] = float(self.distance(*pair)[0])
-        return values
+        return Measured(values=values)
 
 
 def _build(examples: Examples, options: ColorizationOptions) -> Colorization:

@@ -4,7 +4,6 @@ Legend: S side in pixels.
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from lvm_jax.evaluation.metrics.depth import Alignment
 from lvm_jax.evaluation.metrics.depth_code import DepthCode
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks.measured import MeasuredTask
-from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.evaluation.tasks.task import Example, Examples, Measured, TaskKind
 
 ABS_REL = Metric(
     name="abs_rel",
@@ -71,12 +70,13 @@ class Depth(MeasuredTask):
     options: DepthOptions
     metrics: tuple[Metric, ...] = (ABS_REL, RMSE, LOG10, *DELTAS)
 
-    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Measured:
         """Of a picture, uint8 [S, S, 3]; where the truth is nothing, nothing counts."""
         # What an answer takes for nothing counts as far away.
         depth_SS, _ = self.options.decode(picture)
         truth_SS, counted_SS = self.options.decode(example.answer)
-        return depth.errors(depth_SS, truth_SS, counted_SS, self.options.alignment)
+        errors = depth.errors(depth_SS, truth_SS, counted_SS, self.options.alignment)
+        return Measured(values=errors)
 
 
 def _build(examples: Examples, options: DepthOptions) -> Depth:

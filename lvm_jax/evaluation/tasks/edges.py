@@ -4,7 +4,6 @@ Legend: S side in pixels, T thresholds.
 """
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Mapping
 
@@ -14,7 +13,7 @@ from lvm_jax.configs import ConfigError, Field
 from lvm_jax.evaluation.metrics import edges
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks.measured import MeasuredTask
-from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.evaluation.tasks.task import Example, Examples, Measured, TaskKind
 
 OIS = Metric(
     name="f_ois",
@@ -64,31 +63,18 @@ class Edges(MeasuredTask):
 
     options: EdgesOptions
     metrics: tuple[Metric, ...] = (OIS, ODS)
-    # What was counted of pairs of pictures, by their digest: each is asked for twice, and slow.
-    _counted: dict[bytes, np.ndarray] = dataclasses.field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-
-    def _counts(self, picture: np.ndarray, example: Example) -> np.ndarray:
-        """int64 [T, 3], see `metrics.edges.counts`."""
-        key = hashlib.sha256(picture.tobytes() + example.answer.tobytes()).digest()
-        if key not in self._counted:
-            truth_SS = edges.thin(self._strength(example.answer) >= self.options.truth_threshold)
-            tolerance = self.options.tolerance * math.hypot(*truth_SS.shape)
-            self._counted[key] = edges.counts(self._strength(picture), truth_SS, tolerance)
-        return self._counted[key]
 
     def _strength(self, picture: np.ndarray) -> np.ndarray:
         strength_SS = edges.strength(picture)
         return 1.0 - strength_SS if self.options.dark else strength_SS
 
-    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Measured:
         """Of a picture, uint8 [S, S, 3]; a truth without edges has no score."""
-        return {OIS.name: edges.best_f(self._counts(picture, example))}
-
-    def count(self, picture: np.ndarray, example: Example) -> np.ndarray:
-        """Its counts, flat."""
-        return self._counts(picture, example).ravel().astype(np.float64)
+        truth_SS = edges.thin(self._strength(example.answer) >= self.options.truth_threshold)
+        tolerance = self.options.tolerance * math.hypot(*truth_SS.shape)
+        counts_T3 = edges.counts(self._strength(picture), truth_SS, tolerance)
+        values = {OIS.name: edges.best_f(counts_T3)}
+        return Measured(values=values, tally=counts_T3.ravel().astype(np.float64))
 
     def summarize(self, tally: np.ndarray) -> Mapping[str, float]:
         """Of the counts of all pictures together."""

@@ -7,7 +7,6 @@ Legend: S side in pixels, s side at which answers are compared.
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from lvm_jax.configs import require_at_least
 from lvm_jax.evaluation.metrics import foreground
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks.measured import MeasuredTask
-from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.evaluation.tasks.task import Example, Examples, Measured, TaskKind
 
 IOU = Metric(
     name="iou",
@@ -64,7 +63,7 @@ class Foreground(MeasuredTask):
     is_detection: bool
     metrics: tuple[Metric, ...] = (IOU, ACCURACY)
 
-    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Measured:
         """Of a picture, uint8 [S, S, 3]."""
         mask_ss = self._mask(picture)
         if self.is_detection:
@@ -72,10 +71,11 @@ class Foreground(MeasuredTask):
         truth_ss = example.truth.get(MASK)
         if truth_ss is None or truth_ss.shape != mask_ss.shape:
             truth_ss = self._mask(example.answer)
-        return {
+        values = {
             IOU.name: foreground.iou(mask_ss, truth_ss),
             ACCURACY.name: foreground.accuracy(mask_ss, truth_ss),
         }
+        return Measured(values=values)
 
     def _mask(self, picture: np.ndarray) -> np.ndarray:
         return foreground.snap(images.squash(picture, self.options.side))

@@ -6,7 +6,6 @@ Legend: S side in pixels.
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from lvm_jax.evaluation.metrics import similarity
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks.measured import MeasuredTask, NoOptions
 from lvm_jax.evaluation.tasks.pixels import MSE, PSNR
-from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.evaluation.tasks.task import Example, Examples, Measured, TaskKind
 from lvm_jax.measures import fidelity
 
 SSIM = Metric(name="ssim", unit="", better="higher", per_example=True)
@@ -33,11 +32,11 @@ class Frames(MeasuredTask):
 
     metrics: tuple[Metric, ...] = (MSE, PSNR, SSIM, GAIN)
 
-    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Measured:
         """Of a picture, uint8 [S, S, 3]."""
         values = dict(similarity.everywhere(picture, example.answer))
         copied = float(fidelity.psnr(example.query, example.answer))
-        return values | {GAIN.name: values[PSNR.name] - copied}
+        return Measured(values=values | {GAIN.name: values[PSNR.name] - copied})
 
 
 def _build(examples: Examples, options: NoOptions) -> Frames:

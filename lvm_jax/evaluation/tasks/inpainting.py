@@ -4,7 +4,6 @@ Legend: S side in pixels.
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from lvm_jax.evaluation.metrics import similarity
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks.measured import MeasuredTask
 from lvm_jax.evaluation.tasks.references import HOLE
-from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.evaluation.tasks.task import Example, Examples, Measured, TaskKind
 
 _HOLE_PREFIX = "hole_"
 _PARTS = {"psnr": "dB", "ssim": ""}
@@ -61,7 +60,7 @@ class Inpainting(MeasuredTask):
         *_metrics("", "the whole picture"),
     )
 
-    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Measured:
         """Of a picture, uint8 [S, S, 3]."""
         hole_SS = example.truth.get(HOLE)
         if hole_SS is None:
@@ -69,9 +68,8 @@ class Inpainting(MeasuredTask):
             hole_SS = change_SS > self.options.least_change
         inside = similarity.inside(picture, example.answer, hole_SS)
         whole = similarity.everywhere(picture, example.answer)
-        return {_HOLE_PREFIX + name: inside[name] for name in _PARTS} | {
-            name: whole[name] for name in _PARTS
-        }
+        values = {_HOLE_PREFIX + name: inside[name] for name in _PARTS}
+        return Measured(values=values | {name: whole[name] for name in _PARTS})
 
 
 def _build(examples: Examples, options: InpaintingOptions) -> Inpainting:

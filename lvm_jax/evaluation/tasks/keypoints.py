@@ -5,7 +5,6 @@ Legend: S side in pixels, K joints.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks import color_lists
 from lvm_jax.evaluation.tasks.measured import MeasuredTask
 from lvm_jax.evaluation.tasks.references import KEYPOINTS
-from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.evaluation.tasks.task import Example, Examples, Measured, TaskKind
 from lvm_jax.pictures import drawings
 
 PCK = Metric(
@@ -94,13 +93,14 @@ class Keypoints(MeasuredTask):
             )
         return example
 
-    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Measured:
         """Of a picture, uint8 [S, S, 3]; no score if several bodies are drawn, or none."""
         truth_K2 = example.truth.get(KEYPOINTS)
         if truth_K2 is None:
             truth_K2 = self._locate(example.answer)
         tolerance = self.options.alpha * keypoints.extent(truth_K2)
-        return {PCK.name: keypoints.pck(self._locate(picture), truth_K2, tolerance)}
+        pck = keypoints.pck(self._locate(picture), truth_K2, tolerance)
+        return Measured(values={PCK.name: pck})
 
     def _locate(self, picture: np.ndarray) -> np.ndarray:
         return keypoints.locate(picture, self._joints, self._others)

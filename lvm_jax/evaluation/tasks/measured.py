@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from lvm_jax import images
-from lvm_jax.evaluation.tasks.task import Example, Examples
+from lvm_jax.evaluation.tasks.task import Example, Examples, Measured
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,29 +30,19 @@ class MeasuredTask:
         """See `Examples.example`."""
         return self.examples.example(seed, index)
 
-    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
-        """`score` of a picture, uint8 or float [S, S, 3] in [0, 1]."""
-        return self.score(_rounded(picture), example)
+    def measure(self, picture: np.ndarray, example: Example) -> Measured:
+        """Of a picture, uint8 or float [S, S, 3] in [0, 1]."""
+        return self.score(
+            picture if picture.dtype == np.uint8 else images.to_uint8(picture), example
+        )
 
-    def tally(self, picture: np.ndarray, example: Example) -> np.ndarray:
-        """`count` of a picture, uint8 or float [S, S, 3] in [0, 1]."""
-        return self.count(_rounded(picture), example)
-
-    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
-        """Every per_example metric by its name, of uint8 [S, S, 3]; nan where there is no score."""
+    def score(self, picture: np.ndarray, example: Example) -> Measured:
+        """Of a picture, uint8 [S, S, 3]."""
         raise NotImplementedError
-
-    def count(self, picture: np.ndarray, example: Example) -> np.ndarray:
-        """What the other metrics take of uint8 [S, S, 3]; nothing, unless a task has some."""
-        return np.zeros(0)
 
     def summarize(self, tally: np.ndarray) -> Mapping[str, float]:
         """The other metrics; there are none, unless a task says so."""
         return {}
-
-
-def _rounded(picture: np.ndarray) -> np.ndarray:
-    return picture if picture.dtype == np.uint8 else images.to_uint8(picture)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

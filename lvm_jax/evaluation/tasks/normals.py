@@ -11,7 +11,7 @@ import numpy as np
 from lvm_jax.evaluation.metrics import normals
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks.measured import MeasuredTask, NoOptions
-from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.evaluation.tasks.task import Example, Examples, Measured, TaskKind
 
 _POOLED = "pooled_"
 
@@ -47,13 +47,10 @@ class Normals(MeasuredTask):
 
     metrics: tuple[Metric, ...] = (*_metrics(True), *_metrics(False))
 
-    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Measured:
         """Of a picture, uint8 [S, S, 3]; where the truth is black, nothing counts."""
-        return normals.summary(normals.angles(picture, example.answer))
-
-    def count(self, picture: np.ndarray, example: Example) -> np.ndarray:
-        """How often each angle occurs."""
-        return normals.tally(normals.angles(picture, example.answer))
+        angles_P = normals.angles(picture, example.answer)
+        return Measured(values=normals.summary(angles_P), tally=normals.tally(angles_P))
 
     def summarize(self, tally: np.ndarray) -> Mapping[str, float]:
         """Of the pixels of all pictures together, as papers report them."""

@@ -4,13 +4,12 @@ Legend: S side in pixels.
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 import numpy as np
 
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks.measured import MeasuredTask, NoOptions
-from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.evaluation.tasks.task import Example, Examples, Measured, TaskKind
 from lvm_jax.measures import fidelity
 
 MSE = Metric(
@@ -30,9 +29,9 @@ class Pixels(MeasuredTask):
 
     metrics: tuple[Metric, ...] = (MSE,)
 
-    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def measure(self, picture: np.ndarray, example: Example) -> Measured:
         """Of a picture, uint8 or float [S, S, 3] in [0, 1]; nothing is rounded."""
-        return {MSE.name: float(fidelity.mse(picture, example.answer))}
+        return Measured(values={MSE.name: float(fidelity.mse(picture, example.answer))})
 
 
 def _build(examples: Examples, options: NoOptions) -> Pixels:

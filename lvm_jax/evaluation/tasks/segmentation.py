@@ -14,7 +14,7 @@ from lvm_jax.evaluation.metrics import segmentation
 from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.tasks import color_lists
 from lvm_jax.evaluation.tasks.measured import MeasuredTask
-from lvm_jax.evaluation.tasks.task import Example, Examples, TaskKind
+from lvm_jax.evaluation.tasks.task import Example, Examples, Measured, TaskKind
 from lvm_jax.pictures import palette
 
 MIOU = Metric(
@@ -107,21 +107,15 @@ class Segmentation(MeasuredTask):
             )
         return example
 
-    def _confusion(self, picture: np.ndarray, example: Example) -> np.ndarray:
-        labels, truth = (palette.nearest(p, self._colors) for p in (picture, example.answer))
-        return segmentation.confusion(labels, truth, self.options.num_labels)
-
-    def score(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
+    def score(self, picture: np.ndarray, example: Example) -> Measured:
         """Of a picture, uint8 [S, S, 3]."""
-        confusion = self._confusion(picture, example)
-        return {
-            MIOU.name: segmentation.mean_iou(confusion, background=self.options.background),
-            ACCURACY.name: segmentation.pixel_accuracy(confusion),
+        labels, truth = (palette.nearest(p, self._colors) for p in (picture, example.answer))
+        confusion_NN = segmentation.confusion(labels, truth, self.options.num_labels)
+        values = {
+            MIOU.name: segmentation.mean_iou(confusion_NN, background=self.options.background),
+            ACCURACY.name: segmentation.pixel_accuracy(confusion_NN),
         }
-
-    def count(self, picture: np.ndarray, example: Example) -> np.ndarray:
-        """Its confusion matrix, flat."""
-        return self._confusion(picture, example).ravel().astype(np.float64)
+        return Measured(values=values, tally=confusion_NN.ravel().astype(np.float64))
 
     def summarize(self, tally: np.ndarray) -> Mapping[str, float]:
         """Of one confusion matrix."""

@@ -69,6 +69,19 @@ class Examples(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one answer is worth.
+
+    Attributes:
+        values: of every per_example metric, by its name; nan where there is no score.
+        tally: what `Task.summarize` takes of it: float64 [n], small; those of answers add up.
+    """
+
+    values: Mapping[str, float]
+    tally: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0))
+
+
 class Task(Examples, Protocol):
     """Examples, and what answers to them are worth."""
 
@@ -77,12 +90,8 @@ class Task(Examples, Protocol):
         """What is measured. The first decides whether a task is learned; it is per_example."""
         ...
 
-    def measure(self, picture: np.ndarray, example: Example) -> Mapping[str, float]:
-        """The value of every per_example metric, by its name, of one answer: uint8 [S, S, 3]."""
-        ...
-
-    def tally(self, picture: np.ndarray, example: Example) -> np.ndarray:
-        """What `summarize` takes of one answer: float64 [n], small; those of answers add up."""
+    def measure(self, picture: np.ndarray, example: Example) -> Measured:
+        """Of one answer: uint8 or float [S, S, 3] in [0, 1]."""
         ...
 
     def summarize(self, tally: np.ndarray) -> Mapping[str, float]:

@@ -188,9 +188,9 @@ def test_numbers_of_all_examples_together_and_of_fewer_shots(model, tokenizer, t
             Metric(name="count", unit="", better="higher", per_example=False),
         )
 
-        def tally(self, picture, example):
+        def measure(self, picture, example):
             assert picture.dtype == np.uint8
-            return np.ones(1)
+            return dataclasses.replace(super().measure(picture, example), tally=np.ones(1))
 
         def summarize(self, tally):
             return {"count": float(tally[0])}

@@ -121,10 +121,10 @@ def test_the_truth_gets_nearly_all_and_a_constant_its_share(folder):
     task = registry.build("foreground", asked, {})
     example = task.example(0, 2)
     # The answer has 64 pixels a side, the mask 111: they differ along the outline.
-    assert task.measure(example.answer, example)["iou"] > 0.97
+    assert task.measure(example.answer, example).values["iou"] > 0.97
     white = np.full_like(example.answer, 255)
-    assert task.measure(white, example)["iou"] == pytest.approx(example.truth["mask"].mean())
-    assert task.measure(255 - white, example) == {
+    assert task.measure(white, example).values["iou"] == pytest.approx(example.truth["mask"].mean())
+    assert task.measure(255 - white, example).values == {
         "iou": 0,
         "pixel_accuracy": pytest.approx(1 - example.truth["mask"].mean()),
     }
@@ -169,7 +169,9 @@ def test_detection_takes_small_single_objects(folder):
     # What is drawn of a box without its corner is still that box.
     drawn = example.answer.copy()
     drawn[rows.min() * 64 // 111 :][:4, columns.min() * 64 // 111 :][:, :4] = 0
-    whole, cut = (task.measure(picture, example)["iou"] for picture in (example.answer, drawn))
+    whole, cut = (
+        task.measure(picture, example).values["iou"] for picture in (example.answer, drawn)
+    )
     assert cut == whole > 0.85
     everywhere = examples(folder, kind="detection", fold=None, lists="")
     assert {name for name, _ in everywhere._queries} == {f"2007_00000{n}" for n in (0, 1, 2, 4)}
@@ -187,7 +189,7 @@ def test_colors_come_from_the_middle(tmp_path):
     path = tmp_path / example.keys[-1]
     middle = images.read_image(path)[20:131, 44:155]  # 44.5 rounds to the even number
     np.testing.assert_array_equal(example.truth["picture"], middle)
-    assert task.measure(middle, example)["mse"] == 0
+    assert task.measure(middle, example).values["mse"] == 0
     np.testing.assert_array_equal(example.answer, images.squash(middle, 64))
     np.testing.assert_array_equal(example.query, images.squash(derive.gray(middle), 64))
     with pytest.raises(ValueError, match="holds 4 pictures, and num_episodes=1000 take more"):

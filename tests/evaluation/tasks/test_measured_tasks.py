@@ -100,13 +100,13 @@ def test_all_kinds_are_here():
 def test_the_truth_is_best_and_every_metric_is_measured(name):
     task, example, worse = built(name)
     best, other = (
-        {**task.measure(picture, example), **task.summarize(task.tally(picture, example))}
-        for picture in (example.answer, worse)
+        {**measured.values, **task.summarize(measured.tally)}
+        for measured in (task.measure(picture, example) for picture in (example.answer, worse))
     )
     assert task.metrics[0].per_example and task.name == "made"
     assert [metric.name for metric in task.metrics] == list(best) == list(other)
     per_example = {metric.name for metric in task.metrics if metric.per_example}
-    assert set(task.measure(worse, example)) == per_example
+    assert set(task.measure(worse, example).values) == per_example
     for metric in task.metrics:
         assert metric.gain(best[metric.name], other[metric.name]) > 0, metric
         if metric.name != "gain_over_copy":
@@ -114,7 +114,7 @@ def test_the_truth_is_best_and_every_metric_is_measured(name):
             assert best[metric.name] == pytest.approx(most if metric.better == "higher" else 0)
     assert json.dumps(other)
     # Pooled over one example is that example, and twice the same is the same.
-    tally = task.tally(worse, example)
+    tally = task.measure(worse, example).tally
     assert task.summarize(2 * tally) == pytest.approx(task.summarize(tally))
     assert tally.nbytes < 200_000  # what is kept of an example is a sum, not its picture
 
@@ -127,7 +127,8 @@ def test_a_little_noise_costs_little(name):
     noisy = np.clip(example.answer.astype(int) + noise, 0, 255).astype(np.uint8)
     first = task.metrics[0]
     best, near, far = (
-        task.measure(picture, example)[first.name] for picture in (example.answer, noisy, worse)
+        task.measure(picture, example).values[first.name]
+        for picture in (example.answer, noisy, worse)
     )
     assert first.gain(best, near) < 0.2 * first.gain(best, far)
 
@@ -137,7 +138,7 @@ def test_where_there_is_nothing_to_score_there_is_no_score(name):
     options, answer, _ = CASES[name]
     black = np.zeros_like(answer)
     task = registry.build(name, Made(query=black, answer=black), options)
-    assert np.isnan(task.measure(black, task.example(0, 0))[task.metrics[0].name])
+    assert np.isnan(task.measure(black, task.example(0, 0)).values[task.metrics[0].name])
 
 
 def test_colors_of_others():
@@ -145,7 +146,7 @@ def test_colors_of_others():
     answer = np.array([(10, 10, 10), (255, 0, 0), (0, 255, 0)], np.uint8)[labels]
     options = {"num_labels": 3, "colors": "#0a0a0a/red/lime"}
     task = registry.build("segmentation", Made(query=PICTURE, answer=answer), options)
-    assert task.measure(answer, task.example(0, 0)) == {"miou": 1, "pixel_accuracy": 1}
+    assert task.measure(answer, task.example(0, 0)).values == {"miou": 1, "pixel_accuracy": 1}
 
 
 @pytest.mark.parametrize(
@@ -185,13 +186,13 @@ def test_without_background_only_things_count():
     for background in (True, False):
         options = {"num_labels": 6, "background": background}
         task = registry.build("segmentation", Made(query=PICTURE, answer=answer), options)
-        scores[background] = task.measure(black, task.example(0, 0))["miou"]
+        scores[background] = task.measure(black, task.example(0, 0)).values["miou"]
     assert scores[False] == 0 < scores[True]
 
 
 def test_a_frame_is_compared_with_a_copy_of_the_last_one():
     task, example, _ = built("frames")
-    assert task.measure(example.query, example)["gain_over_copy"] == 0
+    assert task.measure(example.query, example).values["gain_over_copy"] == 0
 
 
 def test_lpips_needs_weights(tmp_path):
@@ -218,12 +219,12 @@ def test_lpips_is_measured_with_weights(monkeypatch):
     )
     example = task.example(0, 0)
     assert given == [["vgg", "linear"]] and task.metrics[-1].name == "lpips"
-    assert task.measure(PICTURE, example)["lpips"] == 0
+    assert task.measure(PICTURE, example).values["lpips"] == 0
     expected = 2 * np.abs(images.to_float(OTHER) - images.to_float(PICTURE)).mean()
-    measured = task.measure(OTHER, example)
+    measured = task.measure(OTHER, example).values
     assert measured["lpips"] == pytest.approx(expected, rel=1e-5)
     # Pictures that were not rounded yet mean the same.
-    assert task.measure(images.to_float(OTHER), example) == pytest.approx(measured)
+    assert task.measure(images.to_float(OTHER), example).values == pytest.approx(measured)
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +262,7 @@ def test_the_hole_is_known_even_where_the_picture_is_black(pictures):
     assert not example.query[hole].any()
     np.testing.assert_array_equal(example.query[~hole], example.answer[~hole])
     task = registry.build("inpainting", asked, {})
-    measured = task.measure(example.query, example)
+    measured = task.measure(example.query, example).values
     # The error lies in the hole alone.
     assert measured["psnr"] == pytest.approx(
         measured["hole_psnr"] - 10 * np.log10(hole.mean()), abs=1e-9
@@ -281,7 +282,7 @@ def test_joints_are_where_the_file_says(pictures):
             is_seen = ~np.isnan(example.truth["keypoints"][:, 0])
             # A dot that the border cuts has its middle elsewhere, others are whole pixels.
             assert np.nanmedian(np.abs(located - example.truth["keypoints"])[is_seen]) < 0.8
-            assert task.measure(example.answer, example) == {"pck": 1}
+            assert task.measure(example.answer, example).values == {"pck": 1}
     with pytest.raises(ConfigError, match="num_joints=17, but bodies of keypoints have 3"):
         registry.build("keypoints", asked, {}).example(0, 0)
 
@@ -294,4 +295,4 @@ def test_label_maps_of_sources_are_exact(pictures):
     example = task.example(0, 0)
     labels = palette.decode(example.answer, 6)
     np.testing.assert_array_equal(palette.encode(labels, 6), example.answer)
-    assert task.measure(example.answer, example)["miou"] == 1
+    assert task.measure(example.answer, example).values["miou"] == 1

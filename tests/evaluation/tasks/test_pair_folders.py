@@ -89,8 +89,8 @@ def test_every_kind_of_task_can_be_built_and_measures_what_it_names(pairs):
         assert name == kind.name and kind.about
     task = registry.build("pixels", asked, {})
     example = task.example(0, 0)
-    assert task.measure(example.answer, example) == {"mse": 0.0}
-    assert set(task.measure(example.query, example)) == {m.name for m in task.metrics}
-    assert json.dumps(task.measure(example.query, example))
+    assert task.measure(example.answer, example).values == {"mse": 0.0}
+    assert set(task.measure(example.query, example).values) == {m.name for m in task.metrics}
+    assert json.dumps(task.measure(example.query, example).values)
     with pytest.raises(ValueError, match="task='colour' is no task; use one of"):
         registry.build("colour", asked, {})
