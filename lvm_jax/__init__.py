@@ -9,10 +9,11 @@ from lvm_jax.version import __version__
 _LAZY = {
     "generate": "lvm_jax.generation.answers",
     "load_model": "lvm_jax.generation.language_model",
+    "load_pretrained": "lvm_jax.pretrained.loading",
     "load_tokenizer": "lvm_jax.tokenizer.codec",
 }
 
-__all__ = ["__version__", "generate", "load_model", "load_tokenizer"]
+__all__ = ["__version__", "generate", "load_model", "load_pretrained", "load_tokenizer"]
 
 
 def __getattr__(name: str):

@@ -36,6 +36,7 @@ FLOORS = (
     "conversion",
     "planning",
     "generation",
+    "pretrained",
     "evaluation.metrics",
     "evaluation.tasks",
     "evaluation.asking",

@@ -48,6 +48,7 @@ from absl import logging
 import cli
 from experiment_files import ExperimentFile
 from lvm_jax import configs, progress_bar
+from model_options import TokenizerOptions
 from options import Place
 
 if TYPE_CHECKING:
@@ -57,12 +58,11 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Build:
+class Build(TokenizerOptions):
     """Pictures -> shards.
 
     Attributes:
         config: the experiment.
-        tokenizer: directory that train_tokenizer.py or convert_tokenizer.py made.
         out: directory for the shards.
         slice: I/N: makes every N-th shard from shard I on; N processes make them all, of pictures
             or of --import_jsonl. By default the processes of a distributed run make a part each,
@@ -70,7 +70,6 @@ class Build:
     """
 
     config: ExperimentFile
-    tokenizer: Place
     out: str
     slice: str | None = None
 
@@ -255,6 +254,7 @@ def build_shards(options: Build) -> None:
     from lvm_jax.sentences import corpora
 
     part = Slice.parse(options.slice) if options.slice is not None else None
+    directory = "" if options.config.only_print else options.tokenizer_directory()
     corpus, config, run = options.config.build(_experiment, _load(options.config)).values()
     corpora.sentences(corpus)
 
@@ -264,9 +264,9 @@ def build_shards(options: Build) -> None:
 
     supervisor.start_unsupervised(run)
     part = part or Slice(index=jax.process_index(), count=jax.process_count())
-    tokenizer = codec.load_tokenizer(options.tokenizer)
+    tokenizer = codec.load_tokenizer(directory)
     if tokenizer.images is not None:
-        image_record.warn_if_different(config.images, tokenizer.images, options.tokenizer)
+        image_record.warn_if_different(config.images, tokenizer.images, directory)
     with (
         _Bar(tokenizer.tokens_per_image) as bar,
         configs.within("config.shards", out="out"),

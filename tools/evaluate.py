@@ -9,6 +9,7 @@ r"""Measures a model: perplexity of target images, or whole tasks with baselines
       --tokenizer=DIR --pairs=DIR --shots=5 --out=DIR
   python tools/evaluate.py --task=analogies --model=DIR --tokenizer=DIR \
       --config=experiments/quickstart_evaluation.py --out=DIR
+  python tools/evaluate.py --pretrained=uvd_mini --task=edges --pairs=DIR --out=DIR
 
 Where pictures come from, one of these:
   --pairs       DIR/inputs/NAME.png with DIR/targets/NAME.png, or NAME_input.png with
@@ -65,6 +66,7 @@ def tasks(options: Tasks) -> None:
     if options.task not in OWN_PICTURES:
         sources.require_one(options)
     sources.read_lines(options.input_file)
+    pair = options.pair()
     # Imported after the flags are known to be good: a typo should not wait for jax.
     from lvm_jax import progress_bar
     from lvm_jax.evaluation import plain_report
@@ -73,7 +75,7 @@ def tasks(options: Tasks) -> None:
     from lvm_jax.evaluation.asking.parts import FOLDER, Parts
 
     config = configs.build(AskingConfig, options.asking(), "")
-    opened = sources.Opened.of(options)
+    opened = sources.Opened.of(options, pair)
     task, number = sources.task(options, opened)
     config = sources.limited(config, number)
     out = pathlib.Path(options.out)
@@ -91,7 +93,7 @@ def tasks(options: Tasks) -> None:
         out,
         evaluated,
         opened.asked(options, config),
-        title=f"{options.task} of {options.model}",
+        title=f"{options.task} of {options.pretrained or pair.model}",
     )
     _conclude(evaluated.results, out / plain_report.REPORT_FILE)
 
@@ -99,7 +101,7 @@ def tasks(options: Tasks) -> None:
 def perplexity(options: Perplexity) -> None:
     """Perplexity of the targets of every line, pair or folder of frames."""
     sources.require_one(options)
-    lines = sources.read_lines(options.input_file)
+    lines, pair = sources.read_lines(options.input_file), options.pair()
     from lvm_jax import progress_bar
     from lvm_jax.evaluation import plain_report
     from lvm_jax.evaluation.asking import scoring
@@ -108,7 +110,7 @@ def perplexity(options: Perplexity) -> None:
     from lvm_jax.evaluation.report import wording
 
     config = configs.build(ScoringConfig, options.scoring(), "")
-    opened = sources.Opened.of(options)
+    opened = sources.Opened.of(options, pair)
     sequences = sources.sequences(options, config, lines, opened.loader)
     out = None if options.out is None else pathlib.Path(options.out)
     with progress_bar.Bar(total=scoring.num_rows(sequences, config), unit="row") as bar:
@@ -126,7 +128,7 @@ def perplexity(options: Perplexity) -> None:
             out,
             evaluated,
             opened.asked(options, config),
-            title=f"Perplexity of {options.model}",
+            title=f"Perplexity of {options.pretrained or pair.model}",
             lead=plain_report.OF_SEQUENCES,
         )
         print(f"report: {out / plain_report.REPORT_FILE}")
@@ -155,10 +157,10 @@ def _experiment(options: Analogies, measured: Tasks | None = None) -> None:
         )
 
     experiment = options.config.build(build, configs.merged(values, changes))
-    tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
-    model = lvm_jax.load_model(options.model, tokenizer=tokenizer)
-    out = pathlib.Path(options.out)
-    model_dir, tokenizer_dir = paths.path(options.model), paths.path(options.tokenizer)
+    pair, out = options.pair(), pathlib.Path(options.out)
+    tokenizer = lvm_jax.load_tokenizer(pair.tokenizer)
+    model = lvm_jax.load_model(pair.model, tokenizer=tokenizer)
+    model_dir, tokenizer_dir = paths.path(pair.model), paths.path(pair.tokenizer)
     with (
         progress_bar.Bar(total=analogy_job.num_parts(experiment), unit="part") as bar,
         configs.within("config"),

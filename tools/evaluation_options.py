@@ -8,7 +8,7 @@ from typing import Any, Literal
 from experiment_files import ExperimentFile
 from lvm_jax import configs
 from lvm_jax.configs import ConfigError, Field
-from options import Place
+from model_options import ModelOptions
 from picture_options import ReadingOptions
 
 _Task = Literal[
@@ -53,22 +53,18 @@ def integers(values: Sequence[str] | None, name: str) -> tuple[int, ...]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelOptions(ReadingOptions):
+class TaskOptions(ReadingOptions, ModelOptions):
     """What is measured of which model.
 
     Attributes:
         task: what to do.
-        model: workdir of a training, or a model directory.
-        tokenizer: the model's tokenizer.
     """
 
     task: _Task
-    model: Place
-    tokenizer: Place
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Analogies(ModelOptions):
+class Analogies(TaskOptions):
     """Whole tasks of a model.
 
     Attributes:
@@ -81,7 +77,7 @@ class Analogies(ModelOptions):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SourceOptions(ModelOptions):
+class SourceOptions(TaskOptions):
     """Which pictures are asked about.
 
     Attributes:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lvm_jax.generation.language_model import LanguageModel
     from lvm_jax.images import ImageConfig
     from lvm_jax.pictures.loader import SquareLoader
+    from lvm_jax.pretrained.places import Pair
     from lvm_jax.tokenizer.codec import Tokenizer
 
 Lines = list[tuple[str, dict[str, Any]]]
@@ -35,18 +36,20 @@ class Opened:
 
     Attributes:
         model, tokenizer: loaded.
+        pair: where they lie.
         image_config: how pictures are read.
         loader: reads them.
     """
 
     model: "LanguageModel"
     tokenizer: "Tokenizer"
+    pair: "Pair"
     image_config: "ImageConfig"
     loader: "SquareLoader"
 
     @classmethod
-    def of(cls, options: Tasks | Perplexity) -> "Opened":
-        """Loads what the options name.
+    def of(cls, options: Tasks | Perplexity, pair: "Pair") -> "Opened":
+        """Loads a pair to be asked what the options say.
 
         Raises:
             ValueError: the tokenizer is not the model's, or one of them cannot be read.
@@ -55,11 +58,11 @@ class Opened:
         from lvm_jax import image_record
         from lvm_jax.pictures.loader import SquareLoader
 
-        tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
-        model = lvm_jax.load_model(options.model, mesh=_mesh(options.fsdp), tokenizer=tokenizer)
-        config = image_record.config_for(model.images, options.model, options.changes())
+        tokenizer = lvm_jax.load_tokenizer(pair.tokenizer)
+        model = lvm_jax.load_model(pair.model, mesh=_mesh(options.fsdp), tokenizer=tokenizer)
+        config = image_record.config_for(model.images, pair.model, options.changes())
         loader = SquareLoader(config, tokenizer.image_size, _CACHE_BYTES)
-        return cls(model=model, tokenizer=tokenizer, image_config=config, loader=loader)
+        return cls(model=model, tokenizer=tokenizer, pair=pair, image_config=config, loader=loader)
 
     def asked(self, options: Tasks | Perplexity, settings: Any) -> "Asked":
         """What the manifest says of an evaluation that the options ask for."""
@@ -70,7 +73,7 @@ class Opened:
         return Asked(
             model=self.model,
             tokenizer=self.tokenizer,
-            names={"model": str(options.model), "tokenizer": str(options.tokenizer)},
+            names={"model": self.pair.model, "tokenizer": self.pair.tokenizer},
             image_config=self.image_config,
             task={options.task: how},
             settings=settings,

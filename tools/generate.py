@@ -5,6 +5,7 @@ r"""Answers visual prompts: images in, new images out.
   python tools/generate.py --model=DIR --tokenizer=DIR --input_file=prompts.jsonl
   python tools/generate.py --model=DIR --tokenizer=DIR --frames=clip.mp4 --num_new_images=4 \
       --include_input --out=longer.mp4
+  python tools/generate.py --pretrained=uvd_mini --images a.png b.png c.png --out=answer.png
 
 A line of the input file is {"input": ["a.png", "b.png", ...], "output": "answer.png"}, and if you
 like "target": "truth.png" (or a list, one for each new image), which gives the PSNR, and "seed": 7.
@@ -36,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import cli
 import json_lines
 from lvm_jax import configs
-from options import Place
+from model_options import ModelOptions
 from picture_options import ReadingOptions
 
 if TYPE_CHECKING:
@@ -49,12 +50,10 @@ _FRAMES_PER_SECOND = 8.0  # of clips that do not say
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Asking(ReadingOptions):
+class Asking(ReadingOptions, ModelOptions):
     """What is asked, of which model.
 
     Attributes:
-        model: directory of a model, or workdir of a training.
-        tokenizer: the model's tokenizer.
         num_new_images: images to add.
         num_candidates: answers to draw.
         seed: of the drawing.
@@ -75,8 +74,6 @@ class Asking(ReadingOptions):
         batch_size: answers decoded at a time.
     """
 
-    model: Place
-    tokenizer: Place
     num_new_images: int = 1
     num_candidates: int = 1
     seed: int = 0
@@ -299,6 +296,7 @@ def continuation(options: Continuation) -> None:
 
 def _answer(options: Asking, jobs_for: Callable[[int], list["Job"]], *, overwrite: bool) -> None:
     """Answers jobs, given how many images fit beside a new one."""
+    pair = options.pair()
     import lvm_jax
     from lvm_jax import image_record, progress_bar
     from lvm_jax.conversion import stored_model
@@ -306,9 +304,9 @@ def _answer(options: Asking, jobs_for: Callable[[int], list["Job"]], *, overwrit
 
     known = jobs_for(_ANY_ROOM)
     batch.check(known)
-    tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
-    found = stored_model.find(options.model, options.step, ema=options.ema)
-    reading = image_record.config_for(found.images, options.model, options.changes())
+    tokenizer = lvm_jax.load_tokenizer(pair.tokenizer)
+    found = stored_model.find(pair.model, options.step, ema=options.ema)
+    reading = image_record.config_for(found.images, pair.model, options.changes())
     if len(known) == 1 and known[0].drawing.form != "clip":
         # Of a file of prompts the others go on; here nothing else would be left to do.
         batch.check_readable(dataclasses.replace(known[0], reading=reading), tokenizer.image_size)
@@ -316,7 +314,7 @@ def _answer(options: Asking, jobs_for: Callable[[int], list["Job"]], *, overwrit
     jobs = [dataclasses.replace(job, reading=reading) for job in jobs_for(room)]
     batch.check_room(jobs, found.config.context, tokenizer.tokens_per_image)
     model = lvm_jax.load_model(
-        options.model,
+        pair.model,
         step=options.step,
         ema=options.ema,
         dtype=options.dtype,

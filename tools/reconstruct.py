@@ -15,16 +15,15 @@ from typing import Any
 
 import cli
 from lvm_jax import configs
-from options import Place
+from model_options import TokenizerOptions
 from picture_options import ReadingOptions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Options(ReadingOptions):
+class Options(ReadingOptions, TokenizerOptions):
     """Which images, through which tokenizer.
 
     Attributes:
-        tokenizer: directory that train_tokenizer.py or convert_tokenizer.py made.
         images: files, folders, patterns: --images a.png photos/ ...
         out: picture to write, and a JSON file beside it.
         scale: how many times the size of its images is drawn; by default enough to see something.
@@ -34,7 +33,6 @@ class Options(ReadingOptions):
         num_threads: threads that read images.
     """
 
-    tokenizer: Place
     images: tuple[str, ...]
     out: str
     scale: int | None = None
@@ -53,7 +51,7 @@ def main(options: Options) -> None:
     from lvm_jax import atomic
     from lvm_jax import images as images_lib
 
-    out = pathlib.Path(options.out)
+    out, directory = pathlib.Path(options.out), options.tokenizer_directory()
     images_lib.written_format(out)
     paths = _paths(options.images)
     changes = options.changes()
@@ -63,8 +61,8 @@ def main(options: Options) -> None:
     from lvm_jax import file_names, image_record, progress_bar
     from lvm_jax.evaluation import reconstruction
 
-    tokenizer = lvm_jax.load_tokenizer(options.tokenizer)
-    config = image_record.config_for(tokenizer.images, options.tokenizer, changes)
+    tokenizer = lvm_jax.load_tokenizer(directory)
+    config = image_record.config_for(tokenizer.images, directory, changes)
     with progress_bar.Bar(total=len(paths), unit=" images", desc="reconstructing") as bar:
         measured = reconstruction.reconstruct(
             tokenizer,
@@ -76,7 +74,7 @@ def main(options: Options) -> None:
             progress=bar.update,
         )
     report: dict[str, Any] = {
-        "tokenizer": options.tokenizer,
+        "tokenizer": directory,
         "fingerprint": tokenizer.fingerprint,
         "image_config": configs.to_dict(config),
         **measured.report(),

@@ -1,0 +1,1 @@
+"""Pairs of a model and its tokenizer that ship with the package."""
