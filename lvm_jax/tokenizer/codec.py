@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,7 @@ from lvm_jax.tokenizer.vqgan_config import VQGANConfig
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "weights.safetensors"
 FORMAT_VERSION = 1
+StoredType = Literal["float32", "bfloat16"]
 
 # Pixels per device and jitted call: small on a CPU, where a lone image pays for a whole chunk.
 _CHUNK_PIXELS = {"cpu": 2**16}
@@ -236,8 +237,13 @@ def save_tokenizer(
     config: VQGANConfig,
     params: vqgan.Params,
     images: ImageConfig | None = None,
+    *,
+    dtype: StoredType = "float32",
 ) -> None:
     """Writes a directory for `load_tokenizer`; arguments as for `Tokenizer`.
+
+    All is computed in float32. "bfloat16" rounds the parameters to it and takes half the space; it
+    makes another tokenizer, of another fingerprint, unless they were rounded before.
 
     An interrupted write over an older tokenizer leaves a directory that `load_tokenizer` refuses,
     never one that mixes two.
@@ -245,6 +251,8 @@ def save_tokenizer(
     directory = paths.path(directory)
     params = jax.tree.map(np.asarray, params)
     check_params(config, params, f"parameters for {directory}")
+    stored = jax.tree.map(lambda leaf: leaf.astype(jnp.dtype(dtype)), params)
+    params = jax.tree.map(lambda leaf: leaf.astype(np.float32), stored)
     content = {
         "format_version": FORMAT_VERSION,
         "fingerprint": fingerprint(config, params),
@@ -253,7 +261,7 @@ def save_tokenizer(
     }
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        trees.save_safetensors(directory / WEIGHTS_FILE, params)
+        trees.save_safetensors(directory / WEIGHTS_FILE, stored)
         atomic.write_json(directory / CONFIG_FILE, content)
     except OSError as error:
         raise ValueError(
@@ -298,7 +306,7 @@ def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -
             f"{config_file} has format version {version}; this program reads {FORMAT_VERSION}"
         )
     config = configs.build_stored(VQGANConfig, settings, f"{config_file}: tokenizer")
-    params = trees.load_safetensors(weights_file)
+    params = jax.tree.map(_widen, trees.load_safetensors(weights_file))
     check_params(config, params, str(weights_file))
     images = image_record.read(content, str(config_file))
     tokenizer = Tokenizer(config, params, mesh=mesh, images=images)
@@ -308,6 +316,11 @@ def load_tokenizer(directory: str | pathlib.Path, *, mesh: Mesh | None = None) -
             f"{tokenizer.fingerprint[:12]}, not {str(stored)[:12]}; write the tokenizer again"
         )
     return tokenizer
+
+
+def _widen(leaf: np.ndarray) -> np.ndarray:
+    """float32 of what is stored in half of its bits; anything else is for `check_params`."""
+    return leaf.astype(np.float32) if leaf.dtype == jnp.bfloat16 else leaf
 
 
 def _where_a_tokenizer_is(directory: pathlib.Path) -> str:

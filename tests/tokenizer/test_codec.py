@@ -129,6 +129,21 @@ def test_a_saved_tokenizer_comes_back_whole(directory, tokenizer):
     np.testing.assert_array_equal(loaded.encode(PIXELS), tokenizer.encode(PIXELS))
 
 
+def test_half_of_the_space_is_another_tokenizer_once(params, tokenizer, directory, tmp_path):
+    codec.save_tokenizer(tmp_path / "half", CONFIG, params, dtype="bfloat16")
+    half = codec.load_tokenizer(tmp_path / "half")
+    assert half.fingerprint != tokenizer.fingerprint
+    size = lambda folder: (folder / codec.WEIGHTS_FILE).stat().st_size
+    assert size(tmp_path / "half") < 0.6 * size(directory)
+    for leaf, wanted in zip(jax.tree.leaves(half.params), jax.tree.leaves(params), strict=True):
+        assert leaf.dtype == np.float32
+        np.testing.assert_allclose(leaf, wanted, rtol=2**-8)  # of eight bits, half the last
+    # What was rounded before stays what it is, however it is stored.
+    for dtype in ("bfloat16", "float32"):
+        codec.save_tokenizer(tmp_path / dtype, CONFIG, half.params, dtype=dtype)
+        assert codec.load_tokenizer(tmp_path / dtype).fingerprint == half.fingerprint
+
+
 def test_the_fingerprint_sees_weights_and_settings(params, tokenizer):
     bias = params["encoder"]["conv_out"]["bias"]
     changed = {**params, "encoder": {**params["encoder"]}}
