@@ -106,6 +106,7 @@ def finish(job: Job, places: Places) -> None:
         model=lvm_jax.load_model(directory, tokenizer=tokenizer),
         root=places.corpus,
         parts=places.out / "evaluations",
+        num_prompts=plan.NUM_PROMPTS,
     )
     about: dict[str, Any] = {"kind": job.kind, "run": job.run.name}
     seconds: dict[str, float] = {}

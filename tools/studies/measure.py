@@ -25,7 +25,7 @@ from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.sentences import corpora
 from lvm_jax.sentences.sources import Source
 from lvm_jax.tokenizer.codec import Tokenizer
-from studies.plan import NUM_PROMPTS, TASKS, VIDEOS
+from studies.plan import TASKS, VIDEOS
 from studies.statistics import clustered_error
 
 _BATCH_SIZE = 8
@@ -47,7 +47,7 @@ class Asked:
     tokenizer: Tokenizer
     root: pathlib.Path
     parts: pathlib.Path
-    num_prompts: int = NUM_PROMPTS
+    num_prompts: int
 
     def answers(self, shots: tuple[int, ...]) -> dict[str, Any]:
         """The true answers of the four tasks after so many example pairs, by task and number."""
