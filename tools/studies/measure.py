@@ -118,7 +118,7 @@ def thing_of(key: str) -> str:
     """
     path = pathlib.PurePosixPath(key.partition("|")[0].rpartition("held_out/")[2])
     parts = [part for part in path.with_suffix("").parts if part != "edges"]
-    return re.sub("-1f3f[b-f]", "", parts[1])
+    return re.sub("-1f3f[b-f]", "", parts[2 if parts[0] == "earth" else 1])
 
 
 def _condensed(

@@ -9,7 +9,6 @@ import numpy as np
 
 import lvm_jax
 from experiments.study import prompts as asked_of_runs
-from lvm_jax import images
 from lvm_jax.evaluation import analogy_experiment, analogy_job
 from lvm_jax.evaluation.asking import shared_queries
 from lvm_jax.evaluation.asking.asking_config import AskingConfig
@@ -193,7 +192,7 @@ class Group:
         picture = prompts_picture.draw(
             self.kinds, answers[0], self.tokenizer, seed=config.seeds[0], num_queries=4
         )
-        images.write_image(out / "shared" / f"{self.name}.png", picture)
+        prompts_picture.write(out / "shared" / f"{self.name}.png", picture)
         return prompts_summary.of_shared(
             answers,
             config,
@@ -240,4 +239,4 @@ def draw(
     picture = prompts_picture.draw(
         kinds, answers, tokenizer, seed=0, num_queries=NUM_PICTURED, alone=False
     )
-    images.write_image(out / "prompts.png", picture)
+    prompts_picture.write(out / "prompts.png", picture)
