@@ -42,16 +42,20 @@ def test_a_run_is_asked_everything_once(trained, root, tmp_path):
         assert gain == pytest.approx(other - own, abs=2e-3) and not clear
         assert error is None or error > 0  # nothing is known of one thing
         assert set(task["metric"]["baselines"]) == {"copy", "mean", "nearest_pixels", "nearest_ids"}
-    table = prompts_report.tasks_table(summary).splitlines()
-    assert len(table) == 2 + 17 and len({line.count("|") for line in table}) == 1
-    assert list(prompts_report.posed_tasks(summary)) == []  # of two prompts nothing can be said
+    assert prompts_report.lines({"m": [], "l": []}) == ["No evaluation yet."]
+    run = {"run": "all_m_c0.64_seed2", **summary}
+    _, verdicts, counts, *tables = prompts_report.lines({"m": [run, run], "l": []})
+    assert "| depth | not posed | not posed |" in verdicts  # of two prompts nothing can be said
+    assert counts.startswith("all_m_c0.64_seed2: of 13 tasks that training poses, 0 are posed")
+    for table in (verdicts, *(each for each in tables if each[0] == "|")):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+    assert "| none | " in tables[3]
     assert list(summary["shared"]) == ["emoji", "model", "satellite"]
     emoji = summary["shared"]["emoji"]
     assert emoji["kinds"] == ["mask", "edges", "flat", "gray"] == list(emoji["tasks"])
     assert np.array(emoji["answers"]["share"]).shape == (5, 5)  # none; and what looks like queries
     assert np.sum(emoji["answers"]["share"], axis=1) == pytest.approx(1)
     assert emoji["judge"]["truths"] == 2 * 5 and emoji["queries"] == 2
-    assert prompts_report.shares_table(emoji).splitlines()[-1].startswith("| none | ")
     for name in ("prompts", "shared/emoji", "shared/model", "shared/satellite"):
         assert images.read_image(tmp_path / "out" / f"{name}.png").shape[1] > 400
     assert said[-4:] == [*(f"shared queries, {g}" for g in summary["shared"]), "picture"]

@@ -35,6 +35,10 @@ class Found:
         """Evaluations of context of all seeds that are finished."""
         return self._of("context_", "all", size)
 
+    def of_prompts(self, size: str) -> list[Results]:
+        """Evaluations of prompts of all seeds that are finished."""
+        return self._of("prompts_", "all", size)
+
     def _of(self, prefix: str, mixture: str, size: str) -> list[Results]:
         seeds = plan.SEEDS[size]
         runs = [plan.Run(mixture=mixture, size=size, c=self.c, seed=seed) for seed in seeds]

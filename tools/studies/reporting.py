@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import atomic
-from studies import figures, orderings, plan, scaling_laws
+from studies import figures, orderings, plan, prompts_report, scaling_laws
 from studies.found import Found, of_task
 from studies.markdown import table
 from studies.orderings import Order
@@ -26,7 +26,15 @@ def write(folder: pathlib.Path) -> str:
     """Writes the report and its pictures beside the files of results; returns what it says."""
     found = Found.read(folder)
     text = "\n\n".join(
-        ["# The study", *_head(found), *_scaling(found), *_data(found), *_context(found)]
+        [
+            "# The study",
+            *_head(found),
+            *_scaling(found),
+            *_data(found),
+            *_context(found),
+            "## Prompts",
+            *prompts_report.lines({size: found.of_prompts(size) for size in plan.EVALUATED}),
+        ]
     )
     figures.draw(folder, found)
     atomic.write_text(folder / FILE, text + "\n")
