@@ -6,17 +6,20 @@ r"""Answers visual prompts: images in, new images out.
   python tools/generate.py --model=DIR --tokenizer=DIR --frames=clip.mp4 --num_new_images=4 \
       --include_input --out=longer.mp4
   python tools/generate.py --pretrained=uvd_mini --images a.png b.png c.png --out=answer.png
+  python tools/generate.py --model=DIR --tokenizer=DIR --prompt=prompt.json --out=answer.png
 
 A line of the input file is {"input": ["a.png", "b.png", ...], "output": "answer.png"}, and if you
 like "target": "truth.png" (or a list, one for each new image), which gives the PSNR, and "seed": 7.
 Paths are relative to where the command runs. An answer depends on its own line alone.
 
-With --images the output is a labelled picture of the prompt and its answers, enlarged. With
---input_file, or --nosheet, it is what the model drew and nothing else: one image at its own size,
-or a grid of a row per candidate and a column per new image. --files writes each image into a file
-of its own: answer.png becomes answer_candidate1_image1.png, ... --frames continues a clip (a video,
-a GIF, a folder, a pattern, or pictures with commas between) into a GIF, a video, or a folder of
-frames where --out has no extension; several candidates are clips of their own.
+A prompt file is JSON with pictures and settings inside, as the page of tools/demo.py saves it.
+
+With --images, or of a prompt file, the output is a labelled picture of the prompt and its answers,
+enlarged. With --input_file, or --nosheet, it is what the model drew and nothing else: one image at
+its own size, or a grid of a row per candidate and a column per new image. --files writes each image
+into a file of its own: answer.png becomes answer_candidate1_image1.png, ... --frames continues a
+clip (a video, a GIF, a folder, a pattern, or pictures with commas between) into a GIF, a video, or
+a folder of frames where --out has no extension; several candidates are clips of their own.
 
 Beside every output, OUTPUT.json says how it was made. A file of prompts that was interrupted goes
 on when started again: outputs that are there with the same settings are kept, and one that was made
@@ -31,35 +34,32 @@ Pictures are read as those were that the model learned from: its directory says 
 
 import dataclasses
 import pathlib
+import tempfile
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import cli
 import json_lines
 from lvm_jax import configs
+from lvm_jax.configs import ConfigError, Field
 from model_options import ModelOptions
 from picture_options import ReadingOptions
 
 if TYPE_CHECKING:
     from lvm_jax.generation.answer_config import AnswerConfig
     from lvm_jax.generation.jobs.batch import Finished
-    from lvm_jax.generation.jobs.job import Job
+    from lvm_jax.generation.jobs.job import Drawing, Job
 
+_LAYOUTS = ("sequence", "analogy")
 _ANY_ROOM = 2**31  # while the model is not known
 _FRAMES_PER_SECOND = 8.0  # of clips that do not say
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Asking(ReadingOptions, ModelOptions):
-    """What is asked, of which model.
+class Answering(ReadingOptions, ModelOptions):
+    """Which model answers, how it computes, and what is drawn.
 
     Attributes:
-        num_new_images: images to add.
-        num_candidates: answers to draw.
-        seed: of the drawing.
-        temperature: 0 takes the most probable code each time.
-        top_k: draw from this many most probable codes; 0: from all.
-        top_p: draw from the codes that make up this much probability.
         include_input: write the prompt's images in front of the new ones.
         original_size: new images get the size and aspect ratio that the last image of the prompt
             had; where it was cropped, the rest is gray.
@@ -74,12 +74,6 @@ class Asking(ReadingOptions, ModelOptions):
         batch_size: answers decoded at a time.
     """
 
-    num_new_images: int = 1
-    num_candidates: int = 1
-    seed: int = 0
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
     include_input: bool = False
     original_size: bool = False
     scale: int | None = None
@@ -92,7 +86,43 @@ class Asking(ReadingOptions, ModelOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        configs.require_at_least(self, 1, "num_new_images", "num_candidates", "batch_size", "scale")
+        configs.require_at_least(self, 1, "batch_size", "scale")
+
+    def drawing(self, form: Literal["sheet", "grid", "files"]) -> "Drawing":
+        """What is written of an answer that is no clip."""
+        from lvm_jax.generation.jobs.job import Drawing
+
+        return Drawing(
+            form=form,
+            include_input=self.include_input,
+            original_size=self.original_size,
+            scale=self.scale,
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asking(Answering):
+    """What is asked.
+
+    Attributes:
+        num_new_images: images to add.
+        num_candidates: answers to draw.
+        seed: of the drawing.
+        temperature: 0 takes the most probable code each time.
+        top_k: draw from this many most probable codes; 0: from all.
+        top_p: draw from the codes that make up this much probability.
+    """
+
+    num_new_images: int = 1
+    num_candidates: int = 1
+    seed: int = 0
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        configs.require_at_least(self, 1, "num_new_images", "num_candidates")
 
     def answer(self, *, drop_oldest: bool, images_per_example: int = 1) -> "AnswerConfig":
         """What is asked of a prompt."""
@@ -120,7 +150,7 @@ class Prompts(Asking):
 
     Attributes:
         prompt: analogy: example pairs and a query, checked to be odd in number; sequence: any
-            images.
+            images; or a prompt file, see above.
         drop_oldest: a prompt that is too long loses its oldest images (of analogies, whole pairs)
             instead of being refused.
         sheet: draw the prompt, its answers and the truth with labels, or only the answers; by
@@ -128,37 +158,36 @@ class Prompts(Asking):
         files: write each candidate's every new image into a file of its own.
     """
 
-    prompt: Literal["sequence", "analogy"] = "sequence"
+    prompt: str = "sequence"
     drop_oldest: bool = False
     sheet: bool | None = None
     files: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.files and self.sheet:
-            raise ValueError("--sheet draws one picture and --files one for each image; drop one")
+        if self.prompt not in _LAYOUTS:
+            raise ConfigError(
+                Field("prompt"),
+                f"={self.prompt} must be one of {', '.join(_LAYOUTS)}; a prompt file has its own "
+                "pictures and is answered alone",
+            )
+        _refuse_sheet_of_files(self.sheet, self.files)
 
     def job(
         self, inputs: Sequence[str], output: str, where: str, *, sheet: bool, **more: Any
     ) -> "Job":
         """The job of one prompt; `sheet` is what it is by default."""
-        from lvm_jax.generation.jobs.job import Drawing, Job, Picture
+        from lvm_jax.generation.jobs.job import Job, Picture
 
-        drawing = Drawing(
-            form="files" if self.files else "sheet" if sheet else "grid",
-            include_input=self.include_input,
-            original_size=self.original_size,
-            scale=self.scale,
-        )
         per_example = 2 if self.prompt == "analogy" else 1
         answer = self.answer(drop_oldest=self.drop_oldest, images_per_example=per_example)
         with configs.within("", layout="prompt"):
             return Job(
                 images=tuple(Picture(path=name) for name in inputs),
                 output=output,
-                layout=self.prompt,
+                layout="analogy" if self.prompt == "analogy" else "sequence",
                 answer=dataclasses.replace(answer, seed=more.pop("seed", self.seed)),
-                drawing=drawing,
+                drawing=self.drawing("files" if self.files else "sheet" if sheet else "grid"),
                 where=where,
                 **more,
             )
@@ -188,6 +217,33 @@ class ManyPrompts(Prompts):
 
     input_file: str
     overwrite: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SavedPrompt(Answering):
+    """A prompt file.
+
+    Attributes:
+        prompt: file with pictures and settings, as the page of tools/demo.py saves it.
+        out: picture to write.
+        sheet: draw the prompt, its answers and the truth with labels (the default), or only the
+            answers.
+        files: write each candidate's every image into a file of its own.
+    """
+
+    prompt: str
+    out: str
+    sheet: bool | None = None
+    files: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_sheet_of_files(self.sheet, self.files)
+
+
+def _refuse_sheet_of_files(sheet: bool | None, files: bool) -> None:
+    if files and sheet:
+        raise ValueError("--sheet draws one picture and --files one for each image; drop one")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -256,6 +312,34 @@ def _more(values: dict[str, Any], where: str) -> dict[str, Any]:
     return more
 
 
+def saved_prompt(options: SavedPrompt) -> None:
+    from lvm_jax.generation.jobs import prompt_files
+    from lvm_jax.generation.jobs.job import Job, Picture
+
+    if options.prompt in _LAYOUTS:
+        raise ValueError(f"--prompt={options.prompt} needs --images or --input_file")
+    prompt = prompt_files.read(options.prompt)
+    pictures = lambda paths: tuple(Picture(path=path) for path in paths)
+    sheet = options.sheet is not False
+    with tempfile.TemporaryDirectory(prefix="lvm_jax_prompt_") as folder:
+        images, targets = prompt.unpack(folder)
+        job = Job(
+            images=pictures(images),
+            targets=pictures(targets),
+            output=options.out,
+            layout=prompt.layout,
+            answer=dataclasses.replace(
+                prompt.answer.config(prompt.layout),
+                batch_size=options.batch_size,
+                weights=options.weights,
+                cache=options.cache,
+            ),
+            drawing=options.drawing("files" if options.files else "sheet" if sheet else "grid"),
+            where=options.prompt,
+        )
+        _answer(options, lambda room: [job], overwrite=True)
+
+
 def continuation(options: Continuation) -> None:
     from lvm_jax.generation.jobs import clip_prompts
     from lvm_jax.generation.jobs.job import Drawing, Job
@@ -294,7 +378,7 @@ def continuation(options: Continuation) -> None:
     _answer(options, jobs, overwrite=options.overwrite or is_file)
 
 
-def _answer(options: Asking, jobs_for: Callable[[int], list["Job"]], *, overwrite: bool) -> None:
+def _answer(options: Answering, jobs_for: Callable[[int], list["Job"]], *, overwrite: bool) -> None:
     """Answers jobs, given how many images fit beside a new one."""
     pair = options.pair()
     import lvm_jax
@@ -326,7 +410,7 @@ def _answer(options: Asking, jobs_for: Callable[[int], list["Job"]], *, overwrit
         print(f"kept {kept} of {len(jobs)} outputs: made before with the same settings")
     finished = []
     with progress_bar.Bar(
-        total=len(todo) * options.num_new_images, unit="image", desc="drawing"
+        total=len(todo) * jobs[0].answer.num_new_images, unit="image", desc="drawing"
     ) as bar:
         for done in batch.run(model, tokenizer, jobs, todo, progress=bar.update):
             finished.append(done)
@@ -370,6 +454,11 @@ def _summarize(finished: Sequence["Finished"]) -> None:
 
 if __name__ == "__main__":
     cli.run(
-        {"--images": one_prompt, "--input_file": many_prompts, "--frames": continuation},
+        {
+            "--images": one_prompt,
+            "--input_file": many_prompts,
+            "--frames": continuation,
+            "--prompt": saved_prompt,
+        },
         words="images",
     )

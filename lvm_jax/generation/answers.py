@@ -206,6 +206,7 @@ def id_stream(
     config: AnswerConfig,
     *,
     seeds: Sequence[int] | None = None,
+    first_candidate: int = 0,
 ) -> Iterator[decode_loop.Part]:
     """The ids of new images, a part for each, as they are made.
 
@@ -214,6 +215,7 @@ def id_stream(
         prompts_ids: int code ids [n, T] of each prompt.
         config: what is asked of each.
         seeds: of each prompt; by default the config's.
+        first_candidate: number of the first one drawn; several calls may share the candidates.
 
     Yields:
         Parts of T ids; those of one prompt in order, those of different prompts in any.
@@ -233,7 +235,8 @@ def id_stream(
             model.config.context, tokens_per_image, num_images, config.num_new_images
         )
         groups.setdefault(now, []).append(number)
-    return _grouped(model, prompts_ids, config, seeds, groups)
+    candidates = first_candidate + np.arange(config.num_candidates)
+    return _grouped(model, prompts_ids, config, seeds, groups, candidates)
 
 
 def _grouped(
@@ -242,6 +245,7 @@ def _grouped(
     config: AnswerConfig,
     seeds: Sequence[int],
     groups: dict[int, list[int]],
+    candidates_C: np.ndarray,
 ) -> Iterator[decode_loop.Part]:
     """`id_stream` for prompts by how many of their new images are made with one cache."""
     with memory.explained(config):
@@ -251,7 +255,9 @@ def _grouped(
             size = max(1, config.batch_size // config.num_candidates) if slides else len(members)
             for start in range(0, len(members), size):
                 numbers = members[start : start + size]
-                answer = _Answer(model, [prompts_ids[number] for number in numbers], config)
+                answer = _Answer(
+                    model, [prompts_ids[number] for number in numbers], config, candidates_C
+                )
                 for part in answer.parts(now, [seeds[number] for number in numbers]):
                     yield dataclasses.replace(part, prompts=[numbers[i] for i in part.prompts])
 
@@ -260,9 +266,14 @@ class _Answer:
     """Prompts that make as many of their new images with one cache."""
 
     def __init__(
-        self, model: LanguageModel, prompts_ids: Sequence[np.ndarray], config: AnswerConfig
+        self,
+        model: LanguageModel,
+        prompts_ids: Sequence[np.ndarray],
+        config: AnswerConfig,
+        candidates_C: np.ndarray,
     ):
         self._model, self._config, self._prompts = model, config, prompts_ids
+        self._candidates = candidates_C  # their numbers
         repeated = lambda ids_nT: [np.asarray(ids_nT, np.int32)] * config.num_candidates
         # What each candidate has seen and drawn, [N][C][n, T].
         self._histories = [repeated(ids_nT) for ids_nT in prompts_ids]
@@ -272,7 +283,12 @@ class _Answer:
         tokens_per_image = self._prompts[0].shape[1]
         windows = [self._window(ids_nT, now) for ids_nT in self._prompts]
         stream = decode_loop.stream_prompts(
-            self._model, windows, [tokens_per_image] * now, self._config, seeds=seeds
+            self._model,
+            windows,
+            [tokens_per_image] * now,
+            self._config,
+            candidates=np.tile(self._candidates, (len(windows), 1)),
+            seeds=seeds,
         )
         for part in stream:
             self._remember(part)
@@ -292,7 +308,7 @@ class _Answer:
             [tokens_per_image],
             self._config,
             first_position=index * tokens_per_image,
-            candidates=np.tile(np.arange(num_candidates), len(self._prompts))[:, None],
+            candidates=np.tile(self._candidates, len(self._prompts))[:, None],
             seeds=np.repeat(seeds, num_candidates).tolist(),
         )
         ids_RT = np.empty((len(windows), tokens_per_image), np.int32)

@@ -16,6 +16,7 @@ import lvm_jax
 from lvm_jax import configs, image_record, images, sheets
 from lvm_jax.frames import clip_files, frame_readers
 from lvm_jax.generation import sheet
+from lvm_jax.generation.jobs import prompt_files
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.tokenizer import codec
 from lvm_jax.training.checkpoints import Checkpoints
@@ -174,6 +175,24 @@ def test_a_clip_is_continued(trained, files, tmp_path, model, tokenizer, picture
         tool.continuation(tool.Continuation(**{**asked, "out": str(tmp_path / "frames")}))
 
 
+def test_a_prompt_file_is_answered_as_it_says(trained, pictures, tmp_path, model, tokenizer):
+    prompt = prompt_files.PromptFile(
+        images=tuple(map(images.encode_png, pictures[:3])),
+        targets=(images.encode_png(pictures[3]),),
+        layout="analogy",
+        answer=prompt_files.Asked(seed=3, top_k=9, num_candidates=2),
+    )
+    (tmp_path / "prompt.json").write_text(prompt.text())
+    asked = options(trained, prompt=str(tmp_path / "prompt.json"), out=str(tmp_path / "a.png"))
+    tool.saved_prompt(tool.SavedPrompt(**asked, files=True))
+    expected = lvm_jax.generate(
+        model, tokenizer, pictures[:3], seed=3, top_k=9, num_candidates=2, batch_size=4
+    )
+    for number, answer_M in enumerate(expected, 1):
+        written = images.read_image(tmp_path / f"a_candidate{number}_image1.png")
+        np.testing.assert_array_equal(written, images.to_uint8(answer_M[0]))
+
+
 def test_another_tokenizer_is_refused(trained, files, tmp_path):
     done = generate(*flags(trained, "strange"), "--images", files[0], f"--out={tmp_path / 'x.png'}")
     assert done.returncode == 2
@@ -207,7 +226,11 @@ def test_a_lone_picture_that_is_cut_is_refused_before_the_model_is_loaded(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "either --images or --input_file or --frames"),
+        ([], "either --images or --input_file or --frames or --prompt"),
+        (["--prompt=analogy", "--out=a.png"], "--prompt=analogy needs --images or --input_file"),
+        (["--prompt=nowhere.json", "--out=a.png"], "cannot read the prompt nowhere.json"),
+        (["--prompt=p.json", "--out=a.png", "--seed=1"], "--prompt does not read --seed"),
+        (["--images", "{0}", "--out=a.png", "--prompt=p.json"], "must be one of sequence, analogy"),
         (["--images", "{0}"], "--images needs --out"),
         (["--images", "{0}", "nowhere.png", "--out=a.png"], "--images: no file nowhere.png"),
         (

@@ -23,10 +23,7 @@ def frames_of(source: str, max_pixels: int) -> list[Picture]:
         inside = map(str, image_folders.list_images(source))
         return _pictures(sorted(inside, key=file_names.counted))
     if os.path.isfile(source):
-        if frame_readers.holds_frames(source):
-            number = frame_readers.count_frames(source, max_pixels)
-            return [Picture(path=source, frame=frame) for frame in range(number)]
-        return _pictures([source])
+        return frames_of_file(source, max_pixels)
     if "," in source:
         names = source.split(",")
     else:
@@ -38,6 +35,14 @@ def frames_of(source: str, max_pixels: int) -> list[Picture]:
             "pictures with commas between"
         )
     return _pictures(names)
+
+
+def frames_of_file(path: str, max_pixels: int) -> list[Picture]:
+    """All frames of a video or animation in order, or a picture alone; raises as `frames_of`."""
+    if not frame_readers.holds_frames(path):
+        return _pictures([path])
+    number = frame_readers.count_frames(path, max_pixels)
+    return [Picture(path=path, frame=frame) for frame in range(number)]
 
 
 def frames_per_second(frames: list[Picture]) -> float | None:

@@ -1,0 +1,1 @@
+"""A page for prompting: prompts from a browser -> answers as they are made."""

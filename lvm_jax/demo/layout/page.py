@@ -1,0 +1,85 @@
+"""The page, and the server that shows it."""
+
+import gradio as gr
+
+from lvm_jax.demo import limits
+from lvm_jax.demo.layout.analogy import Analogy
+from lvm_jax.demo.layout.api import add_api
+from lvm_jax.demo.layout.gallery import gallery
+from lvm_jax.demo.layout.parts import QUICK, Page, session_of
+from lvm_jax.demo.layout.sequence import FrameSequence
+from lvm_jax.demo.layout.sketch import sketch
+
+TITLE = "Visual prompting"
+_MEBIBYTE = 2**20
+CSS = """
+.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+.thumbnails { display: flex; gap: 2px; }
+.thumbnails img { flex: 1; min-width: 0; }
+.problem { color: var(--error-icon-color, #dc2626); font-weight: 600; }
+.status { min-height: 1.5em; overflow-wrap: anywhere; }
+.pair { flex-wrap: nowrap !important; align-items: stretch; }
+.moves { justify-content: center; flex: 0 0 40px !important; }
+.moves button { min-width: 36px !important; padding: 4px !important; }
+.answers .grid-wrap { min-height: 0 !important; max-height: none !important; }
+.answers .caption-label { max-width: 100% !important; right: 0 !important; bottom: 0 !important;
+  white-space: normal !important; line-height: 1.2; padding: 2px 4px !important; }
+.answers { min-height: 96px; }
+.answers img, .square img { object-fit: contain !important; }
+"""
+
+
+def build(page: Page) -> gr.Blocks:
+    """The page, not launched yet."""
+
+    def arrive(request: gr.Request) -> None:
+        page.sessions.begin(session_of(request))
+
+    def leave(request: gr.Request) -> None:
+        page.sessions.end(session_of(request))
+
+    with gr.Blocks(title=TITLE, analytics_enabled=False) as blocks:
+        gr.Markdown(f"# {TITLE}\n{page.answerer.limits.of_model()}")
+        with gr.Tabs() as tabs:
+            with gr.Tab("Analogy", id="analogy"):
+                analogy = Analogy(page)
+            with gr.Tab("Sequence", id="sequence"):
+                sequence = FrameSequence(page)
+            with gr.Tab("Sketch", id="sketch"):
+                sketch(page, tabs, analogy)
+            with gr.Tab("Gallery", id="gallery"):
+                gallery(page, tabs, analogy, sequence)
+        add_api(page)
+        blocks.load(*analogy.describe_first(), **QUICK)
+        blocks.load(arrive, **QUICK)
+        blocks.unload(leave)
+    blocks.queue(max_size=limits.MOST_WAITING)
+    return blocks
+
+
+def launch(blocks: gr.Blocks, host: str, port: int, users: list[tuple[str, str]]) -> str:
+    """Serves the page and returns its address.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    _, address, _ = blocks.launch(
+        server_name=host,
+        server_port=port,
+        auth=users or None,
+        # Letters that the machine has: nothing is asked of other servers.
+        theme=gr.themes.Default(
+            font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        ),
+        css=CSS,
+        max_file_size=limits.MOST_MEGABYTES * _MEBIBYTE,
+        footer_links=[],
+        share=False,
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        ssr_mode=False,
+        quiet=True,
+        prevent_thread_lock=True,
+    )
+    return address

@@ -1,0 +1,103 @@
+"""The third tab: a query that is drawn."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from lvm_jax.demo import sketches, uploads
+from lvm_jax.demo.layout import parts
+from lvm_jax.demo.layout.analogy import Analogy
+from lvm_jax.demo.layout.parts import Page, problem, said, session_of
+from lvm_jax.demo.uploads import UploadError
+
+_SIDE = 512  # of the canvas in pixels
+_BRUSH = 24
+_COLORS = ["#ffffff", "#000000", "#dc2626", "#16a34a", "#2563eb", "#facc15"]
+
+
+def sketch(page: Page, tabs: Any, analogy: Analogy) -> None:
+    """The components of the tab, and what they do."""
+    with gr.Row():
+        with gr.Column(scale=2):
+            canvas = gr.ImageEditor(
+                label="Give a picture and draw on it, or draw alone",
+                type="filepath",
+                brush=gr.Brush(default_size=_BRUSH, colors=_COLORS, default_color=_COLORS[2]),
+                layers=False,
+                transforms=[],
+                canvas_size=(_SIDE, _SIDE),
+                fixed_canvas=True,
+                buttons=["fullscreen"],
+                elem_id="canvas",
+            )
+            # The same as for other pictures: a bad file is met by `uploads`.
+            canvas.preprocess = lambda payload: payload
+        with gr.Column(scale=1):
+            forms = [(form.about, name) for name, form in sketches.FORMS.items()]
+            form = gr.Radio(forms, value="hole", label="What the strokes are", elem_id="form")
+            with gr.Row():
+                look = gr.Button("Preview", size="sm", elem_id="preview")
+                use = gr.Button("Use as the query", variant="primary", elem_id="use-sketch")
+            line = parts.status("sketch")
+            drawn = gr.Image(label="The query", interactive=False, height=200, elem_id="drawn")
+
+    def files(value: Any, request: gr.Request) -> tuple[str | None, list[str]]:
+        """The picture under a sketch and its layers; each becomes one of the session."""
+        session = session_of(request)
+        kept = [_file(page, session, part) for part in _parts(canvas, value)]
+        return kept[0], [path for path in kept[1:] if path is not None]
+
+    def given(value: Any, request: gr.Request) -> tuple[Any, str]:
+        """A picture that was given to be drawn on: as the model sees it, but sharper."""
+        background, _ = files(value, request)
+        if background is None:
+            return gr.skip(), said("")
+        try:
+            square = page.reader.square(background, _SIDE)
+        except UploadError as error:
+            return None, problem(error)
+        path = page.keep(request, square, "background")
+        return {"background": path, "layers": [], "composite": path}, said("")
+
+    def draw(value: Any, form: str, request: gr.Request) -> str:
+        background, layers = files(value, request)
+        under = None if background is None else uploads.read_layer(background)
+        made = sketches.query(under, [uploads.read_layer(layer) for layer in layers], form)
+        return page.keep(request, page.reader.squared(made), "sketch")
+
+    def preview(value: Any, form: str, request: gr.Request) -> tuple[Any, ...]:
+        try:
+            return draw(value, form, request), said("")
+        except UploadError as error:
+            return None, problem(error)
+
+    def take(value: Any, form: str, request: gr.Request) -> tuple[Any, ...]:
+        try:
+            path = draw(value, form, request)
+        except UploadError as error:
+            return gr.skip(), gr.skip(), None, problem(error)
+        return path, gr.Tabs(selected="analogy"), path, said("")
+
+    canvas.upload(given, canvas, [canvas, line], **parts.QUICK)
+    look.click(preview, [canvas, form], [drawn, line], **parts.QUICK)
+    use.click(take, [canvas, form], [analogy.query, tabs, drawn, line], **parts.QUICK)
+
+
+def _parts(canvas: Any, value: Any) -> Iterator[Any]:
+    """Picture and layers of a sketch, as uploads or as bytes that the canvas has sent before."""
+    if value is None:
+        yield None
+        return
+    sent = canvas.blob_storage.pop(value.id, value) if value.id is not None else value
+    yield sent.background
+    yield from sent.layers or []
+
+
+def _file(page: Page, session: str, part: Any) -> str | None:
+    if part is None:
+        return None
+    if isinstance(part, bytes):
+        return page.sessions.keep_bytes(session, part, "layer.png")
+    page.sessions.uses(session, part.path)
+    return part.path
