@@ -63,7 +63,7 @@ class TestSessions:
 class TestAddress:
     def test_others_need_a_password(self):
         assert Address().host == "127.0.0.1"
-        with pytest.raises(ConfigError, match="host=0.0.0.0 lets others reach the page"):
+        with pytest.raises(ConfigError, match=r"host=0\.0\.0\.0 lets others reach the page"):
             Address(host="0.0.0.0")
         assert Address(host="0.0.0.0", users=(("ada", "secret"),)).users
         with pytest.raises(ConfigError, match="port=70000"):
