@@ -1,23 +1,32 @@
-"""README.md from top to bottom: every command of it runs, shrunk where it would take long.
+"""README.md and docs/ from top to bottom: their commands run, shrunk where they would take long.
 
-A command that no rule below covers fails, so a new one gets its rule.
+A command of README that no rule below covers fails, so a new one gets its rule. One of docs/ is
+run by a rule, or its flags are looked up in --help, or a line of NOT_RUN says why neither.
 """
 
 import configparser
 import dataclasses
+import doctest
+import json
 import os
 import pathlib
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
+from lvm_jax.evaluation import analogy_experiment
+from lvm_jax.evaluation.tasks import registry
+from lvm_jax.pictures import derivations
+from lvm_jax.sentences import corpora, kinds
+from lvm_jax.sentences.contact_sheet import contact_sheet
 from lvm_jax.tokenizer import codec, vqgan
 from tests import toys
+from tests.documentation import blocks, flags, own_data
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
 TINY_MODEL = "--width=32 --mlp=48 --layers=1 --heads=2 --context=64 --repeats=1 --warmup=0"
 TINY_TOKENIZER = (
     "--config.tokenizer.image_size=16 --config.tokenizer.base_dim=16 "
@@ -142,34 +151,12 @@ RULES = (
 )
 
 
-def bash_commands(text: str) -> list[str]:
-    """The commands of a block: joined lines, without comments; a loop is one command.
+# What a command of docs/ begins with -> why it is neither run nor looked up.
+NOT_RUN: dict[str, str] = {
+    "git clone": "there is no network",
+}
 
-    A variable is replaced by its value where a later command uses it.
-    """
-    joined = re.sub(r"\\\n\s*", "", text)
-    for name, value in re.findall(r"^(\w+)=(\S+)$", joined, re.MULTILINE):
-        joined = joined.replace(f"{name}={value}\n", "").replace(f"${name}", value)
-    lines = [re.sub(r"\s+(#.*|&)$", "", line).strip() for line in joined.splitlines()]
-    complete, loop = [], []
-    for line in filter(None, lines):
-        loop.append(line)
-        if not loop[0].startswith("for ") or line == "done":
-            complete.append("; ".join(loop).replace("do; ", "do "))
-            loop = []
-    return complete
-
-
-def commands() -> list[str]:
-    """All commands of README in order: of its blocks, and of the table of tools."""
-    pattern = r"```bash\n(.*?)```|^\| [^|]*\| `(python tools/[^`]*)`"
-    in_order: list[str] = []
-    for block, cell in re.findall(pattern, README, re.MULTILINE | re.DOTALL):
-        in_order += bash_commands(block) if block else [cell]
-    return in_order
-
-
-COMMANDS = commands()
+COMMANDS = blocks.commands()
 
 
 @pytest.fixture(scope="module")
@@ -185,6 +172,7 @@ def site(tmp_path_factory):
         toys.write_shards(site / "shared" / name, seed)
     for name in ("photos", "depth_maps"):
         toys.write_pictures(site / name, 12)
+    own_data.write(site / "data")
     # An openMUSE checkpoint of a small geometry.
     codec.save_tokenizer(site / "ours", toys.OPENMUSE, vqgan.init_params(toys.OPENMUSE, 3))
     made = run("python tools/convert_tokenizer.py --source=ours --to=openmuse --out=muse", site)
@@ -215,8 +203,8 @@ def require_installable(command: str) -> None:
     """Of `pip install -e '.[extra]' -c FILE`: that there is such an extra, and the file."""
     metadata = configparser.ConfigParser()
     metadata.read(ROOT / "setup.cfg")
-    (extras,) = re.findall(r"\.\[([\w,]+)\]", command)
-    assert set(extras.split(",")) <= set(metadata["options.extras_require"])
+    extras = re.findall(r"\[([\w,-]+)\]", command)
+    assert set(",".join(extras).split(",")) - {""} <= set(metadata["options.extras_require"])
     for file in re.findall(r" -c (\S+)", command):
         assert (ROOT / file).is_file()
 
@@ -225,17 +213,76 @@ def test_there_are_commands():
     assert len(COMMANDS) >= 20
 
 
-# In README's order, since commands go on with what others made.
+# In the order of the pages, since commands go on with what others made.
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_of_the_readme_runs(command, site):
-    if command.startswith("pip install"):
+def test_a_command_of_the_pages_runs(command, site):
+    if re.match(r"(\S*/)?pip install", command):
         require_installable(command)
         return
     rule = next((rule for rule in RULES if command.startswith(rule.begins)), None)
-    assert rule is not None, "README has a command without a rule here; add one that shrinks it"
+    if rule is None:
+        place = COMMANDS[command]
+        assert place != "README.md", f"{command}: add a rule here that shrinks it"
+        if not command.startswith(tuple(NOT_RUN)):
+            flags.check(command)
+        return
     for text, other in rule.replace:
         assert text in command, (text, command)
         command = command.replace(text, other)
     done = run(f"{command} {rule.append}", site)
     assert done.returncode == rule.code, done.stdout
     assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("begins", NOT_RUN)
+def test_what_is_not_run_is_on_a_page(begins):
+    assert any(command.startswith(begins) for command in COMMANDS)
+
+
+@pytest.fixture
+def what_is_registered():
+    """What a page adds to it is not for other tests."""
+    tables: tuple[dict[str, Any], ...] = (kinds.KINDS, registry.KINDS, derivations.DERIVATIONS)
+    before = [dict(table) for table in tables]
+    yield
+    for table, entries in zip(tables, before):
+        table.clear()
+        table.update(entries)
+
+
+# Pages share nothing; the blocks of one go on with each other's names.
+NAMES: dict[str, dict[str, Any]] = {}
+
+
+@pytest.mark.parametrize("block", blocks.blocks("python"), ids=str)
+def test_python_of_the_pages_runs(block, site, monkeypatch, what_is_registered):
+    monkeypatch.chdir(site)
+    names = NAMES.setdefault(block.page, {"__name__": block.page})
+    names.pop("get_config", None)
+    code = block.text.replace('"/data/', f'"{site}/data/')
+    exec(compile(code, str(ROOT / block.page), "exec"), names)
+    if "get_config" in names:
+        values = names["get_config"]()
+        if "tasks" in values:
+            sources = analogy_experiment.build_experiment(values).tasks
+            values = {"corpus": {"sources": sources}}
+        corpus = corpora.build_corpus(values["corpus"])
+        # Every source shows a sentence, picture by picture.
+        assert contact_sheet(corpus, size=16, per_source=1).ndim == 3
+
+
+@pytest.mark.parametrize("block", blocks.blocks("pycon"), ids=str)
+def test_sessions_of_the_pages_say_what_they_show(block, site, monkeypatch):
+    monkeypatch.chdir(site)
+    names = NAMES.setdefault(block.page, {"__name__": block.page})
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    parsed = doctest.DocTestParser().get_doctest(block.text, names, str(block), block.page, 0)
+    runner = doctest.DocTestRunner(optionflags=options)
+    report: list[str] = []
+    runner.run(parsed, out=report.append, clear_globs=False)
+    assert not runner.failures, "".join(report)
+
+
+@pytest.mark.parametrize("block", blocks.blocks("json"), ids=str)
+def test_json_of_the_pages_can_be_read(block):
+    json.loads(block.text)

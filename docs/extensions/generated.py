@@ -1,0 +1,68 @@
+"""Directives that write what the code knows already: keys of configs, flags of tools.
+
+    ```{config-keys} train          all keys of --config of tools/train.py, a section each
+    ```{tool-help} train            what `python tools/train.py --help` prints
+"""
+
+import importlib
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+import config_help
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+class ConfigKeys(SphinxDirective):
+    """The keys of a tool's config."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        sections = importlib.import_module(self.arguments[0]).keys()
+        text = "\n\n".join(map(_of_key, config_help.keys(sections)))
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+class ToolHelp(SphinxDirective):
+    """The --help of a tool, or of a script that is no Python."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        tool = ROOT / "tools" / self.arguments[0]
+        command = ["bash", tool] if tool.suffix else [sys.executable, tool.with_suffix(".py")]
+        environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+        done = subprocess.run(
+            [*map(str, command), "--help"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        # Flags of every tool are explained once, on the page.
+        shown = re.sub(r"\n  --(v=1|helpfull):.*", "", done.stdout.strip())
+        return [nodes.literal_block(shown, shown, language="text")]
+
+
+def _of_key(key: config_help.Key) -> str:
+    about = re.sub(r"([<>*\[\]_\\])", r"\\\1", key.about)
+    if not key.type:
+        return f"## `{key.path}`\n\n{about}"
+    default = f"`{key.default}`" if key.default else "required"
+    return f"`{key.path}`\n: {key.type.replace('|', ' | ')}, {default}.\n  {about}"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Called by Sphinx."""
+    app.add_directive("config-keys", ConfigKeys)
+    app.add_directive("tool-help", ToolHelp)
+    return {"parallel_read_safe": True}
