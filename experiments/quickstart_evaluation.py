@@ -5,7 +5,7 @@
         --out=runs/quickstart/report
 
 Hardware: two CPU cores. Duration: about a minute.
-Expected result: the README's tables, which tools/report_tables.py prints.
+Expected result: the tables of docs/first_ten_minutes.md, which tools/report_tables.py prints.
 Arguments: size=full|smallest, root=runs/quickstart.
 """
 

@@ -145,5 +145,6 @@ def test_the_header_has_the_commands(own):
     commands = as_words(module.commands("$own"))
     header = module.__doc__.split("own=photos=", 1)[1].split("Annotations are", 1)[0]
     assert as_words(header.split("\n", 1)[1]) == commands
-    readme = (ROOT / "README.md").read_text().split("own=photos=", 1)[1].split("```", 1)[0]
-    assert as_words(readme.split("\n", 1)[1]) == commands
+    page = (ROOT / "docs" / "data" / "index.md").read_text()
+    shown = page.split("own=photos=", 1)[1].split("```", 1)[0]
+    assert as_words(shown.split("\n", 1)[1]) == commands

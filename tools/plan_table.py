@@ -60,7 +60,7 @@ class Options:
         weak_scaling: growing slices instead of these topologies; sizes are then 1b and 7b, or what
             --sizes says.
         recommend: JSON file for experiments/lvm.py: what the rows of `out` say to run where.
-        markdown: print the table of README in place of lines.
+        markdown: print the table of docs/planning.md in place of lines.
         compile: compile each; --nocompile estimates.
         budget_minutes: no plan begins later.
         plan_minutes: in a search no further compilation begins later.

@@ -4,7 +4,8 @@ r"""Draws the curves of several trainings in one picture.
   python tools/plot_runs.py runs/lr_* --out=runs.png --x=flops --metrics=train/loss,eval/.*/loss
 
 Every run has a colour, and is called by what its config has that those of the others have not. A
-panel shows a metric, or several that a regular expression matches; README lists their names.
+panel shows a metric, or several that a regular expression matches; their names are in
+docs/watching.md.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
-r"""Prints the tables of a report as Markdown, as README shows them.
+r"""Prints the tables of a report as Markdown, as docs/first_ten_minutes.md shows them.
 
   python tools/report_tables.py runs/quickstart/report/evaluation.json
 
 In bold is what the model does; in italics is what it does not beat
-clearly. README's picture is answers.png beside it.
+clearly. The picture there is answers.png beside it.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Directives that write what the code knows already: keys of configs, flags of tools.
 
-    ```{config-keys} train          all keys of --config of tools/train.py, a section each
-    ```{tool-help} train            what `python tools/train.py --help` prints
+```{config-keys} train          all keys of --config of tools/train.py, a section each
+```{tool-help} train            what `python tools/train.py --help` prints
 """
 
 import importlib
@@ -26,6 +26,7 @@ class ConfigKeys(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # code is no file of the page
         sections = importlib.import_module(self.arguments[0]).keys()
         text = "\n\n".join(map(_of_key, config_help.keys(sections)))
         return self.parse_text_to_nodes(text, allow_section_headings=True)
@@ -37,6 +38,7 @@ class ToolHelp(SphinxDirective):
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()
         tool = ROOT / "tools" / self.arguments[0]
         command = ["bash", tool] if tool.suffix else [sys.executable, tool.with_suffix(".py")]
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
@@ -54,11 +56,16 @@ class ToolHelp(SphinxDirective):
 
 
 def _of_key(key: config_help.Key) -> str:
-    about = re.sub(r"([<>*\[\]_\\])", r"\\\1", key.about)
+    """A section or a key in Markdown."""
+    # Signs that mean something to Markdown, but not between backticks.
+    parts = re.split(r"(`[^`]*`)", key.about)
+    parts[::2] = [re.sub(r"([<>*\[\]_\\])", r"\\\1", part) for part in parts[::2]]
+    about = "".join(parts)
     if not key.type:
-        return f"## `{key.path}`\n\n{about}"
-    default = f"`{key.default}`" if key.default else "required"
-    return f"`{key.path}`\n: {key.type.replace('|', ' | ')}, {default}.\n  {about}"
+        return f"## {key.path}\n\n{about[:1].upper()}{about[1:]}"
+    default = f"= `{key.default}`" if key.default else ", required"
+    kind = key.type.replace("|", " | ")
+    return f"`{key.path}`: {kind} {default}\n: {about}".replace(" ,", ",")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

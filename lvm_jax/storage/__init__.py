@@ -18,5 +18,6 @@ What may be on a store, and how:
   everything else    on a disk, shards that are built too; copy it with the store's own tool
 
 What a store refuses for a while is asked for again (`patience`); then a `StoreError` says in one
-line what it answered. Libraries find credentials and endpoints by themselves, see the README.
+line what it answered. Libraries find credentials and endpoints by themselves;
+see docs/object_stores.md.
 """

@@ -12,6 +12,7 @@ import config_help
 import experiment_files
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+TRAIN = "tools/train.py"
 
 
 def check(command: str) -> None:
@@ -20,11 +21,19 @@ def check(command: str) -> None:
     assert script is not None, f"no tool of this project: {command}"
     before, after = command[: script.start()], command[script.end() :]
     tool = script[0]
-    if tool.endswith(".sbatch"):  # what stands behind it goes to the training
+    words = shlex.split(after)
+    if tool.endswith(".sbatch"):
         assert before.startswith("sbatch ")
-        tool = "tools/train.py"
-    for word in shlex.split(after):
-        if word.startswith("--config.") and not word.startswith("--config.distributed"):
+        words = ["--", *words]
+    while words:
+        word = words.pop(0)
+        if word == "--":  # what follows goes to the training
+            tool = TRAIN
+        elif word.startswith("--train="):
+            words += ["--", *shlex.split(word.removeprefix("--train="))]
+        elif word == "|":
+            words = words[words.index("--") :]
+        elif word.startswith("--config."):
             _require_key(tool, word)
         elif word.startswith("--config="):
             _load(word.removeprefix("--config="))

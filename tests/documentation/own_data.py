@@ -39,9 +39,7 @@ def _coco(photos: list[str]) -> dict:
     entry["keypoints"] = [5, 5, 2, 12, 12, 2]
     person = {"keypoints": ["head", "foot"], "skeleton": [[1, 2]]}
     return {
-        "images": [
-            {"id": i, "file_name": f"{name}.png", **size} for i, name in enumerate(photos)
-        ],
+        "images": [{"id": i, "file_name": f"{name}.png", **size} for i, name in enumerate(photos)],
         "annotations": [{"id": i, "image_id": i, **entry} for i in range(len(photos))],
         "categories": [{"id": 1, "name": "person", **person}],
     }

@@ -1,4 +1,4 @@
-"""The corpora that the README's numbers were measured on show the same sentences for ever."""
+"""The corpora that the pages' numbers were measured on show the same sentences for ever."""
 
 import hashlib
 import pathlib
