@@ -17,17 +17,20 @@ version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "generated"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["extensions"]
+exclude_patterns = ["extensions", "static"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 napoleon_numpy_docstring = False
 # Docstrings write `name` for a name.
 default_role = "code"
+smartquotes = False  # of --flags it would make dashes
 # Private links of the code to the code are no pages.
 nitpicky = False
 
 html_theme = "furo"
+html_static_path = ["static"]
+html_css_files = ["pages.css"]
 html_title = f"lvm_jax {release}"
 html_show_sourcelink = False
 html_copy_source = False

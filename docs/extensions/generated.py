@@ -50,17 +50,24 @@ class ToolHelp(SphinxDirective):
             text=True,
             check=True,
         )
+        about, _, flags = done.stdout.strip().partition("\n\nflags:\n")
+        block = nodes.literal_block(about, about, language="text")
         # Flags of every tool are explained once, on the page.
-        shown = re.sub(r"\n  --(v=1|helpfull):.*", "", done.stdout.strip())
-        return [nodes.literal_block(shown, shown, language="text")]
+        lines = re.findall(r"^  --(?!v=1|helpfull)(\S+): (.*)$", flags, re.MULTILINE)
+        text = "\n\n".join(f"`--{name}`\n: {_escaped(line)}" for name, line in lines)
+        return [block, *(self.parse_text_to_nodes(text) if text else [])]
+
+
+def _escaped(text: str) -> str:
+    """Text in which signs that mean something to Markdown do not, but for what is in backticks."""
+    parts = re.split(r"(`[^`]*`)", text)
+    parts[::2] = [re.sub(r"([<>*\[\]_\\])", r"\\\1", part) for part in parts[::2]]
+    return "".join(parts)
 
 
 def _of_key(key: config_help.Key) -> str:
     """A section or a key in Markdown."""
-    # Signs that mean something to Markdown, but not between backticks.
-    parts = re.split(r"(`[^`]*`)", key.about)
-    parts[::2] = [re.sub(r"([<>*\[\]_\\])", r"\\\1", part) for part in parts[::2]]
-    about = "".join(parts)
+    about = _escaped(key.about)
     if not key.type:
         return f"## {key.path}\n\n{about[:1].upper()}{about[1:]}"
     default = f"= `{key.default}`" if key.default else ", required"
