@@ -1,6 +1,7 @@
 """Large Vision Models in JAX: images as sentences, one transformer, prompts made of pictures."""
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from lvm_jax.version import __version__
 
@@ -15,8 +16,18 @@ _LAZY = {
 
 __all__ = ["__version__", "generate", "load_model", "load_pretrained", "load_tokenizer"]
 
+if TYPE_CHECKING:
+    from lvm_jax.generation.answers import generate
+    from lvm_jax.generation.language_model import load_model
+    from lvm_jax.pretrained.loading import load_pretrained
+    from lvm_jax.tokenizer.codec import load_tokenizer
+else:
+    # Unseen by type checkers, to which it would say that every name is there.
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            return getattr(importlib.import_module(_LAZY[name]), name)
+        raise AttributeError(f"module 'lvm_jax' has no attribute {name!r}")
 
-def __getattr__(name: str):
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'lvm_jax' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -17,7 +17,7 @@ from lvm_jax.images import ImageConfig
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.tokenizer.codec import Tokenizer
 
-PromptImage: TypeAlias = str | os.PathLike | np.ndarray
+PromptImage: TypeAlias = str | os.PathLike[str] | np.ndarray
 """A file, or uint8 or float32 [0, 1] of shape [S, S, 3]."""
 PromptImages: TypeAlias = Sequence[PromptImage] | np.ndarray
 """One prompt: its images in order, or all of them in one array [n, S, S, 3]."""
