@@ -6,14 +6,14 @@ from typing import Any
 
 import tqdm
 
-_SECONDS_BETWEEN_LINES = 10.0
+_SECONDS_BETWEEN_LINES = 30.0
 
 
 class Bar(tqdm.tqdm):
     """tqdm's bar on stderr; where that is no terminal, a whole line now and then.
 
     A moving bar is one endless line of a log file, which no two messages can share. There, what has
-    been done is written at most every ten seconds and in the end, and never twice.
+    been done is written every thirty seconds at most and in the end, and never twice.
     """
 
     def __init__(self, *arguments: Any, **options: Any):
