@@ -10,7 +10,7 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "lvm_jax"
 # From the ground up. Rooms of one line do not import one another; `training` is also the room of
 # the files beside its sub-packages. The last words of a line may name rooms that are still empty.
 FLOORS = (
-    "version configs file_names progress_bar",
+    "version configs commands file_names progress_bar",
     "storage",
     "vocabulary atomic worker_processes device_grid",
     "trees draws mesh devices distributed",

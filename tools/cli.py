@@ -22,8 +22,7 @@ from absl import app, flags, logging
 
 import command_line
 from command_line import CommandLine
-from experiment_files import ROOT
-from lvm_jax import configs
+from lvm_jax import commands, configs
 from options import Main, Mode, modes_of
 
 
@@ -55,9 +54,9 @@ def run(
     )
     flags.FLAGS.set_default("verbosity", logging.INFO)
     command_line.define(line)
-    # Names of files may be no text that can be printed.
+    # Names of files may be no text that can be printed. Of a log file too, lines come when written.
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     chosen: list[tuple[Mode, object]] = []
 
     def parse(argv: list[str]) -> list[str]:
@@ -79,7 +78,7 @@ def fail(message: str, code: int) -> None:
 def say(message: str) -> None:
     """Writes the line that a program ends with; a line break in front begins a new one."""
     begin, text = ("\n", message[1:]) if message.startswith("\n") else ("", message)
-    print(f"{begin}{pathlib.Path(sys.argv[0]).name}: {text}", file=sys.stderr, flush=True)
+    print(f"{begin}{commands.program()}: {text}", file=sys.stderr, flush=True)
 
 
 def _run(mode: Mode, options: object) -> None:
@@ -144,7 +143,7 @@ def _log_plainly() -> None:
     handler = _LineHandler()
     handler.setFormatter(python_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     # Libraries narrate at INFO through the same logger; only their warnings concern the user.
-    ours = (str(ROOT / "lvm_jax"), str(ROOT / "tools"))
+    ours = (str(pathlib.Path(commands.__file__).parent), str(commands.TOOLS))
     handler.addFilter(
         lambda record: (
             record.levelno >= python_logging.WARNING

@@ -9,6 +9,7 @@ from absl import flags
 
 import options
 from experiment_files import ExperimentFile, load_experiment, refuse_url
+from lvm_jax import commands
 from options import Flag, Mode
 
 FLAGS = flags.FLAGS
@@ -24,7 +25,7 @@ _OF_CONFIG = {
     "experiment's value; needs no other flag.",
 }
 
-_PRINTING = Mode(when="", run=print, options=str)
+_PRINTING = Mode(when="", run=lambda text: print(commands.spelled(text)), options=str)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -8,12 +8,17 @@ import json
 import pathlib
 import re
 import sys
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import ml_collections
+from absl import logging
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+"""What holds tools/ and experiments/: the checkout, or the installed package."""
+
+_NAME = "experiments"
 T = TypeVar("T")
 
 
@@ -22,7 +27,7 @@ class ExperimentFile:
     """The experiment of a command line.
 
     Attributes:
-        name: "experiments/FILE.py" or "experiments/FILE.py:ARG".
+        name: "experiments/FILE.py" or "experiments/FILE.py:ARG", see `load_experiment`.
         overrides: ("section.key", "value") pairs.
         only_print: whether the config is to be printed and nothing else done.
     """
@@ -55,21 +60,53 @@ class ExperimentFile:
 
 
 def experiment_files() -> list[pathlib.Path]:
-    """The experiments of this checkout, without what they share."""
-    return sorted(path for path in ROOT.glob("experiments/**/*.py") if path.name != "common.py")
+    """The experiments that come along, without what they share."""
+    return sorted(path for path in ROOT.glob(f"{_NAME}/**/*.py") if path.name != "common.py")
 
 
-def make_importable() -> None:
-    """Lets `import experiments` find this checkout's; they share experiments/common.py."""
-    if str(ROOT) not in sys.path:
-        sys.path.append(str(ROOT))
+def shipped_name(path: pathlib.Path) -> str:
+    """What --config calls an experiment that comes along."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def shipped_path(label: str, name: str) -> pathlib.Path:
+    """An experiment that comes along.
+
+    Args:
+        label: what messages begin with, such as "--config=experiments/lvm.py:size=3b".
+        name: "experiments/FILE.py".
+
+    Raises:
+        ValueError: there is none of this name.
+    """
+    known = {shipped_name(path): path for path in experiment_files()}
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]}?" if near else f"experiments: {', '.join(known)}"
+        raise ValueError(f"{label}: no file {name}; {hint}")
+    return known[name]
+
+
+def make_importable(path: pathlib.Path | None = None) -> None:
+    """Lets `from experiments import ...` find what is beside a file, and then what comes along.
+
+    Otherwise the current folder and the order of sys.path would decide.
+
+    Args:
+        path: of an experiment; what is beside it counts where a folder "experiments" holds it.
+    """
+    folders = path.resolve().parents if path is not None else ()
+    own = [str(folder) for folder in folders if folder.name == _NAME]
+    package = sys.modules.setdefault(_NAME, types.ModuleType(_NAME))
+    package.__path__ = [*own[:1], str(ROOT / _NAME)]
 
 
 def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
     """Loads an experiment file.
 
     Args:
-        name: "experiments/FILE.py" or "experiments/FILE.py:ARG"; ARG goes to its `get_config`.
+        name: "experiments/FILE.py" or "experiments/FILE.py:ARG"; ARG goes to its `get_config`. What
+            is not there may be the name of one that comes along.
         overrides: ("section.key", "value") pairs. Keys may be new to the experiment: which keys
             exist is decided by the dataclasses that the tool builds from it.
 
@@ -99,15 +136,13 @@ def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> dic
 def _get_config(name: str, path: pathlib.Path) -> Callable[..., Any]:
     """The function of a file; `name` is what messages call it."""
     if not path.is_file():
-        known = [file.relative_to(ROOT).as_posix() for file in experiment_files()]
-        near = difflib.get_close_matches(str(path), known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"experiments: {', '.join(known)}"
-        raise ValueError(f"--config={name}: no file {path}; {hint}")
+        path = shipped_path(f"--config={name}", str(path))
+        logging.info("--config=%s is the one that comes along, %s", name, path)
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise ValueError(f"--config={name}: {path} is no Python file")
     module = importlib.util.module_from_spec(spec)
-    make_importable()
+    make_importable(path)
     try:
         spec.loader.exec_module(module)
     except (ImportError, SyntaxError) as error:

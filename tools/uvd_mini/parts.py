@@ -138,7 +138,9 @@ def check_modules(names: Sequence[str]) -> None:
     needed = {module for name in names for module in PARTS[name].modules}
     missing = sorted(name for name in needed if importlib.util.find_spec(name) is None)
     if missing:
-        raise ValueError(f"the modules {', '.join(missing)} are missing: pip install -e '.[uvd]'")
+        raise ValueError(
+            f"the modules {', '.join(missing)} are missing: pip install 'lvm_jax[uvd]'"
+        )
 
 
 def check_clients(names: Sequence[str], downloads: pathlib.Path) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax import atomic
+from lvm_jax import atomic, commands
 from lvm_jax.data.shards import records
 from lvm_jax.storage import paths
 from lvm_jax.storage.patience import StoreError
@@ -31,9 +31,10 @@ def read_manifest(directory: pathlib.Path) -> dict[str, Any]:
     """
     path = paths.path(directory) / MANIFEST
     if not path.exists():
+        build = commands.command("build_shards")
         if any(path.parent.glob("shard-*")):
-            raise ValueError(f"{path.parent} is unfinished; run tools/build_shards.py again")
-        raise ValueError(f"{path} does not exist; tools/build_shards.py makes shards")
+            raise ValueError(f"{path.parent} is unfinished; run {build} again")
+        raise ValueError(f"{path} does not exist; {build} makes shards")
     manifest = read_json(path)
     if manifest.get("format") != FORMAT:
         raise ValueError(f"{path} has format {manifest.get('format')!r}, not {FORMAT}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax import atomic
+from lvm_jax import atomic, commands
 from lvm_jax.evaluation.asking.results import TaskResult
 from lvm_jax.evaluation.report import answers, charts, result_charts, tables, wording
 from lvm_jax.evaluation.report.charts import Chart
@@ -37,7 +37,8 @@ class Report:
         tokenizer_charts, model_charts: training curves.
         losses: of the transformer at the end of its training.
         tiles: (number, what it is) pairs that lead the page, besides those of the results.
-        commands: (what it is good for, command line) pairs to go on with.
+        commands: (what it is good for, command line) pairs to go on with; tools are named as files,
+            and shown as this program was run.
         facts: section -> name -> value: configuration, timings.
     """
 
@@ -172,7 +173,8 @@ def _next(report: Report) -> str:
     if not report.commands:
         return ""
     items = "".join(
-        f"<p>{text(what)}:</p><pre>{text(command)}</pre>" for what, command in report.commands
+        f"<p>{text(what)}:</p><pre>{text(commands.spelled(command))}</pre>"
+        for what, command in report.commands
     )
     return f'<h2>What next</h2><section class="card next">{items}</section>'
 
