@@ -18,7 +18,7 @@ make_environment() {
     return 2
   fi
   place="$("$python" -VV | tr '\n' ' ')$root"
-  wanted="$(cat "$root/setup.cfg" "$root/tools/constraints.txt" | cksum) $extras $place"
+  wanted="$(cat "$root/setup.cfg" "$root/setup.py" "$root/tools/constraints.txt" | cksum) $extras $place"
   if [ "$(cat "$folder/installed" 2>/dev/null)" = "$wanted" ]; then
     echo "environment: $folder is up to date"
   else
@@ -36,4 +36,20 @@ make_environment() {
     echo "$wanted" > "$folder/installed"
   fi
   export PATH="$folder/bin:$PATH"
+}
+
+# Prints the newest Python 3.12 or 3.13 that is not python3 itself; fails where there is none.
+newest_other_python() {
+  local usual minor python
+  usual=$(python3 -c 'import sys; print(sys.version_info.minor)')
+  for minor in 13 12; do
+    for python in "python3.$minor" "${PYENV_ROOT:-$HOME/.pyenv}/versions/3.$minor".*/bin/python3; do
+      # It may be a name without the program behind it, or without what makes environments.
+      if [ "$minor" != "$usual" ] && "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        echo "$python"
+        return
+      fi
+    done
+  done
+  return 1
 }
