@@ -8,6 +8,7 @@ from lvm_jax.evaluation.report import wording
 from studies.markdown import table
 
 _ALONE = "none"  # what stands in the place of a kind's examples
+_IDS = {"all": "all ids", "1": "first id", "8": "first 8"}  # of what a table shows
 
 
 def lines(sizes: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
@@ -124,15 +125,12 @@ def shared_table(group: Mapping[str, Any]) -> str:
     for kind, task in group["tasks"].items():
         row = [kind]
         for rival in ("other", "query"):
-            gains = [task["truth"][shown][rival] for shown in task["truth"]] + [
-                task["share"][rival]
-            ]
+            gains = [*(task["truth"][ids][rival] for ids in _IDS), task["share"][rival]]
             row += [_gain(*gain[1:]) for gain in gains]
         rows.append(row)
-    shown = next(iter(group["tasks"].values()))["truth"]
-    of = [*(f"nats, {'all' if n == 'all' else f'first {n}'}" for n in shown), "share"]
-    heads = [f"{each}, against {rival}" for rival in ("another's", "none") for each in of]
-    return table(["examples gain", *heads], rows)
+    of = (*(f"nats, {words}" for words in _IDS.values()), "share")
+    heads = [f"{each}, over {rival}" for rival in ("another's", "none") for each in of]
+    return table(["gain of its own examples", *heads], rows)
 
 
 def _gain(gain: float | None, error: float | None, clear: bool) -> str:
