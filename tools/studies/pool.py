@@ -100,14 +100,14 @@ class Pool:
     def _start(self, name: str, command: Sequence[str], slot: int) -> subprocess.Popen:
         self._logs.mkdir(parents=True, exist_ok=True)
         with (self._logs / f"{name}.log").open("ab") as log, _on(self._shares[slot]):
-            # In a session of its own: Ctrl-C reaches this process, which then tells the others.
+            # In a group of its own: Ctrl-C reaches this process, which then tells the others.
             return subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment,
-                start_new_session=True,
+                process_group=0,
             )
 
     def _last_line(self, name: str) -> str:
