@@ -1,0 +1,1 @@
+"""From a training of the study to the pair that the package ships."""
