@@ -38,6 +38,7 @@ from lvm_jax.sentences import files
 PAIRS = 4
 FEWEST_PHOTOS = 2 * PAIRS
 MOST_HELD_OUT = 100
+MOST_SENTENCES = 24_000  # of all tasks together
 HELD_OUT = "held_out_"  # begins the names of the sources of held-out pictures
 BATCH_SIZE = 8
 _TOKENIZER = "--tokenizer=runs/own/tokenizer/tokenizer"
@@ -80,9 +81,9 @@ def tokenizer(values: dict) -> dict:
     }
 
 
-def sentences(values: dict) -> dict:
-    """One directory of shards with two sets of sources, which `model` tells apart by name."""
-    amount = sentences_per_task(values)
+def sentences(values: dict, most: int = MOST_SENTENCES) -> dict:
+    """One directory of shards with two sets of sources, which `data` tells apart by name."""
+    amount = sentences_per_task(values, most)
     sources = tasks(values, "train", sentences_per_epoch=amount)
     sources["single"] = single(values, "train", -(-amount // 4))
     few = -(-min(amount, 1000) // 10)
@@ -94,15 +95,11 @@ def sentences(values: dict) -> dict:
 
 def model(values: dict) -> dict:
     """The quick-start's transformer, trained on every row four times at most."""
-    smallest, names = common.is_smallest(values["size"]), [*tasks(values, "train"), "single"]
-    data = {"shards": f"{values['root']}/shards", "context": 288}
-    of_train = {"train": {"sources": names}}
-    of_held_out = {"held_out": {"sources": [HELD_OUT + name for name in names]}}
+    smallest = common.is_smallest(values["size"])
     return {
         "seed": 0,
         "batch_size": BATCH_SIZE,
-        "data": {**data, "mixture": of_train},
-        "eval_data": {**data, "mixture": of_held_out},
+        **data(values, 288),
         "eval_batches": 1 if smallest else 32,
         "model": {"preset": "quickstart"},
         "mesh": {"data": 1, "fsdp": 1, "tensor": 1},
@@ -114,6 +111,21 @@ def model(values: dict) -> dict:
             "eval_every": "10%",
         },
     }
+
+
+def data(values: dict, context: int) -> dict:
+    """The two sets of sources in the shards of `sentences`, in rows of so many ids."""
+    names = [*tasks(values, "train"), "single"]
+    sources = {"train": names, "held_out": [HELD_OUT + name for name in names]}
+    parts = {
+        side: {
+            "shards": f"{values['root']}/shards",
+            "context": context,
+            "mixture": {side: {"sources": of_side}},
+        }
+        for side, of_side in sources.items()
+    }
+    return {"data": parts["train"], "eval_data": parts["held_out"]}
 
 
 def evaluation(values: dict) -> dict:
@@ -193,12 +205,12 @@ def pictures(values: dict, side: str) -> dict:
     return {"folder": values["photos"], field: split(values["photos"])["held_out"], "flip": True}
 
 
-def sentences_per_task(values: dict) -> int:
+def sentences_per_task(values: dict, most: int = MOST_SENTENCES) -> int:
     """A hundred of every picture: enough for a small folder, and at most what there is time for."""
     if common.is_smallest(values["size"]):
         return 8
     num_photos = len(split(values["photos"])["train"])
-    return min(max(100 * num_photos, 1000), 24_000 // len(tasks(values, "train")))
+    return min(max(100 * num_photos, 1000), most // len(tasks(values, "train")))
 
 
 def num_steps(values: dict) -> int:

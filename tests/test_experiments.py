@@ -23,8 +23,9 @@ from lvm_jax.training.vqgan import tokenizer_job
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 FILES = experiment_files()
-# own_images.py takes its amounts from a folder, and has its own tests.
-VALUES = {p.stem: load_experiment(str(p)) for p in FILES if p.stem != "own_images"}
+# These take what they need from folders, and have their own tests.
+OF_FOLDERS = ("own_images", "finetune")
+VALUES = {p.stem: load_experiment(str(p)) for p in FILES if p.stem not in OF_FOLDERS}
 TRANSFORMERS = [name for name, values in VALUES.items() if "model" in values]
 TOKENIZERS = [name for name, values in VALUES.items() if "tokenizer" in values]
 LVM = {size: load_experiment(f"{ROOT}/experiments/lvm.py:size={size}") for size in lvm.SIZES}

@@ -3,16 +3,20 @@
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
-from lvm_jax import images
+from lvm_jax import images, trees
 from lvm_jax.data.shards.records import Record
 from lvm_jax.data.shards.writer import ShardsWriter
+from lvm_jax.generation.language_model import LanguageModel
 from lvm_jax.measures import perceptual
 from lvm_jax.model.transformer_config import PRESETS
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.pictures.reference import ImageRef
+from lvm_jax.tokenizer import codec
 from lvm_jax.tokenizer.vqgan_config import VQGANConfig
+from lvm_jax.training import model_directory
 
 # A small geometry that openMUSE has names for.
 OPENMUSE = VQGANConfig(
@@ -56,6 +60,22 @@ def write_shards(
     writer.write_shard(0, sentences)
     writer.finish(1)
     return str(directory)
+
+
+def write_pair(
+    directory: pathlib.Path, model: LanguageModel, tokenizer: codec.Tokenizer
+) -> pathlib.Path:
+    """A model and its tokenizer as they ship: DIR/model, DIR/tokenizer."""
+    codec.save_tokenizer(directory / "tokenizer", tokenizer.config, tokenizer.params)
+    flat = trees.flatten(jax.device_get(model.params))
+    shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in flat.items()}
+    about = model_directory.describe(
+        model.config, framing=model.framing, tokenizer_fingerprint=tokenizer.fingerprint
+    )
+    with model_directory.Writer(directory / "model", about, shapes) as writer:
+        for name, leaf in flat.items():
+            writer.write(name, leaf)
+    return directory
 
 
 def write_pictures(folder: pathlib.Path, number: int = 3) -> str:

@@ -1,32 +1,22 @@
 """The pair that ships: found by name, loaded, and taken by tools in the place of two flags."""
 
-import jax
 import numpy as np
 import pytest
 
 import generate
 import lvm_jax
-from lvm_jax import configs, images, trees
+from lvm_jax import configs, images
 from lvm_jax.configs import ConfigError
 from lvm_jax.pretrained import places
-from lvm_jax.tokenizer import codec
-from lvm_jax.training import model_directory
 from model_options import ModelOptions, TokenizerOptions
+from tests import toys
 
 
 @pytest.fixture(scope="module")
 def folder(model, tokenizer, tmp_path_factory):
     """Where a pair ships."""
     root = tmp_path_factory.mktemp("ships")
-    codec.save_tokenizer(root / "uvd_mini/tokenizer", tokenizer.config, tokenizer.params)
-    flat = trees.flatten(jax.device_get(model.params))
-    shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for name, leaf in flat.items()}
-    about = model_directory.describe(
-        model.config, framing=model.framing, tokenizer_fingerprint=tokenizer.fingerprint
-    )
-    with model_directory.Writer(root / "uvd_mini/model", about, shapes) as writer:
-        for name, leaf in flat.items():
-            writer.write(name, leaf)
+    toys.write_pair(root / "uvd_mini", model, tokenizer)
     return root
 
 
