@@ -6,9 +6,10 @@ r"""Makes the pair that --pretrained names, of a training and its tokenizer, wit
 Writes lvm_jax/pretrained/uvd_mini, over an older pair only when all is well: the tokenizer is that
 of the model; everything that either learned from is in CORPUS/ATTRIBUTION.md under terms that are
 neither share-alike nor non-commercial; rounding left ids and losses what they were; the pair
-answers a prompt; all files together are under 15 MB. MODEL_CARD.md gets its numbers from RESULTS,
-the study's file of the run (and prompts_RUN.json beside it). The tokenizer must lie in the workdir
-of its training, and the shards of the model where they were: both say what was learned from.
+answers a prompt; model and tokenizer are under 15 MB together. MODEL_CARD.md gets its numbers from
+RESULTS, the study's file of the run (and prompts_RUN.json beside it). The tokenizer must lie in the
+workdir of its training, and the shards of the model where they were: both say what was learned
+from.
 """
 
 import dataclasses
@@ -110,8 +111,8 @@ def _make(
     run = measured["run"]
     out.mkdir(parents=True)
     same, number = trained.write(out, options.dtype, options.tokenizer_dtype, run)
-    _require_small(pairs.size(out))
-    print(f"{same:.2%} of the ids of {number} held-out pictures are the same")
+    total = _require_small(pairs.size(out))
+    print(f"{total / 1e6:.2f} MB; {same:.2%} of the ids of {number} held-out pictures are the same")
     nats = trained.compare(out, options.prompts)
     for task, (before, after) in nats.items():
         print(f"{task}: {before:.4f} nats per id as trained, {after:.4f} as it ships")
@@ -128,7 +129,6 @@ def _make(
     )
     atomic.write_text(out / card.CARD, written)
     atomic.write_text(out / card.ATTRIBUTION, card.attribution_text(options.name, attribution))
-    print(f"{_require_small(pairs.size(out)) / 1e6:.2f} MB in all")
 
 
 def _require_small(num_bytes: int) -> int:

@@ -161,10 +161,9 @@ def _asked(prompts: Mapping[str, Any] | None) -> list[str]:
     if prompts is None:
         return []
     words = (
-        "Tasks asked by example; those called unseen_* were never posed in training. Three columns "
-        "are perplexities of the true answer; posed: with the right examples clearly lower than "
-        "with another task's and than with the query alone; beats all: drawn answers are clearly "
-        "nearer to the truth than every trivial baseline. Clearly is by two standard errors."
+        "Tasks asked by example; those called unseen_* were never posed in training. Perplexities "
+        "are of the true answer; which tasks are posed by their examples, and answered better than "
+        "trivially, is said below."
     )
     return ["", *_paragraph(words), "", *prompts_report.tasks_table(prompts).splitlines()]
 
@@ -198,11 +197,20 @@ def _limits(
     if prompts is None:
         points.append("Whether examples tell it which task is meant was not measured for this run.")
     else:
-        posed, asked = set(prompts_report.posed_tasks(prompts)), prompts["tasks"]
-        unposed = [name for name in asked if name not in posed]
+        asked = prompts["tasks"]
+        unposed = [name for name, task in asked.items() if not task["truth"]["all"]["posed"]]
         poor = [name for name, task in asked.items() if not task["metric"]["beats_all"]]
-        points += [f"Not posed by their examples: {', '.join(unposed)}."] if unposed else []
-        points += [f"Not answered better than trivially: {', '.join(poor)}."] if poor else []
+        if unposed:
+            points.append(
+                "Not posed by their examples, that is not clearly (by two standard errors) more "
+                "probable after the right examples than after another task's and than after the "
+                f"query alone: {', '.join(unposed)}."
+            )
+        if poor:
+            points.append(
+                "Not answered better than trivially, that is not clearly nearer to the truth than "
+                f"each of the baselines: {', '.join(poor)}."
+            )
     return _bullets(points)
 
 
