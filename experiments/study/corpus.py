@@ -12,7 +12,7 @@ leaves out what is never posed in training: the sources unseen_*. Each picture o
 of all ids depth and normals of models, and animations a thirtieth; so it is said below how many
 sentences a source has in training. Held-out sources show each picture once.
 
-Hardware: two CPU cores. Duration: about ten minutes.
+Hardware: two CPU cores. Duration: seven minutes.
 Expected result: 18,946 sentences of 163,144 images, 10.4 million ids; held out 3,505 of 39,621.
 Arguments: root=runs/uvd_mini, mixture=video|annotations|both|all, split=train|held_out, pairs=8,
 images=16, epochs=1.

@@ -9,8 +9,14 @@ three times), and nothing of OpenMoji, so that the tokenizer may be given away. 
 enough. Recipe and losses are those of uvd_mini_tokenizer.py; the network works on squares of 2
 pixels instead of 4, for the sake of thin lines.
 
-Hardware: two CPU cores. Duration: about an hour.
-Expected result: see experiments/results/study/tokenizer.json.
+Hardware: two CPU cores that others used too. Duration: 54 minutes, 25 to 29 images a second when
+they did not.
+Expected result: on 420 held-out pictures (compare_tokenizers.py --by_source, evaluate=held_out;
+results/study/tokenizer.json and .png) a PSNR of 23.1 dB, SSIM 0.71, perceptual distance 0.25, all
+codes in use. Things can be named by their shape and color; small faces, fine texture and noise are
+lost. In pilots of 3,200 images (squares of 4 pixels, no edges or animations yet) 1,024 codes gave
+0.08 dB more than 512, which is not enough for twice the vocabulary.
+The weights of the study are the averaged ones as bfloat16 holds them (4.8 MB), written as float32.
 Arguments: root=runs/uvd_mini, network=runs/vgg16_hed.safetensors, images=60000 (seen in training),
 codes=512, evaluate=validation|held_out.
 """
