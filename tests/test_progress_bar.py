@@ -1,4 +1,6 @@
 import io
+import pathlib
+import re
 import sys
 import types
 
@@ -6,6 +8,8 @@ import pytest
 import tqdm
 
 from lvm_jax import progress_bar
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 class Terminal(io.StringIO):
@@ -55,3 +59,10 @@ def test_a_bar_moves_on_a_terminal(monkeypatch, clock):
     work(clock, 1)
     text = sys.stderr.getvalue()
     assert text.count("\r") > 5 and "training: 100%" in text and text.endswith("\n")
+
+
+def test_nothing_else_moves_on_a_line():
+    """Another bar would draw into log files."""
+    sources = [path for folder in ("lvm_jax", "tools") for path in (ROOT / folder).rglob("*.py")]
+    makers = [path.name for path in sources if re.search(r"\btqdm\(|\btrange\(", path.read_text())]
+    assert makers == []

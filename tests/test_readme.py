@@ -248,6 +248,7 @@ def test_a_command_of_the_pages_runs(command, site):
     done = run(f"{command} {rule.append}", site)
     assert done.returncode == rule.code, done.stdout
     assert "Traceback" not in done.stdout
+    assert "\r" not in done.stdout, "a log file gets lines"
 
 
 @pytest.fixture
