@@ -173,7 +173,7 @@ def test_altered_manifests_are_refused(copy):
     with pytest.raises(ValueError, match=r"cannot read .*manifest\.json"):
         Shards(copy)
     path.unlink()
-    with pytest.raises(ValueError, match=r"copy is unfinished; run tools/build_shards"):
+    with pytest.raises(ValueError, match=r"copy is unfinished; run python tools/build_shards"):
         Shards(copy)
     with pytest.raises(ValueError, match=r"nowhere/manifest\.json does not exist"):
         Shards(copy / "nowhere")
