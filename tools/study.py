@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 experiment_files.make_importable()
 
-_RESULTS = str(experiment_files.ROOT / "experiments" / "results" / "study")
+_RESULTS = "experiments/results/study"
 _STUDIES = ("scaling", "data", "context", "prompts")
 
 

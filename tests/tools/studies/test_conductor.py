@@ -41,7 +41,13 @@ class Pretended(Conductor):
             return [[sys.executable, "-c", WAITING]]
         file = results.path(self.places.results, job.name)
         value = json.dumps(made_up.of_job(job))
-        write = f"import pathlib; pathlib.Path({str(file)!r}).write_text({value!r})"
+        # Whole or not there, as results are written: they are read all the time.
+        write = f"""
+import pathlib
+partial = pathlib.Path({str(file)!r}).with_suffix(".partial")
+partial.write_text({value!r})
+partial.rename({str(file)!r})
+"""
         return [[sys.executable, "-c", "print('trained')"], [sys.executable, "-c", write]]
 
     def flops(self, job):
