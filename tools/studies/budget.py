@@ -20,7 +20,7 @@ def table(
     """
     found = results.read(places.results)
     c = choice.known(places.results, found)
-    jobs = plan.matching(plan.jobs(studies, c), only)
+    jobs = plan.matching(plan.jobs(studies, c, choice.grid(found)), only)
     try:
         corpus = finishing.Corpus.of(places.out)
         counted = f"counted in {places.out}"

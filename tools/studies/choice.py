@@ -48,17 +48,10 @@ def choose(
     Returns:
         What is written into `FILE`; None while a run of the sweep is missing.
     """
-    losses: dict[float, dict[str, float]] = {}
-    for run in plan.sweep():
-        assert run.c is not None
-        if run.name in results:
-            loss = results[run.name]["held_out"]["loss"]
-        elif run.name in failed:
-            loss = math.inf
-        else:
-            return None
-        losses.setdefault(run.c, {})[run.size] = loss
-    means = {c: sum(of_c.values()) / len(of_c) for c, of_c in sorted(losses.items())}
+    losses = _losses(results, failed, grid(results, failed))
+    if losses is None:
+        return None
+    means = _means(losses)
     best = min(means, key=lambda c: means[c])
     if math.isinf(means[best]):
         return None
@@ -69,6 +62,47 @@ def choose(
         "mean_loss": {f"{c:g}": _rounded(mean) for c, mean in means.items()},
         "loss": {size: {f"{c:g}": _rounded(losses[c][size]) for c in means} for size in plan.SWEPT},
     }
+
+
+def grid(
+    results: Mapping[str, Mapping[str, Any]], failed: Collection[str] = ()
+) -> tuple[float, ...]:
+    """The c that are tried: those of the plan, and beyond an end as long as that is the best.
+
+    Args:
+        results, failed: as in `choose`.
+    """
+    tried = plan.GRID
+    while len(tried) < plan.MOST_TRIED:
+        losses = _losses(results, failed, tried)
+        if losses is None:
+            break
+        means = _means(losses)
+        best = min(means, key=lambda c: means[c])
+        if best not in (min(tried), max(tried)):
+            break
+        tried = (*tried, 2 * best if best == max(tried) else best / 2)
+    return tried
+
+
+def _losses(
+    results: Mapping[str, Mapping[str, Any]], failed: Collection[str], tried: tuple[float, ...]
+) -> dict[float, dict[str, float]] | None:
+    """c -> size -> held-out loss, infinite for a run that failed; None while one is missing."""
+    losses: dict[float, dict[str, float]] = {c: {} for c in sorted(tried)}
+    for run in plan.sweep(tried):
+        assert run.c is not None
+        if run.name in results:
+            losses[run.c][run.size] = results[run.name]["held_out"]["loss"]
+        elif run.name in failed:
+            losses[run.c][run.size] = math.inf
+        else:
+            return None
+    return losses
+
+
+def _means(losses: Mapping[float, Mapping[str, float]]) -> dict[float, float]:
+    return {c: sum(of_c.values()) / len(of_c) for c, of_c in losses.items()}
 
 
 def _rounded(loss: float) -> float | None:

@@ -41,8 +41,10 @@ class Conductor:
 
     def jobs(self) -> list[Job]:
         """All that is asked for, with the c that is known by now."""
-        c = choice.known(self.places.results, self.found(), self.failed)
-        return plan.matching(plan.jobs(self.studies, c), self.only)
+        found = self.found()
+        c = choice.known(self.places.results, found, self.failed)
+        grid = choice.grid(found, self.failed)
+        return plan.matching(plan.jobs(self.studies, c, grid), self.only)
 
     def found(self) -> dict[str, results.Results]:
         """Name -> results of what is finished."""

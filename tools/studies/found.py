@@ -12,13 +12,15 @@ class Found:
 
     Attributes:
         c: the chosen one; None while there is none.
+        grid: those that are tried.
         results: name -> results.
         missing: names of jobs without.
     """
 
     def __init__(self, found: Mapping[str, Results], c: float | None):
         self.c, self.results = c, dict(found)
-        jobs = plan.jobs(("scaling", "data", "context", "prompts"), c)
+        self.grid = choice.grid(found)
+        jobs = plan.jobs(("scaling", "data", "context", "prompts"), c, self.grid)
         self.missing = tuple(job.name for job in jobs if job.name not in found)
 
     @classmethod

@@ -14,6 +14,7 @@ Study = Literal["scaling", "data", "context", "prompts"]
 Kind = Literal["run", "context", "prompts"]
 
 GRID = (0.32, 0.64, 0.16, 1.28)  # of c, the likely ones first
+MOST_TRIED = 6  # where the best is at an end, further ones are tried
 SWEPT = ("xs", "s")
 SIZES = ("xs", "s", "m", "l")
 SEEDS = {"xs": (0, 1, 2), "s": (0, 1, 2), "m": (0, 1, 2), "l": (0,)}
@@ -119,20 +120,21 @@ class Job:
         return cls(kind="run", run=Run.of(name))
 
 
-def sweep() -> list[Run]:
-    """The runs that choose c."""
-    return [Run(mixture="all", size=size, c=c, seed=0) for size in SWEPT for c in GRID]
+def sweep(grid: Sequence[float] = GRID) -> list[Run]:
+    """The runs that choose c among those of a grid, see `choice.grid`."""
+    return [Run(mixture="all", size=size, c=c, seed=0) for size in SWEPT for c in grid]
 
 
-def jobs(studies: Collection[str], c: float | None) -> list[Job]:
+def jobs(studies: Collection[str], c: float | None, grid: Sequence[float] = GRID) -> list[Job]:
     """All jobs of some studies in the order in which they are begun.
 
     Args:
         studies: which; every one needs the sweep first.
         c: what the sweep chose; None while it has not, and runs of the sweep then stand for those
             that it will choose among them.
+        grid: of the sweep.
     """
-    ordered = [Job(kind="run", run=run) for run in sweep()]
+    ordered = [Job(kind="run", run=run) for run in sweep(grid)]
     for seed in range(max(map(len, SEEDS.values()))):
         ordered += _of_seed(studies, c, seed)
     return list({job.name: job for job in ordered}.values())

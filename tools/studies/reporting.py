@@ -56,7 +56,7 @@ def _head(found: Found) -> list[str]:
     ]
     if found.missing:
         lines.append(f"Missing yet: {', '.join(found.missing)}.")
-    sweep = {run.name: run for run in plan.sweep() if run.name in found.results}
+    sweep = {run.name: run for run in plan.sweep(found.grid) if run.name in found.results}
     if sweep:
         rows = []
         for size in plan.SWEPT:
@@ -65,12 +65,12 @@ def _head(found: Found) -> list[str]:
                 [size]
                 + [
                     f"{of_c[c]['held_out']['loss']:.4f}" if c in of_c else ""
-                    for c in sorted(plan.GRID)
+                    for c in sorted(found.grid)
                 ]
             )
-        head = ["held-out loss, peak = c / width", *(f"c = {c:g}" for c in sorted(plan.GRID))]
+        head = ["held-out loss, peak = c / width", *(f"c = {c:g}" for c in sorted(found.grid))]
         chosen = "not chosen yet" if found.c is None else f"chosen: c = {found.c:g}"
-        if found.c in (min(plan.GRID), max(plan.GRID)):
+        if found.c in (min(found.grid), max(found.grid)):
             chosen += ", at the end of the grid: a wider one might find a better"
         lines += [table(head, rows), chosen]
     return lines

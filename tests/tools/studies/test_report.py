@@ -1,6 +1,7 @@
 """The report on studies that are made up: what it finds is what was put in."""
 
 import json
+import math
 
 import pytest
 
@@ -72,6 +73,30 @@ def test_the_best_c_is_chosen_and_kept(tmp_path):
     without = choice.choose(made, failed=["all_xs_c1.28_seed0"])
     assert without is not None
     assert without["c"] == 0.64 and without["loss"]["xs"]["1.28"] is None
+
+
+def test_the_grid_goes_on_beyond_its_end(tmp_path):
+    def swept(best, tried):
+        runs = plan.sweep(tried)
+        return {r.name: made_up.run(r, loss=3 + abs(math.log2(r.c / best))) for r in runs}
+
+    assert choice.grid({}) == choice.grid(swept(0.64, plan.GRID)) == plan.GRID
+    made = swept(2.56, plan.GRID)
+    assert choice.grid(made) == (*plan.GRID, 2.56) and choice.choose(made) is None
+    assert "all_xs_c2.56_seed0" in found.Found(made, None).missing
+    made = swept(2.56, (*plan.GRID, 2.56))
+    assert choice.grid(made) == (*plan.GRID, 2.56, 5.12)
+    made = swept(2.56, (*plan.GRID, 2.56, 5.12))
+    assert choice.grid(made) == (*plan.GRID, 2.56, 5.12)
+    chosen = choice.choose(made)
+    assert chosen is not None and (chosen["c"], chosen["at_edge"]) == (2.56, False)
+    assert choice.grid(swept(0.08, plan.GRID)) == (*plan.GRID, 0.08)
+    # Not without end: the report then says that the best is the last.
+    made = swept(100.0, (*plan.GRID, 2.56, 5.12))
+    chosen = choice.choose(made)
+    assert chosen is not None and (chosen["c"], chosen["at_edge"]) == (5.12, True)
+    write(tmp_path, made)
+    assert "at the end of the grid" in reporting.write(tmp_path)
 
 
 def test_laws_are_those_that_were_put_in():
