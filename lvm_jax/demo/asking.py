@@ -61,9 +61,9 @@ class Reader:
     def __init__(self, reading: ImageConfig, known: Limits):
         self._reading, self._limits = reading, known
 
-    def square(self, path: str, size: int | None = None) -> np.ndarray:
-        """`uploads.read_square` for the model, or of another size."""
-        return uploads.read_square(path, self._reading, size or self._limits.image_size)
+    def square(self, path: str) -> np.ndarray:
+        """`uploads.read_square` for the model."""
+        return uploads.read_square(path, self._reading, self._limits.image_size)
 
     def frame(self, frame: Picture) -> np.ndarray:
         """`uploads.read_frame` for the model."""

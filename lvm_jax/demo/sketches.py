@@ -64,7 +64,7 @@ def query(background: np.ndarray | None, layers: list[np.ndarray], form: str) ->
     """The query that a sketch stands for.
 
     Args:
-        background: the picture, uint8 [H, W, 4] or [H, W, 3]; None for none.
+        background: the picture, uint8 [H, W, 4], transparent around it; None for none.
         layers: of strokes, uint8 [H, W, 4].
         form: of `FORMS`.
 
@@ -75,7 +75,7 @@ def query(background: np.ndarray | None, layers: list[np.ndarray], form: str) ->
         UploadError: there is nothing on it, or no picture under a hole.
     """
     strokes = _flattened(layers)
-    if background is not None and not np.any(background):
+    if background is not None and not background[..., 3].any():
         background = None  # an empty canvas comes as transparent pixels
     if background is None and (strokes is None or form == "hole"):
         missing = "a picture under it" if strokes is not None else "something on the canvas"
@@ -87,7 +87,11 @@ def query(background: np.ndarray | None, layers: list[np.ndarray], form: str) ->
         strokes = np.zeros((*background.shape[:2], 4), np.uint8)
     if background is None:
         background = np.full(strokes.shape, 255, np.uint8)
-    picture = _over(np.full((*strokes.shape[:2], 3), 255, np.uint8), _fitting(background, strokes))
+    background = _fitting(background, strokes)
+    # A picture lies in the middle of the canvas: what is around it is no part of the query.
+    inside = _box(background[..., 3] > 0)
+    background, strokes = background[inside], strokes[inside]
+    picture = _over(np.full((*strokes.shape[:2], 3), 255, np.uint8), background)
     return FORMS[form].draw(picture, strokes)
 
 
@@ -100,6 +104,12 @@ def _flattened(layers: list[np.ndarray]) -> np.ndarray | None:
     for layer in drawn[1:]:
         flat = PIL.Image.alpha_composite(flat, PIL.Image.fromarray(_fitting(layer, drawn[0])))
     return np.asarray(flat)
+
+
+def _box(mask_HW: np.ndarray) -> tuple[slice, slice]:
+    """The smallest rows and columns that hold all that is true."""
+    rows, columns = (np.flatnonzero(mask_HW.any(axis=axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _fitting(layer: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The first tab: example pairs, a query, and answers to it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -79,13 +79,14 @@ class Analogy:
             above, below = max(0, number - 1), min(self._most - 1, number + 1)
             up.click(_swapper(number, above), [self.count, *images], images, **quick)
             down.click(_swapper(number, below), [self.count, *images], images, **quick)
-            remove.click(self._remover(number), [self.count, *images], layout, **quick)
-        self.add.click(self._add, [self.count, *images], layout, **quick)
-        self.clear.click(self._clear, None, [*layout, self.query, self.truth], **quick)
+            removed = remove.click(self._remover(number), [self.count, *images], layout, **quick)
+            self.describe(removed.then)
+        self.describe(self.add.click(self._add, [self.count, *images], layout, **quick).then)
+        cleared = [*layout, self.query, self.truth]
+        self.describe(self.clear.click(self._clear, None, cleared, **quick).then)
         over = settings.runs(self._answer, [self.count, *every], [self.answers])
-        describe = {"fn": self._describe, "inputs": [self.count, settings.candidates]}
-        for happens in (self.count.change, settings.candidates.change, over.then):
-            happens(**describe, outputs=settings.limits, **quick)
+        self.describe(over.then)
+        self.describe(settings.candidates.change)
         prompt = [self.count, *every, *settings.inputs]
         self.look.click(
             self._look,
@@ -100,9 +101,10 @@ class Analogy:
     def _page_take(self, path: str | None, request: gr.Request) -> tuple[str | None, str]:
         return self._page.take(request, path)
 
-    def describe_first(self) -> tuple[Any, list[Any], Any]:
-        """The handler that says what fits, its inputs and its output; for when the page loads."""
-        return self._describe, [self.count, self.settings.candidates], self.settings.limits
+    def describe(self, event: Callable[..., Any]) -> None:
+        """Says at an event what fits and how long it takes."""
+        inputs = [self.count, self.settings.candidates]
+        event(self._describe, inputs, self.settings.limits, **parts.QUICK)
 
     def _describe(self, count: int, candidates: float) -> str:
         config = asked(candidates, 0, 1, 0, 1).config(NAME)

@@ -58,10 +58,11 @@ def gallery(page: Page, tabs: Any, analogy: Analogy, sequence: FrameSequence) ->
 
         return take
 
-    upload.upload(opened, upload, [line, *filled], **parts.QUICK)
+    analogy.describe(upload.upload(opened, upload, [line, *filled], **parts.QUICK).then)
     with gr.Row(elem_classes="examples"):
         for number, prompt in enumerate(page.gallery, 1):
-            with gr.Column(min_width=220, scale=0):
-                gr.HTML(showing.thumbnail(prompt))
+            with gr.Column(min_width=100):
+                gr.HTML(showing.thumbnail(prompt), padding=False)
                 button = gr.Button(prompt.title, size="sm", elem_id=f"example-{number}")
-                button.click(shower(prompt), None, [line, *filled], **parts.QUICK)
+                shown = button.click(shower(prompt), None, [line, *filled], **parts.QUICK)
+                analogy.describe(shown.then)

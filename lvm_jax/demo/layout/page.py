@@ -13,17 +13,25 @@ from lvm_jax.demo.layout.sketch import sketch
 TITLE = "Visual prompting"
 _MEBIBYTE = 2**20
 CSS = """
-.gradio-container { max-width: 1280px !important; margin: 0 auto !important; }
+.gradio-container { max-width: min(1280px, 100vw) !important; margin: 0 auto !important; }
+@media (max-width: 600px) {
+  .main.app { padding: 12px !important; }
+  .tab-container button { padding: 4px 10px !important; font-size: 14px !important; }
+}
 .thumbnails { display: flex; gap: 2px; }
 .thumbnails img { flex: 1; min-width: 0; }
 .problem { color: var(--error-icon-color, #dc2626); font-weight: 600; }
 .status { min-height: 1.5em; overflow-wrap: anywhere; }
+.examples { display: grid !important;
+  grid-template-columns: repeat(auto-fill, minmax(min(160px, 45%), 1fr)); }
 .pair { flex-wrap: nowrap !important; align-items: stretch; }
 .moves { justify-content: center; flex: 0 0 40px !important; }
 .moves button { min-width: 36px !important; padding: 4px !important; }
 .answers .grid-wrap { min-height: 0 !important; max-height: none !important; }
 .answers .caption-label { max-width: 100% !important; right: 0 !important; bottom: 0 !important;
   white-space: normal !important; line-height: 1.2; padding: 2px 4px !important; }
+.answers .grid-container {
+  grid-template-columns: repeat(auto-fill, minmax(110px, 1fr)) !important; }
 .answers { min-height: 96px; }
 .answers img, .square img { object-fit: contain !important; }
 """
@@ -50,7 +58,7 @@ def build(page: Page) -> gr.Blocks:
             with gr.Tab("Gallery", id="gallery"):
                 gallery(page, tabs, analogy, sequence)
         add_api(page)
-        blocks.load(*analogy.describe_first(), **QUICK)
+        analogy.describe(blocks.load)
         blocks.load(arrive, **QUICK)
         blocks.unload(leave)
     blocks.queue(max_size=limits.MOST_WAITING)

@@ -80,7 +80,7 @@ def picture(label: str, **options: Any) -> gr.Image:
         type="filepath",
         sources=_SOURCES,
         min_width=100,
-        buttons=["fullscreen"],
+        buttons=[],
         elem_classes="square",
         placeholder="Drop, paste or click",
         **{"height": 170, **options},
@@ -106,7 +106,7 @@ def gallery(label: str, name: str, **options: Any) -> gr.Gallery:
 
 def status(name: str) -> gr.HTML:
     """A line for what happens."""
-    return gr.HTML(elem_id=f"{name}-status", elem_classes="status", container=False)
+    return gr.HTML(elem_id=f"{name}-status", elem_classes="status", container=False, padding=False)
 
 
 def said(text: str) -> str:

@@ -34,10 +34,20 @@ class FrameSequence:
                 self.files.preprocess = lambda payload: [file.path for file in payload or []]
                 with gr.Row():
                     self.stride = gr.Slider(
-                        1, _MOST_STRIDE, value=1, step=1, label="Take every n-th frame"
+                        1,
+                        _MOST_STRIDE,
+                        value=1,
+                        step=1,
+                        label="Take every n-th frame",
+                        min_width=240,
                     )
                     self.held_back = gr.Slider(
-                        0, limits.MOST_NEW_FRAMES, value=0, step=1, label="Hold back as the truth"
+                        0,
+                        limits.MOST_NEW_FRAMES,
+                        value=0,
+                        step=1,
+                        label="Hold back as the truth",
+                        min_width=240,
                     )
                 self.used = gallery("The prompt", "used", columns=6)
             with gr.Column(scale=1):
@@ -47,6 +57,7 @@ class FrameSequence:
                 self.settings = Settings(page, NAME, candidates=1)
                 self.strip = gr.Image(
                     label="The strip",
+                    show_label=False,
                     interactive=False,
                     elem_id="strip",
                     buttons=["download", "fullscreen"],
@@ -57,9 +68,12 @@ class FrameSequence:
                         interactive=False,
                         elem_id="moving",
                         height=220,
+                        min_width=240,
                         buttons=["download", "fullscreen"],
                     )
-                    self.clips = gr.File(label="To download", interactive=False, elem_id="clips")
+                    self.clips = gr.File(
+                        label="To download", interactive=False, elem_id="clips", min_width=240
+                    )
                 self.rate = gr.Slider(1, 30, value=8, step=1, label="Frames per second")
         self._connect()
 

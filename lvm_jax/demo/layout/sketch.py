@@ -31,7 +31,7 @@ def sketch(page: Page, tabs: Any, analogy: Analogy) -> None:
                 buttons=["fullscreen"],
                 elem_id="canvas",
             )
-            # The same as for other pictures: a bad file is met by `uploads`.
+            # What it holds stays in files, until somebody wants it.
             canvas.preprocess = lambda payload: payload
         with gr.Column(scale=1):
             forms = [(form.about, name) for name, form in sketches.FORMS.items()]
@@ -40,25 +40,19 @@ def sketch(page: Page, tabs: Any, analogy: Analogy) -> None:
                 look = gr.Button("Preview", size="sm", elem_id="preview")
                 use = gr.Button("Use as the query", variant="primary", elem_id="use-sketch")
             line = parts.status("sketch")
-            drawn = gr.Image(label="The query", interactive=False, height=200, elem_id="drawn")
+            drawn = gr.Image(
+                label="The query",
+                interactive=False,
+                height=200,
+                buttons=["fullscreen"],
+                elem_id="drawn",
+            )
 
     def files(value: Any, request: gr.Request) -> tuple[str | None, list[str]]:
         """The picture under a sketch and its layers; each becomes one of the session."""
         session = session_of(request)
         kept = [_file(page, session, part) for part in _parts(canvas, value)]
         return kept[0], [path for path in kept[1:] if path is not None]
-
-    def given(value: Any, request: gr.Request) -> tuple[Any, str]:
-        """A picture that was given to be drawn on: as the model sees it, but sharper."""
-        background, _ = files(value, request)
-        if background is None:
-            return gr.skip(), said("")
-        try:
-            square = page.reader.square(background, _SIDE)
-        except UploadError as error:
-            return None, problem(error)
-        path = page.keep(request, square, "background")
-        return {"background": path, "layers": [], "composite": path}, said("")
 
     def draw(value: Any, form: str, request: gr.Request) -> str:
         background, layers = files(value, request)
@@ -79,7 +73,6 @@ def sketch(page: Page, tabs: Any, analogy: Analogy) -> None:
             return gr.skip(), gr.skip(), None, problem(error)
         return path, gr.Tabs(selected="analogy"), path, said("")
 
-    canvas.upload(given, canvas, [canvas, line], **parts.QUICK)
     look.click(preview, [canvas, form], [drawn, line], **parts.QUICK)
     use.click(take, [canvas, form], [analogy.query, tabs, drawn, line], **parts.QUICK)
 
