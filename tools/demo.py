@@ -56,9 +56,9 @@ def main(options: Options) -> None:
     from lvm_jax.demo import addresses
 
     pair = options.pair()
-    addresses.require_gradio()
     users = addresses.users_of(options.auth)
     address = addresses.Address(host=options.host, port=options.port, users=users)
+    addresses.require_gradio()
 
     import lvm_jax
     from lvm_jax import image_record

@@ -110,12 +110,12 @@ class FrameSequence:
             used, first = self._used(files, stride, held_back)
             squares = [self._page.reader.frame(frame) for frame in used]
         except UploadError as error:
-            return (problem(error) if files else said("")), self._fits(*chosen), []
+            return (problem(error) if files else gr.skip()), self._fits(*chosen), []
         shown = [
             (self._page.keep(request, showing.enlarged(square), "frame"), str(number))
             for number, square in enumerate(squares, first)
         ]
-        return said(""), self._fits(*chosen), shown
+        return gr.skip(), self._fits(*chosen), shown
 
     def _used(
         self, files: Sequence[str], stride: float, held_back: float
