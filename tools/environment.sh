@@ -1,24 +1,25 @@
 # Makes the checkout's own Python environment and installs lvm_jax with its test extra. Sourced:
 #   source tools/environment.sh; make_environment
-# Takes the interpreter from $PYTHON (default: python3), the folder from $VENV (default: .venv) and
-# the extras from $EXTRAS (default: test); a checkout may have one for each interpreter. Does nothing
+# Takes the interpreter from $PYTHON (default: python3), the folder from $VENV (default: .venv), the
+# extras from $EXTRAS (default: test) and versions from $CONSTRAINTS (default: those in tools/); a checkout may have one for each interpreter. Does nothing
 # when nothing has changed, and nothing at all with USE_ACTIVE_ENVIRONMENT=1: for containers and
 # others that bring their own.
 
 make_environment() {
-  local root folder place wanted python=${PYTHON:-python3} extras=${EXTRAS:-test}
+  local root folder place wanted constraints python=${PYTHON:-python3} extras=${EXTRAS:-test}
   if [ "${USE_ACTIVE_ENVIRONMENT:-}" = 1 ]; then
     echo "environment: the active one, $(command -v python)"
     return
   fi
   root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
   folder=$root/${VENV:-.venv}
+  constraints=${CONSTRAINTS:-$root/tools/constraints.txt}
   if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     echo "lvm_jax needs Python 3.11 or newer; '$python' is not. Set PYTHON=/path/to/python3" >&2
     return 2
   fi
   place="$("$python" -VV | tr '\n' ' ')$root"
-  wanted="$(cat "$root/setup.cfg" "$root/setup.py" "$root/tools/constraints.txt" | cksum) $extras $place"
+  wanted="$(cat "$root/setup.cfg" "$root/setup.py" "$constraints" | cksum) $extras $place"
   if [ "$(cat "$folder/installed" 2>/dev/null)" = "$wanted" ]; then
     echo "environment: $folder is up to date"
   else
@@ -32,7 +33,7 @@ make_environment() {
     rm -f "$folder/installed"
     # A plain progress line per package would drown the rest; errors and warnings still show.
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check \
-      --constraint "$root/tools/constraints.txt" --editable "$root[$extras]" || return 1
+      --constraint "$constraints" --editable "$root[$extras]" || return 1
     echo "$wanted" > "$folder/installed"
   fi
   export PATH="$folder/bin:$PATH"
