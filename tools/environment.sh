@@ -1,9 +1,9 @@
 # Makes the checkout's own Python environment and installs lvm_jax with its test extra. Sourced:
 #   source tools/environment.sh; make_environment
 # Takes the interpreter from $PYTHON (default: python3), the folder from $VENV (default: .venv), the
-# extras from $EXTRAS (default: test) and versions from $CONSTRAINTS (default: those in tools/); a checkout may have one for each interpreter. Does nothing
-# when nothing has changed, and nothing at all with USE_ACTIVE_ENVIRONMENT=1: for containers and
-# others that bring their own.
+# extras from $EXTRAS (default: test) and the versions from $CONSTRAINTS (default: constraints.txt
+# beside this); a checkout may have one for each interpreter. Does nothing when nothing has changed,
+# and nothing at all with USE_ACTIVE_ENVIRONMENT=1: for containers and others that bring their own.
 
 make_environment() {
   local root folder place wanted constraints python=${PYTHON:-python3} extras=${EXTRAS:-test}
