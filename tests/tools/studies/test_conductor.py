@@ -1,5 +1,6 @@
 """What runs, in which order, beside what, and how it ends: with commands that only pretend."""
 
+import functools
 import json
 import os
 import signal
@@ -97,8 +98,12 @@ def test_what_runs_or_waits_for_another_is_not_begun(places):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_runs_save_and_ends_the_study(places, number):
-    made, before = pretended(places), signal.getsignal(number)
+def test_a_signal_lets_runs_save_and_ends_the_study(places, number, request):
+    # Tests that were begun in the background ignore SIGINT, and so would the study.
+    def before(*_): ...
+
+    request.addfinalizer(functools.partial(signal.signal, number, signal.signal(number, before)))
+    made = pretended(places)
     made.waits = True
 
     def interrupt():
