@@ -140,5 +140,5 @@ def test_a_shard_that_is_missing_or_cut_short_is_named(uploaded, on_disk, tmp_pa
     victim.unlink()
     with pytest.raises(ValueError, match=f"{victim} is missing"):
         Shards(uploaded.root, cache)
-    with pytest.raises(ValueError, match="does not exist; .*tools.build_shards"):
+    with pytest.raises(ValueError, match=r"does not exist; .*tools.build_shards"):
         Shards(uploaded.root / "nowhere", cache)
