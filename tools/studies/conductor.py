@@ -131,11 +131,13 @@ def conduct(conductor: Conductor, parallel: int) -> int:
 
 
 def _note(end: Ended, conductor: Conductor, stop: Stop) -> None:
-    if end.code == 0:
+    if end.code == 0 and end.name in conductor.found():
         logging.info("done: %s", end.name)
     elif stop.received is None:
-        conductor.failed[end.name] = end.reason
-        logging.warning("failed: %s (exit code %d): %s", end.name, end.code, end.reason)
+        # What ends well without results would be begun for ever.
+        conductor.failed[end.name] = end.reason or "it ended without results"
+        message = "failed: %s (exit code %d): %s"
+        logging.warning(message, end.name, end.code, conductor.failed[end.name])
 
 
 class _Progress:

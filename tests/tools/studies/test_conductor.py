@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 
 import pytest
 
@@ -109,7 +110,7 @@ def test_a_signal_lets_runs_save_and_ends_the_study(places, number, request):
     def interrupt():
         logs = [places.out / "logs" / f"all_xs_c{c}_seed0.log" for c in ("0.32", "0.64")]
         while not all(log.exists() and log.read_text() for log in logs):
-            pass
+            time.sleep(0.01)
         os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt).start()
@@ -120,6 +121,13 @@ def test_a_signal_lets_runs_save_and_ends_the_study(places, number, request):
     assert stop.value.exit_code == 128 + number
     assert (places.out / "logs" / "all_xs_c0.32_seed0.log").read_text() == "ready\nsaved\n"
     assert not made.failed and signal.getsignal(number) is before
+
+
+def test_what_ends_without_results_is_a_failure_and_not_begun_again(places):
+    made = pretended(places, only=("all_xs_c0.32*",))
+    made.commands = lambda job: [[sys.executable, "-c", ""]]
+    assert conductor_lib.conduct(made, parallel=1) == 1
+    assert made.failed == {"all_xs_c0.32_seed0": "it ended without results"}
 
 
 def test_runs_beside_each_other_share_the_processors():
