@@ -1,5 +1,6 @@
 """The plan in FLOPs: every run, and how long it takes."""
 
+import os
 from typing import Any
 
 from studies import choice, finishing, plan, results
@@ -58,8 +59,6 @@ def _rate(found: Any) -> float | None:
 
 
 def _cores(runs: list[Any]) -> int:
-    import os
-
     return max(os.cpu_count() or 1, *(run["hardware"]["cores"] for run in runs))
 
 

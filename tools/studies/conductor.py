@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -39,9 +39,8 @@ class Conductor:
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
     _flops: dict[str, float] = dataclasses.field(default_factory=dict)
 
-    def jobs(self) -> list[Job]:
-        """All that is asked for, with the c that is known by now."""
-        found = self.found()
+    def jobs(self, found: Mapping[str, results.Results]) -> list[Job]:
+        """All that is asked for, with the c that is known by now, of what is finished."""
         c = choice.known(self.places.results, found, self.failed)
         grid = choice.grid(found, self.failed)
         return plan.matching(plan.jobs(self.studies, c, grid), self.only)
@@ -52,8 +51,8 @@ class Conductor:
 
     def next(self, running: Collection[str]) -> Job | None:
         """What to begin now: the first job that is missing and has what it needs."""
-        found = self.found().keys()
-        for job in self.jobs():
+        found = self.found()
+        for job in self.jobs(found):
             begun = job.name in found or job.name in running or job.name in self.failed
             if not begun and job.run.c is not None and all(n in found for n in job.needs):
                 return job
@@ -160,7 +159,8 @@ class _Progress:
 
     def _sums(self) -> tuple[float, float, int, int]:
         """FLOPs done and in all, jobs done and in all."""
-        found, jobs = self._conductor.found(), self._conductor.jobs()
+        found = self._conductor.found()
+        jobs = self._conductor.jobs(found)
         done = sum(self._conductor.flops_done(job, found) for job in jobs)
         total = sum(map(self._conductor.flops, jobs))
         return done, total, sum(job.name in found for job in jobs), len(jobs)

@@ -101,13 +101,6 @@ def finish(job: Job, places: Places) -> None:
     """
     begun = time.monotonic()
     directory = places.workdir(job.run)
-    asked = measure.Asked(
-        tokenizer=(tokenizer := lvm_jax.load_tokenizer(places.tokenizer)),
-        model=lvm_jax.load_model(directory, tokenizer=tokenizer),
-        root=places.corpus,
-        parts=places.out / "evaluations",
-        num_prompts=plan.NUM_PROMPTS,
-    )
     about: dict[str, Any] = {"kind": job.kind, "run": job.run.name}
     seconds: dict[str, float] = {}
     if job.kind == "run":
@@ -115,8 +108,9 @@ def finish(job: Job, places: Places) -> None:
         trained = results.of_training(lines)
         seconds |= trained.pop("seconds")
         config = config_section(job.run, places, lines)
-        found = {"config": config, **trained, "evaluations": _one_length(asked)}
+        found = {"config": config, **trained, "evaluations": _one_length(_asked(directory, places))}
     elif job.kind == "context":
+        asked = _asked(directory, places)
         of_answers = asked.answers(plan.PAIRS_BEFORE)
         of_frames = asked.frames(plan.FRAMES_BEFORE)
         found = {"evaluations": _without_prompts(of_frames | of_answers)}
@@ -126,6 +120,17 @@ def finish(job: Job, places: Places) -> None:
     seconds["evaluation"] = round(time.monotonic() - begun, 1)
     whole = {**about, **found, **results.surroundings(), "seconds": seconds}
     results.write(places.results, job.name, whole)
+
+
+def _asked(directory: pathlib.Path, places: Places) -> measure.Asked:
+    tokenizer = lvm_jax.load_tokenizer(places.tokenizer)
+    return measure.Asked(
+        tokenizer=tokenizer,
+        model=lvm_jax.load_model(directory, tokenizer=tokenizer),
+        root=places.corpus,
+        parts=places.out / "evaluations",
+        num_prompts=plan.NUM_PROMPTS,
+    )
 
 
 def config_section(run: Run, places: Places, lines: list[dict[str, Any]]) -> dict[str, Any]:
