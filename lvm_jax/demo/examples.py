@@ -11,6 +11,7 @@ from absl import logging
 
 from lvm_jax import configs, file_names
 from lvm_jax import images as images_lib
+from lvm_jax.data.shards.manifest import MANIFEST
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.demo.limits import Limits
 from lvm_jax.generation.jobs import prompt_files
@@ -20,7 +21,6 @@ from lvm_jax.tokenizer.codec import Tokenizer
 from lvm_jax.training import workdir
 
 MOST_OF_A_KIND = 2
-_MANIFEST = "manifest.json"
 
 
 def find(place: str | None, model: str, tokenizer: Tokenizer, limits: Limits) -> list[PromptFile]:
@@ -38,14 +38,14 @@ def find(place: str | None, model: str, tokenizer: Tokenizer, limits: Limits) ->
     """
     if place is None:
         held_out = configs.value_at(_config(model), "eval_data.shards")
-        if not isinstance(held_out, str) or not (pathlib.Path(held_out) / _MANIFEST).is_file():
+        if not isinstance(held_out, str) or not (pathlib.Path(held_out) / MANIFEST).is_file():
             return []
         try:
             return from_shards(held_out, tokenizer, limits)
         except ValueError as error:
             logging.warning("no gallery from the model's held-out shards: %s", error)
             return []
-    if (pathlib.Path(place) / _MANIFEST).is_file():
+    if (pathlib.Path(place) / MANIFEST).is_file():
         return from_shards(place, tokenizer, limits)
     files = sorted(pathlib.Path(place).glob("*.json"))
     if not files:
