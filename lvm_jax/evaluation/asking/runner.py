@@ -4,13 +4,14 @@ Legend: N examples, n answered examples, C candidates, T ids per image.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from lvm_jax import images, trees
 from lvm_jax.configs import ConfigError, Field
+from lvm_jax.draws import hash_key
 from lvm_jax.evaluation.asking import measuring, results, truth
 from lvm_jax.evaluation.asking.asking_config import AskingConfig
 from lvm_jax.evaluation.asking.measuring import Answers, Measurements
@@ -152,6 +153,14 @@ def _identity(
     }
 
 
+def drawing_seeds(seed: int, indices: Iterable[int]) -> list[int]:
+    """Seeds of the answers to the examples of one seed: independent from example to example.
+
+    The same for every task and number of example pairs, so that what differs are the prompts.
+    """
+    return [hash_key("answer", seed, index) % 2**32 for index in indices]
+
+
 def model_fingerprint(model: LanguageModel) -> str:
     """64 hex digits that change with any weight of a model and with how it computes."""
     sizes = dataclasses.replace(model.config, attention="auto")
@@ -199,6 +208,7 @@ def _ask(
     identity = asking.identity | {
         "part": "answers",
         "truth": "every id",
+        "draws": "an example's own",
         "seed": seed,
         "start": start,
         "answered": num_answered,
@@ -247,7 +257,9 @@ def _computed(
         arrays = {f"{_TRUTH}{name}": values for name, values in scored.items()}
     if number:
         asked = own.first(number)
-        ids = np.stack(answer_ids(model, list(asked.prompts), config.asked(seed)))
+        seeds = drawing_seeds(seed, range(start, start + number))
+        drawn = answer_ids(model, list(asked.prompts), config.asked(seed), seeds=seeds)
+        ids = np.stack(drawn)
         arrays["ids"] = ids[:, :, 0].astype(np.int32)
         if config.select and config.num_candidates > 1:
             arrays["surprise"] = truth.own_surprise(model, asked, arrays["ids"], config.batch_size)

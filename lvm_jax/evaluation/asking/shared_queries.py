@@ -14,12 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from lvm_jax.draws import hash_key
 from lvm_jax.evaluation.asking import truth
 from lvm_jax.evaluation.asking.asking_config import AskingConfig
 from lvm_jax.evaluation.asking.parts import Parts, digest_arrays
 from lvm_jax.evaluation.asking.results import MODEL, OTHER, QUERY, MetricResult, TaskResult
-from lvm_jax.evaluation.asking.runner import PART, model_fingerprint
+from lvm_jax.evaluation.asking.runner import PART, drawing_seeds, model_fingerprint
 from lvm_jax.evaluation.asking.tokenized import Tokenized, tokenize
 from lvm_jax.evaluation.metrics import perplexity
 from lvm_jax.evaluation.metrics.metric import Metric
@@ -112,7 +111,7 @@ def ask(
             answered = min(max(0, config.num_answered - start), len(indices))
             shown = [digest_arrays(kind.prompts, kind.answers) for kind in of_kinds]
             part = {"seed": seed, "start": start, "answered": answered, "prompts": shown}
-            seeds = [hash_key("shared query", seed, i) % 2**32 for i in indices]
+            seeds = drawing_seeds(seed, indices)
             compute = lambda of_kinds=of_kinds, seeds=seeds[:answered]: _computed(
                 model, of_kinds, seeds, config
             )

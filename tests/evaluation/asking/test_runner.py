@@ -104,7 +104,8 @@ def test_compared_images_are_what_they_say(model, tokenizer, tasks, evaluation):
     example = tasks[0].example(3, 1)
     mse = {name: seeds[0][1] for name, seeds in evaluation.results[0].deciding.values.items()}
     truth = example.answer
-    asked = AnswerConfig(num_candidates=2, seed=3, batch_size=4)
+    (seed,) = runner.drawing_seeds(3, [1])
+    asked = AnswerConfig(num_candidates=2, seed=seed, batch_size=4)
     prompt = [*example.pairs[0], example.query]
     (drawn,) = answers.answer_prompts(model, tokenizer, [prompt], asked)
     decoded = tokenizer.decode(tokenizer.encode(truth[None]))[0]
@@ -122,6 +123,12 @@ def test_compared_images_are_what_they_say(model, tokenizer, tasks, evaluation):
         names.NEAREST_IDS: only,
     }
     assert mse == pytest.approx(expected)
+
+
+def test_every_example_draws_its_own_answers():
+    seeds = runner.drawing_seeds(3, range(40)) + runner.drawing_seeds(4, range(40))
+    assert len(set(seeds)) == 80
+    assert runner.drawing_seeds(4, range(32, 40)) == seeds[72:]
 
 
 def _surprise(model, tokenizer, prompt, asked):

@@ -5,9 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from lvm_jax.draws import hash_key
 from lvm_jax.evaluation.asking import results as names
-from lvm_jax.evaluation.asking import shared_queries, truth
+from lvm_jax.evaluation.asking import runner, shared_queries, truth
 from lvm_jax.evaluation.asking.asking_config import AskingConfig
 from lvm_jax.evaluation.asking.parts import Parts
 from lvm_jax.evaluation.asking.shared_queries import SharedAnswers
@@ -77,7 +76,7 @@ def test_candidates_draw_alike_under_all_prompts_of_a_query(model, tokenizer, ki
     assert answers[0].ids.shape == (3, 2, 2, 16)
     for p, name in enumerate(ANSWERS):
         own = tokenize(tokenizer, [kinds[name].example(3, 1)], Parts(None))
-        seed = hash_key("shared query", 3, 1) % 2**32
+        (seed,) = runner.drawing_seeds(3, [1])
         (drawn,) = answer_ids(model, list(own.prompts), CONFIG.asked(seed))
         np.testing.assert_array_equal(answers[0].ids[p, 1], drawn[:, 0])
 
