@@ -11,15 +11,23 @@ _LAZY = {
     "generate": "lvm_jax.generation.answers",
     "load_model": "lvm_jax.generation.language_model",
     "load_pretrained": "lvm_jax.pretrained.loading",
+    "load_prompt": "lvm_jax.pretrained.loading",
     "load_tokenizer": "lvm_jax.tokenizer.codec",
 }
 
-__all__ = ["__version__", "generate", "load_model", "load_pretrained", "load_tokenizer"]
+__all__ = [
+    "__version__",
+    "generate",
+    "load_model",
+    "load_pretrained",
+    "load_prompt",
+    "load_tokenizer",
+]
 
 if TYPE_CHECKING:
     from lvm_jax.generation.answers import generate
     from lvm_jax.generation.language_model import load_model
-    from lvm_jax.pretrained.loading import load_pretrained
+    from lvm_jax.pretrained.loading import load_pretrained, load_prompt
     from lvm_jax.tokenizer.codec import load_tokenizer
 else:
     # Unseen by type checkers, to which it would say that every name is there.

@@ -16,6 +16,11 @@ from experiment_files import experiment_files, shipped_name
 from lvm_jax.version import __version__
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+PAIR = (
+    *("MODEL_CARD.md", "ATTRIBUTION.md", "prompts/emoji_mask.json"),
+    *("model/config.json", "model/params/head.kernel/.zarray", "model/params/head.kernel/0.0"),
+    *("tokenizer/config.json", "tokenizer/weights.safetensors"),
+)
 BACKEND = (77, "setuptools >= 77 builds the wheel: pip install 'setuptools>=77'")
 BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
 # What a script of the console does.
@@ -38,6 +43,11 @@ def wheel(tmp_path_factory):
     ignore = shutil.ignore_patterns("__pycache__", "results", "*.egg-info")
     for name in ("lvm_jax", "tools", "experiments"):
         shutil.copytree(ROOT / name, source / name, ignore=ignore)
+    # Where no pair ships yet, what it would be made of.
+    for name in PAIR:
+        path = source / "lvm_jax" / "pretrained" / "uvd_mini" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     for name in ("setup.py", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     command = [sys.executable, "-c", BUILD, str(out)]
@@ -76,6 +86,7 @@ def test_a_wheel_holds_the_package_its_tools_and_experiments(wheel):
         names = set(archive.namelist())
     package = [p for p in (ROOT / "lvm_jax").rglob("*") if p.is_file() and p.suffix != ".pyc"]
     expected = {p.relative_to(ROOT).as_posix() for p in package}
+    expected |= {f"lvm_jax/pretrained/uvd_mini/{name}" for name in PAIR}
     for folder, patterns in {"tools": ["*.py"], "experiments": ["*.py", "*.json"]}.items():
         paths = {
             p.relative_to(ROOT) for pattern in patterns for p in ROOT.glob(f"{folder}/**/{pattern}")

@@ -27,8 +27,8 @@ class Options(ModelOptions):
     """Which model, and who may use it.
 
     Attributes:
-        gallery: folder of prompt files (.json) or of shards; by default the held-out shards that a
-            training names.
+        gallery: folder of prompt files (.json) or of shards; by default the prompts that ship with
+            the pair, or the held-out shards that a training names.
         host: name or address to listen on; others than this machine's own need --auth.
         port: to listen on.
         auth: file with a line user:password for each user.
@@ -75,7 +75,8 @@ def main(options: Options) -> None:
     )
     reading = image_record.config_for(model.images, pair.model)
     answerer = Answerer(model, tokenizer, reading, at_once=options.batch_size)
-    gallery = examples.find(options.gallery, pair.model, tokenizer, answerer.limits)
+    place = options.gallery or pair.prompts
+    gallery = examples.find(place, pair.model, tokenizer, answerer.limits)
     with serving.served(answerer, gallery, address) as place:
         print(f"open {place} (Ctrl-C ends it)", flush=True)
         serving.wait_for_the_end()

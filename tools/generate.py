@@ -1,5 +1,6 @@
 r"""Answers visual prompts: images in, new images out.
 
+  python tools/generate.py --pretrained=uvd_mini --prompt=emoji_mask --out=answer.png
   python tools/generate.py --model=DIR --tokenizer=DIR --prompt=analogy \
       --images in1.png out1.png in2.png out2.png query.png --num_candidates=4 --out=answer.png
   python tools/generate.py --model=DIR --tokenizer=DIR --input_file=prompts.jsonl
@@ -12,7 +13,9 @@ A line of the input file is {"input": ["a.png", "b.png", ...], "output": "answer
 like "target": "truth.png" (or a list, one for each new image), which gives the PSNR, and "seed": 7.
 Paths are relative to where the command runs. An answer depends on its own line alone.
 
-A prompt file is JSON with pictures and settings inside, as the page of tools/demo.py saves it.
+A prompt file is JSON with pictures and settings inside, as the page of tools/demo.py saves it. Some
+ship with the package, and are asked for by their name: emoji_mask is one, and a name that is none
+is answered by a list of all.
 
 With --images, or of a prompt file, the output is a labelled picture of the prompt and its answers,
 enlarged. With --input_file, or --nosheet, it is what the model drew and nothing else: one image at
@@ -98,10 +101,11 @@ def _more(values: dict[str, Any], where: str) -> dict[str, Any]:
 def saved_prompt(options: SavedPrompt) -> None:
     from lvm_jax.generation.jobs import prompt_files
     from lvm_jax.generation.jobs.job import Job, Picture
+    from lvm_jax.pretrained import places
 
     if options.prompt in LAYOUTS:
         raise ValueError(f"--prompt={options.prompt} needs --images or --input_file")
-    prompt = prompt_files.read(options.prompt)
+    prompt = prompt_files.read(places.find_prompt(options.prompt))
     pictures = lambda paths: tuple(Picture(path=path) for path in paths)
     sheet = options.sheet is not False
     with tempfile.TemporaryDirectory(prefix="lvm_jax_prompt_") as folder:

@@ -111,7 +111,7 @@ class Prompts(Asking):
 
     Attributes:
         prompt: analogy: example pairs and a query, checked to be odd in number; sequence: any
-            images; or a prompt file, see above.
+            images; or a prompt file or the name of one that ships, see above.
         drop_oldest: a prompt that is too long loses its oldest images (of analogies, whole pairs)
             instead of being refused.
         sheet: draw the prompt, its answers and the truth with labels, or only the answers; by
@@ -129,8 +129,8 @@ class Prompts(Asking):
         if self.prompt not in LAYOUTS:
             raise ConfigError(
                 Field("prompt"),
-                f"={self.prompt} must be one of {', '.join(LAYOUTS)}; a prompt file has its own "
-                "pictures and is answered alone",
+                f"={self.prompt} must be one of {', '.join(LAYOUTS)}; a prompt file, or a "
+                "prompt that ships, has its own pictures and is answered alone",
             )
         _refuse_sheet_of_files(self.sheet, self.files)
 
@@ -185,7 +185,8 @@ class SavedPrompt(Answering):
     """A prompt file.
 
     Attributes:
-        prompt: file with pictures and settings, as the page of tools/demo.py saves it.
+        prompt: file with pictures and settings, as the page of tools/demo.py saves it, or the name
+            of one that ships, such as emoji_mask.
         out: picture to write.
         sheet: draw the prompt, its answers and the truth with labels (the default), or only the
             answers.

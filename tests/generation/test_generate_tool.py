@@ -228,7 +228,10 @@ def test_a_lone_picture_that_is_cut_is_refused_before_the_model_is_loaded(
     [
         ([], "either --images or --input_file or --frames or --prompt"),
         (["--prompt=analogy", "--out=a.png"], "--prompt=analogy needs --images or --input_file"),
-        (["--prompt=nowhere.json", "--out=a.png"], "cannot read the prompt nowhere.json"),
+        (
+            ["--prompt=nowhere.json", "--out=a.png"],
+            "--prompt=nowhere.json is neither a file nor the name of a prompt that ships; ",
+        ),
         (["--prompt=p.json", "--out=a.png", "--seed=1"], "--prompt does not read --seed"),
         (["--images", "{0}", "--out=a.png", "--prompt=p.json"], "must be one of sequence, analogy"),
         (["--images", "{0}"], "--images needs --out"),

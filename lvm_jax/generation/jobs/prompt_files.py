@@ -25,7 +25,8 @@ from lvm_jax.generation.sampling import SamplingConfig
 
 FORMAT = 1
 MOST_IMAGES = 256
-_PNG = "data:image/png;base64,"
+# What the files of other formats than PNG begin with.
+_STARTS = {b"\xff\xd8": "jpeg", b"RIFF": "webp", b"GIF8": "gif"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -134,8 +135,9 @@ class PromptFile:
 
 
 def as_url(data: bytes) -> str:
-    """The bytes of a PNG file as a data: address."""
-    return _PNG + base64.b64encode(data).decode()
+    """The bytes of a picture file as a data: address."""
+    kinds = (kind for start, kind in _STARTS.items() if data.startswith(start))
+    return f"data:image/{next(kinds, 'png')};base64,{base64.b64encode(data).decode()}"
 
 
 def parse(values: Any, where: str) -> PromptFile:
