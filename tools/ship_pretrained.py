@@ -1,15 +1,19 @@
 r"""Makes the pair that --pretrained names, of a training and its tokenizer, with its card.
 
   python tools/ship_pretrained.py --workdir=runs/study/runs/all_l_c0.64_seed0 \
-      --tokenizer=runs/study/tokenizer_run/tokenizer --corpus=runs/uvd_mini
+      --tokenizer=runs/study/tokenizer --tokenizer_workdir=runs/study/tokenizer_run \
+      --corpus=runs/uvd_mini
 
 Writes lvm_jax/pretrained/uvd_mini, over an older pair only when all is well: the tokenizer is that
 of the model; everything that either learned from is in CORPUS/ATTRIBUTION.md under terms that are
 neither share-alike nor non-commercial; rounding left ids and losses what they were; the pair
 answers a prompt; model and tokenizer are under 15 MB together. MODEL_CARD.md gets its numbers from
-RESULTS, the study's file of the run (and prompts_RUN.json beside it). The tokenizer must lie in the
-workdir of its training, and the shards of the model where they were: both say what was learned
-from.
+RESULTS, the study's file of the run (and prompts_RUN.json beside it, without which it cannot say
+which tasks were learned, and prompts of all that training posed go along). The shards of the model
+must be where they were: they say what it learned from.
+
+Prompts of held-out pictures go along, 500 kB at most: of the tasks that were learned, and of those
+that share the queries of the emoji, with the truth and the names of those whose pictures they are.
 """
 
 import dataclasses
@@ -38,7 +42,8 @@ class Options:
 
     Attributes:
         workdir: of the transformer's training.
-        tokenizer: directory of its tokenizer, in the workdir of the tokenizer's training.
+        tokenizer: directory of its tokenizer.
+        tokenizer_workdir: of the tokenizer's training; by default the folder that it lies in.
         corpus: of tools/prepare_uvd_mini.py.
         results: the study's file of the run; by default experiments/results/study/RUN.json, where
             RUN is the name of the workdir.
@@ -46,11 +51,13 @@ class Options:
         out: directory to write; by default where the package looks for the name.
         dtype: of the model's matrices.
         tokenizer_dtype: of the tokenizer's parameters.
-        prompts: of each of four tasks, to compare what ships with what was trained.
+        prompts: of each of four tasks, to compare what ships with what was trained; not those that
+            ship.
     """
 
     workdir: str
     tokenizer: str
+    tokenizer_workdir: str | None = None
     corpus: str
     results: str | None = None
     name: Literal["uvd_mini"] = "uvd_mini"
@@ -72,14 +79,15 @@ def ship(options: Options) -> None:
     measured = origins.results(file)
     if measured is None:
         raise ValueError(f"no results of the run: {file} is missing; tools/study.py measures it")
-    found = origins.read(workdir, tokenizer)
+    training = pathlib.Path(options.tokenizer_workdir or tokenizer.absolute().parent)
+    found = origins.read(workdir, tokenizer, training)
     known = licences.Attribution.read(pathlib.Path(options.corpus) / "ATTRIBUTION.md")
-    attribution = known.of(found.folders)
+    known.of(found.folders)  # before anything is computed
     # Beside its place, so that the older pair stays until all is well.
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _make(options, partial, found, attribution, measured)
+        _make(options, partial, found, known, measured)
         shutil.rmtree(out, ignore_errors=True)
         partial.rename(out)
     finally:
@@ -91,7 +99,7 @@ def _make(
     options: Options,
     out: pathlib.Path,
     found: "Origins",
-    attribution: "Attribution",
+    known: "Attribution",
     measured: dict[str, Any],
 ) -> None:
     """Writes and checks a pair.
@@ -100,7 +108,7 @@ def _make(
         ValueError: it must not ship; says why.
     """
     from lvm_jax import atomic
-    from shipping import card, origins, pairs
+    from shipping import card, origins, pairs, prompts
 
     corpus = pathlib.Path(options.corpus)
     trained = pairs.Trained(
@@ -118,6 +126,11 @@ def _make(
         print(f"{task}: {before:.4f} nats per id as trained, {after:.4f} as it ships")
     print(f"answers a mask with a mean squared error of {pairs.smoke(out, corpus):.4f}")
     file = pathlib.Path(options.results or _RESULTS / f"{run}.json")
+    asked = origins.results(file.with_name(f"prompts_{run}.json"))
+    shown = prompts.write(out / places.PROMPTS, corpus, pairs.loader(out), known, asked)
+    sizes = [path.stat().st_size for path in (out / places.PROMPTS).iterdir()]
+    print(f"{len(sizes)} prompts, {sum(sizes) / 1e3:.0f} kB")
+    attribution = known.of(found.folders | shown)
     written = card.text(
         options.name,
         networks=pairs.about(out),
@@ -125,7 +138,8 @@ def _make(
         attribution=attribution,
         checked=pairs.Checked(same_ids=same, pictures=number, nats=nats, prompts=options.prompts),
         measured=measured,
-        prompts=origins.results(file.with_name(f"prompts_{run}.json")),
+        prompts=asked,
+        shipped=sorted(path.stem for path in (out / places.PROMPTS).iterdir()),
     )
     atomic.write_text(out / card.CARD, written)
     atomic.write_text(out / card.ATTRIBUTION, card.attribution_text(options.name, attribution))

@@ -19,7 +19,7 @@ ATTRIBUTION = """# Attribution
 | package | authors | terms | used for |
 |---|---|---|---|
 | openmoji 17 (npm) | OpenMoji | CC BY-SA 4.0 | drawings (`emoji_line`), edges of them |
-| fluent 1 (npm) | Microsoft | MIT | emoji (`emoji_3d`), masks (`emoji_mask`) |
+| fluent 1 (npm) | Microsoft | MIT | `emoji_3d`, `emoji_flat`, `emoji_anim`, `emoji_mask` |
 | models 1 (apt) | named below | by model | renders (`models`) |
 | hed 2 (pip) | Xie and Tu | MIT | annotator of `edges` |
 
@@ -58,7 +58,7 @@ def corpus(tmp_path_factory):
     root = toys.write_uvd_mini(tmp_path_factory.mktemp("uvd_mini"))
     rng = np.random.default_rng(1)
     for name in "cdefgh":
-        for folder in ("emoji_3d", "emoji_mask", "edges/emoji_3d"):
+        for folder in ("emoji_3d", "emoji_flat", "emoji_mask", "edges/emoji_3d"):
             picture = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
             images.write_image(root / "held_out" / folder / f"{name}.png", picture)
     (root / "ATTRIBUTION.md").write_text(ATTRIBUTION)

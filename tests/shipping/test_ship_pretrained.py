@@ -1,17 +1,23 @@
 """tools/ship_pretrained.py: a pair with its card, or why it must not ship."""
 
 import dataclasses
+import io
 import json
+import pathlib
 import shutil
 
 import numpy as np
+import PIL.Image
 import pytest
 
 import lvm_jax
 import ship_pretrained
+from lvm_jax.generation.jobs import prompt_files
+from lvm_jax.images import ImageConfig
+from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.pretrained import places
 from lvm_jax.training.workdir import read_config
-from shipping import card, licences
+from shipping import card, licences, prompts
 from shipping.licences import Attribution
 from tests.shipping.conftest import ATTRIBUTION, RESULTS, RUN
 
@@ -27,7 +33,10 @@ ASKED = {
 
 
 @pytest.fixture
-def options(study, tmp_path):
+def options(study, tmp_path, monkeypatch):
+    # The toy corpus has views of eight sides.
+    monkeypatch.setattr(prompts, "_FRAMES", 3)
+    monkeypatch.setattr(prompts, "_NEW_FRAMES", 2)
     return ship_pretrained.Options(
         **{name: str(place) for name, place in vars(study).items()},
         out=str(tmp_path / "uvd_mini"),
@@ -44,8 +53,12 @@ def test_a_pair_is_written_with_its_card_and_loads(options, study, tmp_path, mon
     ship_pretrained.ship(options)
     out = tmp_path / "uvd_mini"
     assert sorted(path.name for path in out.iterdir()) == [
-        *("ATTRIBUTION.md", "MODEL_CARD.md", "model", "tokenizer")
+        *("ATTRIBUTION.md", "MODEL_CARD.md", "model", "prompts", "tokenizer")
     ]
+    names = {path.stem for path in (out / "prompts").iterdir()}
+    of_emoji = {"emoji_mask", "emoji_edges", "3d_to_flat"}
+    assert names >= of_emoji | {"animation", "turntable"}
+    assert "colorization" not in names  # which was not asked
     monkeypatch.setattr(places, "ROOT", tmp_path)
     model, tokenizer = lvm_jax.load_pretrained("uvd_mini")
     trained = lvm_jax.load_model(study.workdir)
@@ -67,13 +80,45 @@ def test_a_pair_is_written_with_its_card_and_loads(options, study, tmp_path, mon
         "| emoji_mask | 24",
         "than each of the baselines: emoji_mask.",
         "fluent 1 (npm)",
+        "--prompt=emoji_mask --out=answer.png",
         "## Not to be used for",
     ):
         assert words in " ".join(written.split()), words
     assert "openmoji" not in written and "Not posed" not in written
-    assert "- m: Somebody, CC BY 3.0" in (out / "ATTRIBUTION.md").read_text()
+    credited = (out / "ATTRIBUTION.md").read_text()
+    assert "- m: Somebody, CC BY 3.0" in credited and "Permission is hereby granted" in credited
     said = capsys.readouterr().out
     assert "emoji_mask: " in said and "MB; " in said
+    shown = lvm_jax.load_prompt("emoji_mask", tokenizer)
+    assert shown.images.shape == (11, 16, 16, 3) and len(shown.targets) == 1
+    (answer,) = lvm_jax.generate(model, tokenizer, shown.images)
+    assert answer.shape == (1, 16, 16, 3)
+    clip = prompt_files.read(out / "prompts" / "turntable.json")
+    assert (clip.layout, len(clip.images), len(clip.targets)) == ("sequence", 3, 2)
+    assert "model " in clip.attribution and ("Somebody" in clip.attribution) != (
+        "Scopia" in clip.attribution
+    )
+
+
+def test_prompts_are_of_what_was_learned():
+    other = {**ASKED, "metric": {**ASKED["metric"], "beats_all": True}}
+    asked = {"tasks": {"depth": other, "normals": ASKED}}
+    assert prompts.chosen(asked) == ["emoji_mask", "emoji_edges", "3d_to_flat", "depth"]
+    known = prompts.chosen(None)
+    assert {"depth", "normals", "inpainting"} < set(known)
+    assert not any(name.startswith("unseen") for name in known)
+
+
+def test_prompts_are_small(options, corpus, tmp_path, monkeypatch):
+    square = np.zeros((16, 16, 3), np.uint8)
+    square[4:12, 4:12] = 255
+    read = np.asarray(PIL.Image.open(io.BytesIO(prompts.encoded(square))).convert("RGB"))
+    np.testing.assert_array_equal(read, square)  # flat pictures are kept as they are
+    monkeypatch.setattr(prompts, "MOST_BYTES", 1000)
+    known = Attribution.read(corpus / "ATTRIBUTION.md")
+    with pytest.raises(ValueError, match="one prompt of each task has more than 1,000 bytes"):
+        loader = SquareLoader(ImageConfig(), 16)
+        prompts.write(tmp_path / "prompts", corpus, loader, known, {"tasks": {}})
 
 
 def test_a_run_whose_prompts_were_not_asked_says_so():
@@ -140,6 +185,32 @@ def test_terms_are_those_of_the_folders(folders, message, tmp_path):
     (tmp_path / "ATTRIBUTION.md").write_text(ATTRIBUTION.replace("Scopia, CC0", "S, CC BY-ND 3.0"))
     with pytest.raises(ValueError, match=r"scopia_c1 is under CC BY-ND 3\.0"):
         Attribution.read(tmp_path / "ATTRIBUTION.md").of(["models/*/color"])
+
+
+def test_pictures_are_credited_in_a_line(tmp_path):
+    (tmp_path / "ATTRIBUTION.md").write_text(ATTRIBUTION)
+    known = Attribution.read(tmp_path / "ATTRIBUTION.md")
+    places = lambda *names: [pathlib.PurePosixPath(name) for name in names]
+    line = known.of_pictures(places("edges/emoji_3d/a.png", "models/m/color/000.png"))
+    assert line.endswith("Microsoft: MIT; Xie and Tu: MIT; model m: Somebody, CC BY 3.0")
+    with pytest.raises(ValueError, match="CC BY-SA"):
+        known.of_pictures(places("emoji_line/a.png"))
+    with pytest.raises(ValueError, match="names no author of the model unknown"):
+        known.of_pictures(places("edges/models/unknown/color/000.png"))
+
+
+def test_a_tokenizer_may_lie_elsewhere_if_a_training_made_it(study, tmp_path, tokenizer):
+    from lvm_jax.tokenizer import codec
+    from shipping import origins
+
+    moved = tmp_path / "moved"
+    codec.save_tokenizer(moved, tokenizer.config, tokenizer.params, dtype="bfloat16")
+    training = study.tokenizer.parent
+    assert origins.read(study.workdir, moved, training).folders
+    other = {**tokenizer.params, "codebook": np.asarray(tokenizer.params["codebook"]) + 1}
+    codec.save_tokenizer(tmp_path / "other", tokenizer.config, other)
+    with pytest.raises(ValueError, match=r"other is not the tokenizer that .* trained"):
+        origins.read(study.workdir, tmp_path / "other", training)
 
 
 def test_held_out_pictures_are_no_training_data():

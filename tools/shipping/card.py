@@ -7,10 +7,33 @@ from typing import Any
 from shipping.licences import Attribution
 from shipping.origins import Origins
 from shipping.pairs import Checked
+from shipping.prompts import FIRST
 from studies import prompts_report
 
 _WIDTH = 100
 CARD, ATTRIBUTION = "MODEL_CARD.md", "ATTRIBUTION.md"
+# What the terms of pictures that are passed on want to be said with them.
+_TERMS = """## Terms
+
+- CC BY 3.0: https://creativecommons.org/licenses/by/3.0/legalcode
+- CC BY 3.0 US: https://creativecommons.org/licenses/by/3.0/us/legalcode
+- CC0: https://creativecommons.org/publicdomain/zero/1.0/legalcode
+- MIT, of the authors named above:
+
+Permission is hereby granted, free of charge, to any person obtaining a copy of this software and
+associated documentation files (the "Software"), to deal in the Software without restriction,
+including without limitation the rights to use, copy, modify, merge, publish, distribute,
+sublicense, and/or sell copies of the Software, and to permit persons to whom the Software is
+furnished to do so, subject to the following conditions:
+
+The above copyright notice and this permission notice shall be included in all copies or
+substantial portions of the Software.
+
+THE SOFTWARE IS PROVIDED "AS IS", WITHOUT WARRANTY OF ANY KIND, EXPRESS OR IMPLIED, INCLUDING BUT
+NOT LIMITED TO THE WARRANTIES OF MERCHANTABILITY, FITNESS FOR A PARTICULAR PURPOSE AND
+NONINFRINGEMENT. IN NO EVENT SHALL THE AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM,
+DAMAGES OR OTHER LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM, OUT
+OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE SOFTWARE.""".splitlines()
 
 
 def text(
@@ -22,6 +45,7 @@ def text(
     checked: Checked,
     measured: Mapping[str, Any],
     prompts: Mapping[str, Any] | None,
+    shipped: Sequence[str],
 ) -> str:
     """MODEL_CARD.md.
 
@@ -33,10 +57,11 @@ def text(
         checked: how the rounded pair differs.
         measured: results of the run, see tools/studies/results.py.
         prompts: results of its prompts; None where they were not asked.
+        shipped: names of the prompt files beside it.
     """
     sections = (
         ("", _what(name, networks)),
-        ("Use", _use(name)),
+        ("Use", _use(name, shipped)),
         ("Data", _data(origins, attribution)),
         ("Training", _training(origins, measured)),
         ("Measured", [*_measured(measured), *_asked(prompts), *_checked(checked)]),
@@ -54,9 +79,12 @@ def attribution_text(name: str, attribution: Attribution) -> str:
     models = ["", "## 3D models", "", *attribution.models] if attribution.models else []
     about = _paragraph(
         f"The model and the tokenizer {name} learned from pictures that were made from the packages"
-        " below. No picture is part of them; whoever passes them on passes on this file."
+        " below. No picture is part of them. Pictures are part of prompts/, cropped, resized and "
+        "otherwise changed; each of its files says whose they are. Whoever passes any of it on "
+        "passes on this file."
     )
-    return "\n".join(["# Attribution", "", *about, "", *attribution.table(), *models]) + "\n"
+    lines = ["# Attribution", "", *about, "", *attribution.table(), *models, "", *_TERMS]
+    return "\n".join(lines) + "\n"
 
 
 def _paragraph(words: str) -> list[str]:
@@ -89,14 +117,29 @@ def _what(name: str, networks: Mapping[str, Any]) -> list[str]:
     )
 
 
-def _use(name: str) -> list[str]:
+def _use(name: str, shipped: Sequence[str]) -> list[str]:
     return [
         "```",
+        f"python tools/generate.py --pretrained={name} --prompt={FIRST} --out=answer.png",
         f"python tools/generate.py --pretrained={name} --prompt=analogy --out=answer.png \\",
         "    --images in1.png out1.png in2.png out2.png query.png",
+        f"python tools/demo.py --pretrained={name}",
         "```",
         "",
-        f'In Python: `model, tokenizer = lvm_jax.load_pretrained("{name}")`.',
+        *_paragraph(
+            "Prompts of held-out pictures, with the true answer, come along (prompts/NAME.json): "
+            f"{', '.join(shipped)}. They were chosen before anything answered them: each is the "
+            "first of its task whose pairs show different things, or of twenty clips the one in "
+            "which most moves; NAME_2 is the second."
+        ),
+        "",
+        "In Python:",
+        "",
+        "```",
+        f'model, tokenizer = lvm_jax.load_pretrained("{name}")',
+        f'prompt = lvm_jax.load_prompt("{FIRST}", tokenizer)',
+        "answers = lvm_jax.generate(model, tokenizer, prompt.images, num_candidates=4)",
+        "```",
     ]
 
 

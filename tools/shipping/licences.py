@@ -9,6 +9,7 @@ from typing import Any
 _FOLDERS = ("folder", "annotation_folder", "annotation_folders")
 # Share-alike terms, and those that forbid commerce or changes, would bind whoever uses the package.
 _REFUSED = re.compile(r"\b(SA|NC|ND)\b|share-?alike", re.IGNORECASE)
+_MODELS = "models"
 _EDGES = "edges/"  # drawn of the pictures of the folder that follows
 
 
@@ -90,7 +91,7 @@ class Attribution:
                     )
                 used |= found
         credits = tuple(credit for credit in self.credits if credit in used)
-        shows_models = any("models" in folder.split("/") for folder in folders)
+        shows_models = any(_MODELS in folder.split("/") for folder in folders)
         models = self.models if shows_models else ()
         for what, terms in (
             *((credit.package, credit.terms) for credit in credits),
@@ -103,6 +104,26 @@ class Attribution:
                 )
         return Attribution(credits=credits, models=models)
 
+    def of_pictures(self, places: Iterable[pathlib.PurePosixPath]) -> str:
+        """Whose some pictures are, in one line.
+
+        Args:
+            places: of the files below a split of the corpus.
+
+        Raises:
+            ValueError: as `of`; or nobody is named for a model that they show.
+        """
+        folders = {place.parent.as_posix() for place in places}
+        known = self.of(folders)
+        credits = [c for c in known.credits if not c.is_of(_MODELS)]
+        whose = list(dict.fromkeys(f"{credit.authors}: {credit.terms}" for credit in credits))
+        lines = {line.removeprefix("- ").partition(":")[0]: line[2:] for line in known.models}
+        for name in sorted({_model_of(folder) for folder in folders} - {""}):
+            if name not in lines:
+                raise ValueError(f"ATTRIBUTION.md names no author of the model {name}")
+            whose.append(f"model {lines[name]}")
+        return f"Cropped, resized and otherwise changed: {'; '.join(whose)}"
+
     def table(self) -> list[str]:
         """The lines of its table."""
         rows = [(each.package, each.authors, each.terms, each.use) for each in self.credits]
@@ -111,6 +132,12 @@ class Attribution:
             "|---|---|---|---|",
             *(f"| {' | '.join(row)} |" for row in rows),
         ]
+
+
+def _model_of(folder: str) -> str:
+    """The model that pictures of a folder show; "" if none."""
+    before, found, after = folder.partition(f"{_MODELS}/")
+    return after.partition("/")[0] if found and before in ("", _EDGES) else ""
 
 
 def _terms_of(model: str) -> str:

@@ -5,7 +5,12 @@ import json
 import pathlib
 from typing import Any
 
-from lvm_jax import configs
+import jax
+import ml_dtypes
+import numpy as np
+
+import lvm_jax
+from lvm_jax import configs, trees
 from lvm_jax.data.feeding.data_config import DataConfig
 from lvm_jax.data.shards.reader import Shards
 from lvm_jax.training import workdir
@@ -28,29 +33,47 @@ class Origins:
     tokenizer: dict[str, Any]
 
 
-def read(model: pathlib.Path, tokenizer: pathlib.Path) -> Origins:
+def read(model: pathlib.Path, tokenizer: pathlib.Path, training: pathlib.Path) -> Origins:
     """Reads what two trainings left.
 
     Args:
         model: workdir of the transformer's training; its shards must be where they were.
-        tokenizer: the tokenizer in the workdir of its training.
+        tokenizer: directory of its tokenizer.
+        training: workdir of the tokenizer's training.
 
     Raises:
         ValueError: it cannot be told what one of them learned from.
     """
     folders, sentences, images = _of_shards(workdir.read_config(model), model)
-    about = tokenizer.absolute().parent / workdir.CONFIG
+    about = training / workdir.CONFIG
     of_tokenizer = workdir.read_config(about.parent) if about.is_file() else {}
     corpus = of_tokenizer.get("corpus")
     if not corpus:
         raise ValueError(
             f"cannot tell what the tokenizer {tokenizer} learned from: {about} does not say; name "
-            "the folder tokenizer/ in the workdir of its training"
+            "the workdir of its training with --tokenizer_workdir"
         )
+    _require_made_by(tokenizer, training)
     folders |= licences.folders_of(corpus["sources"], "the tokenizer")
     return Origins(
         folders=frozenset(folders), sentences=sentences, images=images, tokenizer=of_tokenizer
     )
+
+
+def _require_made_by(tokenizer: pathlib.Path, training: pathlib.Path) -> None:
+    """Refuses a tokenizer that is not a training's, as it left it or rounded to bfloat16."""
+    given, left = (lvm_jax.load_tokenizer(place) for place in (tokenizer, training / "tokenizer"))
+    flat, trained = (trees.flatten(jax.device_get(each.params)) for each in (given, left))
+    rounded = {name: leaf.astype(ml_dtypes.bfloat16) for name, leaf in trained.items()}
+    same = given.config == left.config and any(
+        all(np.array_equal(flat[name], leaf.astype(np.float32)) for name, leaf in known.items())
+        for known in (trained, rounded)
+    )
+    if not same:
+        raise ValueError(
+            f"{tokenizer} is not the tokenizer that {training} trained, nor that rounded to "
+            "bfloat16; name the workdir of its training"
+        )
 
 
 def _of_shards(config: dict[str, Any], model: pathlib.Path) -> tuple[set[str], int, int]:

@@ -195,6 +195,12 @@ def smoke(out: pathlib.Path, corpus: pathlib.Path) -> float:
     return float(np.mean((answer - truth / 255.0) ** 2))
 
 
+def loader(out: pathlib.Path) -> SquareLoader:
+    """Reads pictures as a written pair does."""
+    tokenizer = lvm_jax.load_tokenizer(out / TOKENIZER)
+    return SquareLoader(tokenizer.images or ImageConfig(), tokenizer.image_size)
+
+
 def size(folder: pathlib.Path) -> int:
     """Bytes of all files in a folder."""
     return sum(path.stat().st_size for path in paths.path(folder).rglob("*") if path.is_file())
