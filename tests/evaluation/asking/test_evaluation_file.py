@@ -12,6 +12,7 @@ from lvm_jax.evaluation.metrics.metric import Metric
 from lvm_jax.evaluation.report import wording
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+GOLDENS = pathlib.Path(__file__).parent / "goldens"
 MANIFEST = {"hash": "0" * 64, "seeds": [3, 4]}
 
 
@@ -63,9 +64,15 @@ def test_every_number_comes_back(tmp_path):
                 np.testing.assert_array_equal(one, other)
 
 
-def test_scores_of_earlier_versions_are_read():
-    """The tables of the documentation from the file that their numbers are in."""
-    kept = evaluation_file.read(ROOT / "experiments" / "results" / "quickstart_analogies.json")
+def test_the_documentation_has_the_tables_of_the_file_that_it_names():
+    kept = evaluation_file.read(ROOT / "experiments" / "results" / "quickstart_evaluation.json")
     page = (ROOT / "docs" / "first_ten_minutes.md").read_text()
     for line in wording.markdown(kept).splitlines():
         assert line in page
+
+
+def test_scores_of_earlier_versions_are_read():
+    kept = evaluation_file.read(GOLDENS / "evaluation_version_2.json")
+    table = wording.markdown(kept).splitlines()
+    assert "| edges | recognised | **149.3** | 4607.0 | 184.1 | 237.2 | 168.4 |" in table
+    assert "| edges | **0.0504** | 0.0084 | 0.1547 | _0.0495_ |" in table
