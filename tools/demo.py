@@ -59,12 +59,14 @@ def main(options: Options) -> None:
     users = addresses.users_of(options.auth)
     address = addresses.Address(host=options.host, port=options.port, users=users)
     addresses.require_gradio()
+    address.require_free()
 
     import lvm_jax
     from lvm_jax import image_record
     from lvm_jax.demo import examples, serving
     from lvm_jax.demo.answering import Answerer
 
+    print("loading the model", flush=True)
     tokenizer = lvm_jax.load_tokenizer(pair.tokenizer)
     model = lvm_jax.load_model(
         pair.model,

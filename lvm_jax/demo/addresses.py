@@ -1,8 +1,11 @@
 """Where a page listens, and for whom; and what it needs."""
 
 import dataclasses
+import errno
+import importlib.util
 import os
 import pathlib
+import socket
 
 from lvm_jax.configs import ConfigError, Field
 
@@ -34,6 +37,28 @@ class Address:
                 Field("auth"),
                 "=FILE (a line user:password for each)",
             )
+
+    def require_free(self) -> None:
+        """Tries to listen there, so that nobody waits for a model in vain.
+
+        Raises:
+            ConfigError: it is no place of this machine, or something else listens there.
+        """
+        try:
+            family, *_, place = socket.getaddrinfo(
+                self.host, self.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )[0]
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(place)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                problem = (Field("port"), f"={self.port} is taken: give another one, or end what ")
+                raise ConfigError(*problem, "listens there") from error
+            reason = error.strerror or str(error)
+            raise ConfigError(
+                Field("host"), f"={self.host}, ", Field("port"), f"={self.port}: {reason}"
+            ) from error
 
 
 def users_of(auth: str | None) -> tuple[tuple[str, str], ...]:
@@ -67,7 +92,6 @@ def require_gradio() -> None:
     Raises:
         RuntimeError: it is not installed.
     """
-    try:
-        import gradio  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise RuntimeError(f"the page needs gradio, which is not installed: {INSTALL}") from error
+    # Not imported yet: that takes seconds, which what else is wrong should not wait for.
+    if importlib.util.find_spec("gradio") is None:
+        raise RuntimeError(f"the page needs gradio, which is not installed: {INSTALL}")

@@ -1,6 +1,7 @@
 """What a page stands on: sessions whose files go with them, addresses, ready prompts."""
 
 import os
+import socket
 import sys
 
 import numpy as np
@@ -68,6 +69,18 @@ class TestAddress:
         assert Address(host="0.0.0.0", users=(("ada", "secret"),)).users
         with pytest.raises(ConfigError, match="port=70000"):
             Address(port=70000)
+
+    def test_a_place_that_is_taken_or_none(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            with pytest.raises(ConfigError, match=rf"port={port} is taken: give another one"):
+                Address(port=port).require_free()
+        Address(port=port).require_free()
+        users = (("ada", "secret"),)
+        with pytest.raises(ConfigError, match=r"host=192\.0\.2\.1, port="):  # of documentation
+            Address(host="192.0.2.1", users=users).require_free()
 
     def test_users_of_a_file(self, tmp_path):
         file = tmp_path / "users"
