@@ -70,7 +70,8 @@ class Answers:
         num_images: made so far, of all candidates.
         num_wanted: of them in the end.
         seconds: since the beginning.
-        seconds_left: at this pace; None while that is not known.
+        seconds_left: at this pace; None while that is not known, as the first images of their kind
+            took as long as it takes to compile their program, too.
     """
 
     candidates: tuple[Candidate, ...]
@@ -108,6 +109,7 @@ class Answerer:
         self._at_once = at_once
         self._device = threading.Lock()
         self._seconds: dict[tuple[int, ...], float] = {}
+        self._compiling: set[tuple[int, ...]] = set()  # whose seconds hold a compilation
 
     def seconds_needed(self, num_images: int, config: AnswerConfig) -> float | None:
         """How long such an answer took last time; None if there was none."""
@@ -152,7 +154,7 @@ class Answerer:
                         num_images=sum(len(candidate.images) for candidate in there),
                         num_wanted=config.num_candidates * config.num_new_images,
                         seconds=time.monotonic() - begun,
-                        seconds_left=parts_left * self._seconds[key],
+                        seconds_left=self._seconds_left(parts_left, key),
                     )
             done += newest
 
@@ -171,8 +173,17 @@ class Answerer:
                 is_last = index == config.num_new_images - 1
                 perplexities = self._perplexities(ids_nT, made_CT, config) if is_last else None
                 key = self._key(len(ids_nT), config, index)
-                self._seconds[key] = time.monotonic() - begun
+                self._took(key, time.monotonic() - begun)
             yield images, perplexities
+
+    def _took(self, key: tuple[int, ...], seconds: float) -> None:
+        (self._compiling.discard if key in self._seconds else self._compiling.add)(key)
+        self._seconds[key] = seconds
+
+    def _seconds_left(self, parts_left: int, key: tuple[int, ...]) -> float | None:
+        if parts_left and key in self._compiling:
+            return None
+        return parts_left * self._seconds[key]
 
     def _perplexities(
         self, ids_nT: np.ndarray, new_CT: Sequence[np.ndarray], config: AnswerConfig

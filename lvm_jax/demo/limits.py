@@ -50,9 +50,9 @@ class Limits:
         """One line about the model and the uploads."""
         side = self.image_size
         return (
-            f"The model looks at {self.images} pictures at a time ({self.context} ids, "
-            f"{self.tokens_per_image} a picture). Pictures become squares of {side} x {side} "
-            f"pixels; files may have up to {MOST_MEGABYTES} MB and {MOST_MEGAPIXELS} megapixels."
+            f"The model looks at {self.images} pictures at a time, the one it draws included, each "
+            f"as a square of {side} x {side} pixels. Files may have up to {MOST_MEGABYTES} MB and "
+            f"{MOST_MEGAPIXELS} megapixels."
         )
 
     def of_analogy(self, num_pairs: int) -> str:
@@ -66,7 +66,7 @@ class Limits:
 
     def of_sequence(self, num_given: int, num_used: int, num_new: int) -> str:
         """What becomes of so many frames."""
-        used = f"{_count(num_given, 'frame')} given, {num_used} used as the prompt"
+        used = f"{_count(num_given, 'frame')} to go on from, {num_used} used as the prompt"
         over = num_used + num_new - self.images
         slides = (
             f"; for the last {over} new the oldest frames make room, one at a time"
@@ -83,7 +83,7 @@ def of_time(seconds: float | None) -> str:
     """How long an answer takes."""
     if seconds is None:
         return "The first answer of this length compiles a program and takes longer."
-    return f"About {spell_seconds(seconds)}, as the last one of this length."
+    return f"At most {spell_seconds(seconds)}, as the last one of this length."
 
 
 def spell_seconds(seconds: float) -> str:

@@ -40,7 +40,8 @@ def progress(answers: Answers, *, stopped: bool = False) -> str:
     if stopped and not answers.is_done:
         return f"Cancelled: {made} are here."
     if not answers.is_done:
-        assert answers.seconds_left is not None
+        if answers.seconds_left is None:
+            return f"{made}; with its program compiled, the rest comes faster."
         return f"{made}, at most {spell_seconds(answers.seconds_left)} left."
     several = len(answers.candidates) > 1
     order = ", the likeliest first" if several else ""
@@ -84,7 +85,11 @@ def thumbnail(prompt: PromptFile) -> str:
     shown = "".join(
         f'<img alt="" src="{prompt_files.as_url(data)}">' for data in prompt.images[-_THUMBNAILS:]
     )
-    return f'<div class="thumbnails">{shown}</div><small>{html.escape(prompt.attribution)}</small>'
+    whose = html.escape(prompt.attribution)
+    return (
+        f'<div class="thumbnails">{shown}<span class="asked">?</span></div>'
+        f'<small title="{whose}">{whose}</small>'
+    )
 
 
 def clip(prompt_n: np.ndarray, candidate: Candidate) -> list[np.ndarray]:

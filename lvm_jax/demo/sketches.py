@@ -53,10 +53,10 @@ def _over(picture: np.ndarray, layer: np.ndarray) -> np.ndarray:
 
 
 FORMS = {
-    "hole": Form(about="the strokes are cut out of the picture, to be filled in", draw=_hole),
-    "mask": Form(about="the strokes alone, white on black, as a mask", draw=_mask),
-    "edges": Form(about="the strokes alone, white on black, as soft lines", draw=_edges),
-    "colors": Form(about="the picture with the strokes in their colors", draw=_over),
+    "hole": Form(about="what you paint over is cut out, to be filled in", draw=_hole),
+    "mask": Form(about="your strokes alone, white on black", draw=_mask),
+    "edges": Form(about="your strokes alone, as soft lines on black", draw=_edges),
+    "colors": Form(about="the picture with your strokes in their colors", draw=_over),
 }
 
 
@@ -79,7 +79,10 @@ def query(background: np.ndarray | None, layers: list[np.ndarray], form: str) ->
         background = None  # an empty canvas comes as transparent pixels
     if background is None and (strokes is None or form == "hole"):
         missing = "a picture under it" if strokes is not None else "something on the canvas"
-        raise UploadError(f"The sketch needs {missing}: give a picture, or draw.")
+        raise UploadError(
+            f"The sketch needs {missing}: give a picture, or draw. A file that does not appear on "
+            "the canvas is no picture, or too large."
+        )
     if strokes is None:
         if form in ("mask", "edges"):
             raise UploadError("Nothing is drawn yet: draw on the picture with the brush.")

@@ -70,6 +70,8 @@ def _sentence(error: ValueError, path: str) -> str:
     """An error about a file, which is called by its name alone."""
     name = _name(path)
     text = str(error).replace(path, name).replace("remove or replace the file", "choose another")
+    # A file that Pillow opens to no end is also over this page's limit, which is lower.
+    text = text.replace(f"{image_files.MOST_PIXELS} pixels", f"{limits.MOST_MEGAPIXELS} megapixels")
     return f"{text if text.startswith(name) else text[0].upper() + text[1:]}."
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from lvm_jax.demo import showing
-from lvm_jax.demo.answering import Question
+from lvm_jax.demo.answering import Answerer, Question
 from lvm_jax.evaluation.metrics import perplexity
 from lvm_jax.generation import answers
 from lvm_jax.generation.jobs.prompt_files import Asked
 from lvm_jax.generation.prompt_images import encode_prompts
+from lvm_jax.images import ImageConfig
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +19,17 @@ def squares():
     return np.random.default_rng(2).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
 
 
-def test_an_analogy_comes_a_few_candidates_at_a_time(answerer, model, tokenizer, squares):
+def test_an_analogy_comes_a_few_candidates_at_a_time(model, tokenizer, squares):
+    answerer = Answerer(model, tokenizer, ImageConfig(), at_once=2)  # that has not answered yet
     asked = Asked(num_candidates=3, seed=5)
     question = Question(images=squares[:3], config=asked.config("analogy"), targets=squares[3:4])
     first, last = list(answerer.answer(question))
 
     assert [first.num_images, last.num_images, last.num_wanted] == [2, 3, 3]
     assert last.is_done and not first.is_done
-    assert last.seconds_left == 0 < first.seconds_left
+    # How long the next ones take, the first ones do not say: their program was compiled.
+    assert first.seconds_left is None and last.seconds_left == 0
+    assert next(iter(answerer.answer(question))).seconds_left > 0
     # The same answers as in one go.
     whole = answers.generate(
         model, tokenizer, squares[:3], num_candidates=3, seed=5, images_per_example=2
@@ -98,7 +102,10 @@ def test_what_is_shown_of_answers(answerer, squares):
     question = Question(images=squares[:3], config=config, targets=squares[3:4])
     first, last = answerer.answer(question)
 
-    assert "2 of 3 images, at most" in showing.progress(first)
+    known = dataclasses.replace(first, seconds_left=200.0)
+    assert showing.progress(known) == "2 of 3 images, at most 3 min left."
+    unknown = dataclasses.replace(first, seconds_left=None)
+    assert showing.progress(unknown).startswith("2 of 3 images; ")
     assert showing.progress(first, stopped=True) == "Cancelled: 2 of 3 images are here."
     assert "likeliest first. The truth has a perplexity of" in showing.progress(last)
     assert showing.caption(1, last.candidates[0]).startswith("1. perplexity ")

@@ -9,11 +9,28 @@ import numpy as np
 from lvm_jax.demo import limits, showing
 from lvm_jax.demo.asking import Prompt
 from lvm_jax.demo.layout import parts
-from lvm_jax.demo.layout.parts import Page, Settings, asked, picture, problem, said, session_of
+from lvm_jax.demo.layout.parts import (
+    Page,
+    Settings,
+    asked,
+    picture,
+    problem,
+    said,
+    session_of,
+    small_button,
+)
 from lvm_jax.demo.uploads import UploadError
 
 _ROWS_AT_FIRST = 2
 NAME = "analogy"
+_ABOUT = (
+    "Show what is to be done by pairs of an input and its output; the model does the same to the "
+    "query. New here? The gallery has ready examples."
+)
+_MEASURES = (
+    "Perplexity says how surprised the model is by an answer: low is likely. dB is the PSNR, how "
+    "near the answer is to the truth, if that is given: high is near."
+)
 
 
 class Analogy:
@@ -24,21 +41,23 @@ class Analogy:
         self._most = page.limits.pairs
         self._at_first = min(_ROWS_AT_FIRST, self._most)
         self.count = gr.State(self._at_first)
+        gr.Markdown(_ABOUT)
         with gr.Row():
             with gr.Column(scale=1):
                 self._rows = [self._row(number) for number in range(self._most)]
                 with gr.Row():
-                    self.add = gr.Button("Add a pair", size="sm", elem_id="add-pair")
-                    self.clear = gr.Button("Clear all", size="sm", elem_id="clear")
+                    self.add = small_button("Add a pair", "add-pair")
+                    self.clear = small_button("Clear all", "clear")
                 with gr.Row(elem_classes="pair"):
                     self.query = picture("Query", elem_id="query")
                     self.truth = picture("Truth (optional)", elem_id="truth")
             with gr.Column(scale=1):
                 self.settings = Settings(page, NAME)
                 self.answers = parts.gallery("Answers", "answers")
+                gr.Markdown(_MEASURES, elem_classes="small")
                 with gr.Row():
-                    self.look = gr.Button("What the tokenizer sees", size="sm", elem_id="look")
-                    self.save = gr.Button("Save as a prompt file", size="sm", elem_id="save")
+                    self.look = small_button("What the tokenizer sees", "look")
+                    self.save = small_button("Save as a prompt file", "save")
                 self.file = gr.File(label="Prompt file", visible=False, elem_id="prompt-file")
                 self.seen = parts.gallery(
                     "Pictures as the tokenizer keeps them", "seen", visible=False
@@ -49,8 +68,8 @@ class Analogy:
         """Row, input, output and buttons of an example."""
         visible = number < self._at_first
         with gr.Row(visible=visible, elem_classes="pair", elem_id=f"pair-{number + 1}") as row:
-            given = picture(f"Example {number + 1}: input", elem_id=f"input-{number + 1}")
-            made = picture(f"Example {number + 1}: output", elem_id=f"output-{number + 1}")
+            given = picture(f"Input {number + 1}", elem_id=f"input-{number + 1}")
+            made = picture(f"Output {number + 1}", elem_id=f"output-{number + 1}")
             with gr.Column(scale=0, min_width=40, elem_classes="moves"):
                 moves = [
                     gr.Button(sign, size="sm", elem_id=f"{name}-{number + 1}")
@@ -140,7 +159,9 @@ class Analogy:
         yield said("Reading the prompt."), []
         shown: list[tuple[str, str]] = []
         try:
-            for line, answers in self._page.answers(request, self._prompt(count, values)):
+            prompt = self._prompt(count, values)
+            yield self._page.begun(prompt), []
+            for line, answers in self._page.answers(request, prompt):
                 shown = [
                     (
                         self._page.keep(request, showing.enlarged(candidate.images[0]), "answer"),
@@ -159,9 +180,7 @@ class Analogy:
         except UploadError as error:
             return problem(error), gr.update(visible=False)
         squares = np.concatenate([prompt.images, prompt.targets])
-        names = [
-            f"example {i // 2 + 1}, {'output' if i % 2 else 'input'}" for i in range(2 * count)
-        ]
+        names = [f"{'output' if i % 2 else 'input'} {i // 2 + 1}" for i in range(2 * count)]
         names = [*names[: len(prompt.images) - 1], "query", "truth"]
         decoded, psnr = self._page.answerer.squares_as_seen(squares)
         shown = [

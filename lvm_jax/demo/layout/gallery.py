@@ -16,15 +16,21 @@ from lvm_jax.generation.jobs.prompt_files import PromptFile
 def gallery(page: Page, tabs: Any, analogy: Analogy, sequence: FrameSequence) -> None:
     """The components of the tab, and what they do."""
     filled = [*analogy.filled, *sequence.filled, tabs]
-    upload = gr.UploadButton(
-        "Open a prompt file", file_types=[".json"], size="sm", elem_id="open-prompt"
-    )
+    with gr.Row():
+        if page.gallery:
+            gr.Markdown("One click takes an example to its tab. The model has never seen these.")
+        else:
+            gr.Markdown("No examples: `--gallery=DIR` takes a folder of prompt files or of shards.")
+        upload = gr.UploadButton(
+            "Open a prompt file",
+            file_types=[".json"],
+            size="sm",
+            scale=0,
+            min_width=200,
+            elem_id="open-prompt",
+        )
     upload.preprocess = lambda payload: None if payload is None else payload.path
     line = parts.status("gallery")
-    if page.gallery:
-        gr.Markdown("One click takes an example to its tab. The model has never seen these.")
-    else:
-        gr.Markdown("No examples: `--gallery=DIR` takes a folder of prompt files or of shards.")
 
     def show(request: gr.Request, prompt: PromptFile) -> tuple[Any, ...]:
         """Values of the line and of `filled`."""

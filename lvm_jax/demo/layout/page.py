@@ -3,6 +3,7 @@
 import gradio as gr
 
 from lvm_jax.demo import limits
+from lvm_jax.demo.layout import looks
 from lvm_jax.demo.layout.analogy import Analogy
 from lvm_jax.demo.layout.api import add_api
 from lvm_jax.demo.layout.gallery import gallery
@@ -12,29 +13,6 @@ from lvm_jax.demo.layout.sketch import sketch
 
 TITLE = "Visual prompting"
 _MEBIBYTE = 2**20
-CSS = """
-.gradio-container { max-width: min(1280px, 100vw) !important; margin: 0 auto !important; }
-@media (max-width: 600px) {
-  .main.app { padding: 12px !important; }
-  .tab-container button { padding: 4px 10px !important; font-size: 14px !important; }
-}
-.thumbnails { display: flex; gap: 2px; }
-.thumbnails img { flex: 1; min-width: 0; }
-.problem { color: var(--error-icon-color, #dc2626); font-weight: 600; }
-.status { min-height: 1.5em; overflow-wrap: anywhere; }
-.examples { display: grid !important;
-  grid-template-columns: repeat(auto-fill, minmax(min(160px, 45%), 1fr)); }
-.pair { flex-wrap: nowrap !important; align-items: stretch; }
-.moves { justify-content: center; flex: 0 0 40px !important; }
-.moves button { min-width: 36px !important; padding: 4px !important; }
-.answers .grid-wrap { min-height: 0 !important; max-height: none !important; }
-.answers .caption-label { max-width: 100% !important; right: 0 !important; bottom: 0 !important;
-  white-space: normal !important; line-height: 1.2; padding: 2px 4px !important; }
-.answers .grid-container {
-  grid-template-columns: repeat(auto-fill, minmax(110px, 1fr)) !important; }
-.answers { min-height: 96px; }
-.answers img, .square img { object-fit: contain !important; }
-"""
 
 
 def build(page: Page) -> gr.Blocks:
@@ -78,8 +56,12 @@ def launch(blocks: gr.Blocks, host: str, port: int, users: list[tuple[str, str]]
         # Letters that the machine has: nothing is asked of other servers.
         theme=gr.themes.Default(
             font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+        ).set(
+            block_info_text_color="*neutral_500",
+            block_info_text_color_dark="*neutral_400",
         ),
-        css=CSS,
+        css=looks.CSS,
+        head=f"<script>{looks.SCRIPT}</script>",
         max_file_size=limits.MOST_MEGABYTES * _MEBIBYTE,
         footer_links=[],
         share=False,

@@ -55,6 +55,13 @@ class Page:
         except uploads.UploadError as error:
             return None, problem(error)
 
+    def begun(self, prompt: Prompt) -> str:
+        """A line until the first image is there."""
+        config = prompt.question().config
+        is_first = self.answerer.seconds_needed(len(prompt.images), config) is None
+        compiling = ": its program is compiled first, which takes a while" if is_first else ""
+        return said(f"Drawing the first image{compiling}.")
+
     def answers(self, request: gr.Request, prompt: Prompt) -> Iterator[tuple[str, Answers]]:
         """What there is of an answer and a line about it, until it is done or stopped."""
         session = session_of(request)
@@ -104,6 +111,11 @@ def gallery(label: str, name: str, **options: Any) -> gr.Gallery:
     )
 
 
+def small_button(text: str, elem_id: str) -> gr.Button:
+    """A button that stays beside its neighbor on a phone."""
+    return gr.Button(text, size="sm", min_width=120, elem_id=elem_id)
+
+
 def status(name: str) -> gr.HTML:
     """A line for what happens."""
     return gr.HTML(elem_id=f"{name}-status", elem_classes="status", container=False, padding=False)
@@ -125,21 +137,52 @@ class Settings:
     def __init__(self, page: Page, name: str, candidates: int = 4):
         self._page = page
         with gr.Row():
-            self.run = gr.Button("Answer", variant="primary", elem_id=f"{name}-run")
-            self.cancel = gr.Button("Cancel", interactive=False, elem_id=f"{name}-cancel")
+            self.run = gr.Button("Answer", variant="primary", min_width=120, elem_id=f"{name}-run")
+            self.cancel = gr.Button(
+                "Cancel", interactive=False, min_width=120, elem_id=f"{name}-cancel"
+            )
         self.status = status(name)
         self.limits = gr.Markdown(elem_id=f"{name}-limits")
         self.candidates = gr.Slider(
-            1, limits.MOST_CANDIDATES, value=candidates, step=1, label="Candidates"
+            1,
+            limits.MOST_CANDIDATES,
+            value=candidates,
+            step=1,
+            label="Candidates",
+            info="Answers to draw, each another one.",
         )
         with gr.Accordion("How answers are drawn", open=False):
             with gr.Row():
-                self.temperature = gr.Slider(0, 2, value=1, step=0.05, label="Temperature")
-                self.top_p = gr.Slider(0.05, 1, value=1, step=0.05, label="Top-p")
+                self.temperature = gr.Slider(
+                    *(0, 2),
+                    value=1,
+                    step=0.05,
+                    label="Temperature",
+                    info="1: as the model thinks. Less: safer; 0 is the likeliest. More: wilder.",
+                )
+                self.top_p = gr.Slider(
+                    *(0.05, 1),
+                    value=1,
+                    step=0.05,
+                    label="Top-p",
+                    info="Only the likeliest codes, which together have this probability.",
+                )
             with gr.Row():
-                most = page.answerer.tokenizer.num_codes
-                self.top_k = gr.Slider(0, most, value=0, step=1, label="Top-k (0: all)")
-                self.seed = gr.Number(0, precision=0, minimum=0, maximum=2**32 - 1, label="Seed")
+                self.top_k = gr.Slider(
+                    *(0, page.answerer.tokenizer.num_codes),
+                    value=0,
+                    step=1,
+                    label="Top-k",
+                    info="Only so many of the likeliest codes; 0 for all.",
+                )
+                self.seed = gr.Number(
+                    0,
+                    precision=0,
+                    minimum=0,
+                    maximum=2**32 - 1,
+                    label="Seed",
+                    info="The same seed draws the same answers again.",
+                )
 
     @property
     def inputs(self) -> list[Any]:

@@ -16,6 +16,10 @@ from lvm_jax.generation.jobs.job import Picture
 NAME = "sequence"
 _AT_FIRST_NEW = 2
 _MOST_STRIDE = 32
+_ABOUT = (
+    "Give frames, which are taken in the order of their names, or a video or an animation; the "
+    "model draws how it goes on."
+)
 
 
 class FrameSequence:
@@ -23,10 +27,11 @@ class FrameSequence:
 
     def __init__(self, page: Page):
         self._page = page
+        gr.Markdown(_ABOUT)
         with gr.Row():
             with gr.Column(scale=1):
                 self.files = gr.File(
-                    label="Frames in order of their names, a video, or an animation",
+                    label="Frames or a clip",
                     file_count="multiple",
                     height=150,
                     elem_id="frames",
@@ -39,6 +44,7 @@ class FrameSequence:
                         value=1,
                         step=1,
                         label="Take every n-th frame",
+                        info="1 takes all. The last one given is always taken.",
                         min_width=240,
                     )
                     self.held_back = gr.Slider(
@@ -47,17 +53,27 @@ class FrameSequence:
                         value=0,
                         step=1,
                         label="Hold back as the truth",
+                        info="So many at the end, which answers are compared with.",
                         min_width=240,
                     )
                 self.used = gallery("The prompt", "used", columns=6)
             with gr.Column(scale=1):
-                self.new = gr.Slider(
-                    1, limits.MOST_NEW_FRAMES, value=_AT_FIRST_NEW, step=1, label="New frames"
-                )
+                with gr.Row():
+                    self.new = gr.Slider(
+                        1,
+                        limits.MOST_NEW_FRAMES,
+                        value=_AT_FIRST_NEW,
+                        step=1,
+                        label="New frames",
+                        min_width=240,
+                    )
+                    self.rate = gr.Slider(
+                        1, 30, value=8, step=1, label="Frames per second", min_width=240
+                    )
                 self.settings = Settings(page, NAME, candidates=1)
                 self.strip = gr.Image(
-                    label="The strip",
-                    show_label=False,
+                    label="All frames in a strip",
+                    visible=False,
                     interactive=False,
                     elem_id="strip",
                     buttons=["download", "fullscreen"],
@@ -65,16 +81,22 @@ class FrameSequence:
                 with gr.Row():
                     self.moving = gr.Image(
                         label="The likeliest, moving",
+                        visible=False,
                         interactive=False,
                         elem_id="moving",
+                        scale=2,
                         height=220,
                         min_width=240,
                         buttons=["download", "fullscreen"],
                     )
                     self.clips = gr.File(
-                        label="To download", interactive=False, elem_id="clips", min_width=240
+                        label="To download",
+                        visible=False,
+                        interactive=False,
+                        elem_id="clips",
+                        scale=3,
+                        min_width=240,
                     )
-                self.rate = gr.Slider(1, 30, value=8, step=1, label="Frames per second")
         self._connect()
 
     @property
@@ -149,23 +171,24 @@ class FrameSequence:
         *values: Any,
     ) -> Iterator[tuple[Any, ...]]:
         line = said("Cancelled before it began.")
-        yield said("Reading the frames."), None, None, None
+        yield said("Reading the frames."), *_results()
         strip = None
         answers: Answers | None = None
         try:
             chosen = asked(*values, num_new_images=int(new))
             frames = self._frames(files, stride)
             prompt = self._page.reader.sequence(frames, int(held_back), chosen)
+            yield self._page.begun(prompt), *_results()
             for line, answers in self._page.answers(request, prompt):
                 drawn = showing.strip(prompt.images, answers, prompt.targets)
                 strip = self._page.keep(request, drawn, "strip")
-                yield line, strip, None, None
+                yield line, *_results(strip)
             if answers is not None:
-                yield line, strip, *self._clips(request, prompt, answers, rate)
+                yield line, *_results(strip, *self._clips(request, prompt, answers, rate))
                 return
         except (ValueError, RuntimeError) as error:
             line = problem(error)
-        yield line, strip, None, None
+        yield line, *_results(strip)
 
     def _clips(
         self, request: gr.Request, prompt: Prompt, answers: Answers, rate: float
@@ -186,3 +209,10 @@ class FrameSequence:
         settings = parts.setting_values(prompt.asked)
         new = min(prompt.asked.num_new_images, limits.MOST_NEW_FRAMES)
         return [files, 1, len(prompt.targets), new, said(line), *settings]
+
+
+def _results(
+    strip: str | None = None, moving: str | None = None, clips: list[str] | None = None
+) -> list[Any]:
+    """Values of what shows answers, as far as there is something to show."""
+    return [gr.update(value=value, visible=bool(value)) for value in (strip, moving, clips)]

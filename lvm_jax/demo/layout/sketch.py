@@ -13,15 +13,21 @@ from lvm_jax.demo.uploads import UploadError
 
 _SIDE = 512  # of the canvas in pixels
 _BRUSH = 24
+_ABOUT = (
+    "Give a picture and paint on it, or paint alone, and use it as the query of the examples in "
+    "the first tab."
+)
 _COLORS = ["#ffffff", "#000000", "#dc2626", "#16a34a", "#2563eb", "#facc15"]
 
 
 def sketch(page: Page, tabs: Any, analogy: Analogy) -> None:
     """The components of the tab, and what they do."""
+    gr.Markdown(_ABOUT)
     with gr.Row():
         with gr.Column(scale=2):
             canvas = gr.ImageEditor(
-                label="Give a picture and draw on it, or draw alone",
+                label="Canvas",
+                height=f"min({_SIDE + 60}px, 100vw)",
                 type="filepath",
                 brush=gr.Brush(default_size=_BRUSH, colors=_COLORS, default_color=_COLORS[2]),
                 layers=False,
@@ -34,11 +40,16 @@ def sketch(page: Page, tabs: Any, analogy: Analogy) -> None:
             # What it holds stays in files, until somebody wants it.
             canvas.preprocess = lambda payload: payload
         with gr.Column(scale=1):
-            forms = [(form.about, name) for name, form in sketches.FORMS.items()]
+            forms = [
+                (f"{name.capitalize()}: {form.about}", name)
+                for name, form in sketches.FORMS.items()
+            ]
             form = gr.Radio(forms, value="hole", label="What the strokes are", elem_id="form")
             with gr.Row():
-                look = gr.Button("Preview", size="sm", elem_id="preview")
-                use = gr.Button("Use as the query", variant="primary", elem_id="use-sketch")
+                look = gr.Button("Preview", min_width=120, elem_id="preview")
+                use = gr.Button(
+                    "Use as the query", variant="primary", min_width=120, elem_id="use-sketch"
+                )
             line = parts.status("sketch")
             drawn = gr.Image(
                 label="The query",
