@@ -12,15 +12,16 @@ from lvm_jax.demo.layout.sequence import FrameSequence
 from lvm_jax.demo.uploads import UploadError
 from lvm_jax.generation.jobs.prompt_files import PromptFile
 
+_ABOUT = "One click takes an example to its tab. The model has never seen these."
+_EMPTY = "No examples: `--gallery=DIR` takes a folder of prompt files or of shards."
+
 
 def gallery(page: Page, tabs: Any, analogy: Analogy, sequence: FrameSequence) -> None:
     """The components of the tab, and what they do."""
     filled = [*analogy.filled, *sequence.filled, tabs]
     with gr.Row():
-        if page.gallery:
-            gr.Markdown("One click takes an example to its tab. The model has never seen these.")
-        else:
-            gr.Markdown("No examples: `--gallery=DIR` takes a folder of prompt files or of shards.")
+        with gr.Column(min_width=240):
+            gr.Markdown(_ABOUT if page.gallery else _EMPTY)
         upload = gr.UploadButton(
             "Open a prompt file",
             file_types=[".json"],

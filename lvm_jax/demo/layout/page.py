@@ -36,7 +36,8 @@ def build(page: Page) -> gr.Blocks:
             with gr.Tab("Gallery", id="gallery"):
                 gallery(page, tabs, analogy, sequence)
         add_api(page)
-        analogy.describe(blocks.load)
+        for tab in (analogy, sequence):
+            tab.describe(blocks.load)
         blocks.load(arrive, **QUICK)
         blocks.unload(leave)
     blocks.queue(max_size=limits.MOST_WAITING)

@@ -1,6 +1,6 @@
 """The second tab: frames or a clip, and the frames that follow."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -111,13 +111,17 @@ class FrameSequence:
 
     def _connect(self) -> None:
         settings = self.settings
-        look = {"fn": self._look, "inputs": [*self._chosen, settings.candidates]}
         shown = [settings.status, settings.limits, self.used]
-        changes = (*self._chosen, settings.candidates)
-        gr.on([component.change for component in changes], **look, outputs=shown, **parts.QUICK)
+        chosen = [*self._chosen, settings.candidates]
+        gr.on([component.change for component in chosen], self._look, chosen, shown, **parts.QUICK)
         results = [self.strip, self.moving, self.clips]
         over = settings.runs(self._answer, [*self._chosen, self.rate], results)
-        over.then(self._fits, look["inputs"], settings.limits, **parts.QUICK)
+        self.describe(over.then)
+
+    def describe(self, event: Callable[..., Any]) -> None:
+        """Says at an event what fits and how long it takes."""
+        inputs = [*self._chosen, self.settings.candidates]
+        event(self._fits, inputs, self.settings.limits, **parts.QUICK)
 
     def _frames(self, files: Sequence[str], stride: float) -> list[Picture]:
         frames = uploads.frames_of(files)

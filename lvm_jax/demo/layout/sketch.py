@@ -48,7 +48,7 @@ def sketch(page: Page, tabs: Any, analogy: Analogy) -> None:
             with gr.Row():
                 look = gr.Button("Preview", min_width=120, elem_id="preview")
                 use = gr.Button(
-                    "Use as the query", variant="primary", min_width=120, elem_id="use-sketch"
+                    "Use as query", variant="primary", min_width=120, elem_id="use-sketch"
                 )
             line = parts.status("sketch")
             drawn = gr.Image(
