@@ -109,6 +109,7 @@ def test_the_command_lists_its_words_and_those_that_are_near(run):
     assert listed.returncode == 0, listed.stderr
     words = {line.split()[0] for line in listed.stdout.splitlines() if line.startswith("  ")}
     assert {"train", "train_tokenizer", "generate", "experiments", "gke_jobset"} <= words
+    assert "in a clone alone" in listed.stdout
     refused = run("-c", WORD, "build-shard")
     assert refused.returncode == 2
     assert refused.stderr == "lvm-jax: no command build-shard; did you mean build_shards?\n"

@@ -77,7 +77,11 @@ RULES = (
             "demo.py",  # tests/demo has it
             "study.py",  # takes hours
             "plan.py --config=experiments/lvm.py:size=7b",
-            "plan.py --config=experiments/lvm.py:size=3b --topology=v5e-64",
+            "plan.py --config=experiments/lvm.py:size=3b --topology=v5e-128",
+            "plan.py --config=experiments/lvm.py:size=3b,topology=v5e-256",
+            "benchmark.py train --against=hf",
+            "train.py --config=experiments/lvm.py:size=3b --workdir=/shared/runs/3b "
+            "--config.data.shards=/shared/shards --config.mesh.data=4",
             "train.py --config=experiments/quickstart_model.py --workdir=runs/tuned",
             "train.py --config=experiments/lvm.py:size=3b --print_config",
         )
@@ -96,6 +100,15 @@ RULES = (
     smallest("python tools/build_shards.py --config=experiments/quickstart_sen", "sentences"),
     Rule(begins="python tools/inspect_shards.py runs/quickstart"),
     smallest("python tools/train.py --config=experiments/quickstart_model.py", "model"),
+    Rule(begins="tail -n 1 runs/quickstart/model/metrics.jsonl"),
+    Rule(
+        begins="python tools/train.py --config=experiments/finetune.py:pretrained=model",
+        replace=(
+            ("data.shards=shards", "data.shards=runs/quickstart/shards"),
+            ("fsdp=8", "fsdp=1"),
+        ),
+        append="--config.loop.num_steps=2 --config.optimizer.warmup_steps=1",
+    ),
     Rule(begins="python tools/plot_runs.py"),
     Rule(begins="python tools/export_model.py"),
     Rule(begins="python tools/generate.py"),

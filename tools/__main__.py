@@ -53,6 +53,8 @@ def _help(typed: str, tools: dict[str, pathlib.Path]) -> str:
     """The words, each with the first line of its file."""
     lines = [f"  {word:{_WIDTH}}{_about(tools[word])}" for word in sorted(tools)]
     first = f"{typed} COMMAND ...; {typed} COMMAND --help says more of one."
+    if not (commands.TOOLS / "quickstart.sh").is_file():
+        first += "\nThe quick-start and launch/ (TPU pods, XPK, Slurm) are in a clone alone."
     return "\n".join([first, "", *lines])
 
 
