@@ -39,7 +39,8 @@ class ToolHelp(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         self.env.note_reread()
-        tool = ROOT / "tools" / self.arguments[0]
+        # Help names a tool as it was typed: from the checkout, as its readers will.
+        tool = pathlib.Path("tools", self.arguments[0])
         command = ["bash", tool] if tool.suffix else [sys.executable, tool.with_suffix(".py")]
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
         done = subprocess.run(

@@ -30,6 +30,8 @@ def test_pages_are_built_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     keys = (tmp_path / "html" / "reference" / "config_train.html").read_text()
     assert "config.optimizer.peak_lr" in keys and "config.mesh.fsdp" in keys
+    tools = (tmp_path / "html" / "reference" / "tools.html").read_text()
+    assert "python tools/train.py --config=" in tools and str(ROOT) not in tools
 
 
 def test_errors_that_troubleshooting_explains_are_there():
@@ -49,6 +51,15 @@ def test_errors_that_troubleshooting_explains_are_there():
         if part.strip(" :;,") and part.strip(" :;,") not in code
     ]
     assert unknown == []
+
+
+def test_every_tool_is_in_the_reference():
+    tools = ROOT / "tools"
+    is_program = lambda path: 'if __name__ == "__main__":' in path.read_text()
+    files = [*filter(is_program, tools.rglob("*.py")), *(tools / "launch").glob("*.s[bh]*")]
+    names = {str(path.relative_to(tools)).removesuffix(".py") for path in files} - {"__main__"}
+    page = (DOCS / "reference" / "tools.md").read_text()
+    assert names == set(re.findall(r"^```\{tool-help\} (\S+)$", page, re.MULTILINE))
 
 
 # Pages are read as they are, too: what Sphinx would fill in or find is not enough.
