@@ -66,6 +66,9 @@ class Limits:
 
     def of_sequence(self, num_given: int, num_used: int, num_new: int) -> str:
         """What becomes of so many frames."""
+        room = f"at most {self.prompt_images} fit beside a new one"
+        if not num_given:
+            return f"No frames yet: {room}."
         used = f"{_count(num_given, 'frame')} to go on from, {num_used} used as the prompt"
         over = num_used + num_new - self.images
         slides = (
@@ -73,10 +76,7 @@ class Limits:
             if over > 0
             else ""
         )
-        return (
-            f"{used}: at most {self.prompt_images} fit beside a new one. "
-            f"{_count(num_new, 'new frame')}{slides}."
-        )
+        return f"{used}: {room}. {_count(num_new, 'new frame')}{slides}."
 
 
 def of_time(seconds: float | None) -> str:

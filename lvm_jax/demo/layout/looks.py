@@ -37,6 +37,9 @@ CSS = """
   max-width: none !important; border: none; background: none; padding: 2px 4px !important;
   white-space: normal !important; text-align: left; line-height: 1.2; }
 
+/* The label of a strip is above its first line. */
+#strip .image-container { padding-top: 28px; }
+
 /* A picture lies in the middle of its canvas, and so does the canvas. */
 #canvas .pixi-target { display: flex; justify-content: center; }
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from lvm_jax.demo import sketches, uploads
+from lvm_jax.demo import showing, sketches, uploads
 from lvm_jax.demo.layout import parts
 from lvm_jax.demo.layout.analogy import Analogy
 from lvm_jax.demo.layout.parts import Page, problem, said, session_of
@@ -65,24 +65,27 @@ def sketch(page: Page, tabs: Any, analogy: Analogy) -> None:
         kept = [_file(page, session, part) for part in _parts(canvas, value)]
         return kept[0], [path for path in kept[1:] if path is not None]
 
-    def draw(value: Any, form: str, request: gr.Request) -> str:
+    def draw(value: Any, form: str, request: gr.Request) -> tuple[str, str]:
+        """The query, and the same to look at."""
         background, layers = files(value, request)
         under = None if background is None else uploads.read_layer(background)
         made = sketches.query(under, [uploads.read_layer(layer) for layer in layers], form)
-        return page.keep(request, page.reader.squared(made), "sketch")
+        square = page.reader.squared(made)
+        enlarged = showing.enlarged(square)
+        return page.keep(request, square, "sketch"), page.keep(request, enlarged, "drawn")
 
     def preview(value: Any, form: str, request: gr.Request) -> tuple[Any, ...]:
         try:
-            return draw(value, form, request), said("")
+            return draw(value, form, request)[1], said("")
         except UploadError as error:
             return None, problem(error)
 
     def take(value: Any, form: str, request: gr.Request) -> tuple[Any, ...]:
         try:
-            path = draw(value, form, request)
+            path, shown = draw(value, form, request)
         except UploadError as error:
             return gr.skip(), gr.skip(), None, problem(error)
-        return path, gr.Tabs(selected="analogy"), path, said("")
+        return path, gr.Tabs(selected="analogy"), shown, said("")
 
     look.click(preview, [canvas, form], [drawn, line], **parts.QUICK)
     use.click(take, [canvas, form], [analogy.query, tabs, drawn, line], **parts.QUICK)
