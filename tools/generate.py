@@ -36,6 +36,7 @@ Pictures are read as those were that the model learned from: its directory says 
 """
 
 import dataclasses
+import gc
 import pathlib
 import tempfile
 from collections.abc import Callable, Sequence
@@ -168,6 +169,9 @@ def continuation(options: Continuation) -> None:
 def _answer(options: Answering, jobs_for: Callable[[int], list["Job"]], *, overwrite: bool) -> None:
     """Answers jobs, given how many images fit beside a new one."""
     pair = options.pair()
+    # Imports and traces make objects by the hundred thousand that stay: looking through them again
+    # and again took a twentieth of the time to a first answer.
+    gc.set_threshold(100_000, 50, 50)
     import lvm_jax
     from lvm_jax import image_record, progress_bar
     from lvm_jax.conversion import stored_model

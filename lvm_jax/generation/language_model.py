@@ -174,7 +174,8 @@ def _read(
         }
         return found.read(trees.unflatten(like))
     read = trees.flatten(found.read())
-    # One after the other, so that memory holds one of them twice and not all.
+    # One after the other, so that memory holds one of them twice and not all; and put, which needs
+    # no program as `jnp.asarray` does for every shape.
     return trees.unflatten(
-        {name: jnp.asarray(read.pop(name).astype(dtypes[name], copy=False)) for name in dtypes}
+        {name: jax.device_put(read.pop(name).astype(dtypes[name], copy=False)) for name in dtypes}
     )

@@ -66,7 +66,8 @@ class Tokenizer:
     ):
         check_params(config, params, "the tokenizer's parameters")
         self.config, self.images = config, images
-        self.params = jax.tree.map(jnp.asarray, params)
+        # Not `jnp.asarray`, which compiles a program for every shape.
+        self.params = jax.device_put(params, may_alias=False)
         self.fingerprint = fingerprint(config, params)
         self.mesh = _local_mesh() if mesh is None else mesh
         foreign = [d for d in self.mesh.devices.flat if d.process_index != jax.process_index()]

@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 
 from lvm_jax import atomic, configs, trees
@@ -37,6 +38,8 @@ def model_fingerprint(model: LanguageModel) -> str:
     hashed = hashlib.sha256(json.dumps(configs.to_dict(model.config), sort_keys=True).encode())
     for name, array in sorted(trees.flatten(model.params).items()):
         hashed.update(f"{name} {array.dtype} {array.shape}".encode())
+        if jax.default_backend() == "cpu":
+            array = np.asarray(array)  # no copy there, and its slices need no program
         # The last row of one layer, and a number of every layer.
         hashed.update(np.asarray(array[(0,) * (array.ndim - 1)]).tobytes())
         hashed.update(np.asarray(array[(..., *(0,) * (array.ndim - 1))]).tobytes())
