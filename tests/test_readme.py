@@ -75,6 +75,7 @@ RULES = (
             "generate.py --model=runs/quickstart/model "
             "--tokenizer=runs/quickstart/tokenizer/tokenizer --prompt=prompt.json",
             "demo.py",  # tests/demo has it
+            "generate.py --pretrained=",  # tests/pretrained has it
             "study.py",  # takes hours
             "plan.py --config=experiments/lvm.py:size=7b",
             "plan.py --config=experiments/lvm.py:size=3b --topology=v5e-128",
@@ -187,6 +188,7 @@ ELSEWHERE = {
     "(printf": "there is no page that runs",
     "curl ": "there is no page that runs",
     "from gradio_client": "there is no page that runs",
+    "# The pair that ships.": "tests/test_notebook.py runs the same",
 }
 
 COMMANDS = blocks.commands()
