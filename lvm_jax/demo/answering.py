@@ -177,7 +177,10 @@ class Answerer:
             yield images, perplexities
 
     def _took(self, key: tuple[int, ...], seconds: float) -> None:
-        (self._compiling.discard if key in self._seconds else self._compiling.add)(key)
+        if key in self._seconds:
+            self._compiling.discard(key)
+        else:
+            self._compiling.add(key)
         self._seconds[key] = seconds
 
     def _seconds_left(self, parts_left: int, key: tuple[int, ...]) -> float | None:

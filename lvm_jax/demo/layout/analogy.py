@@ -54,7 +54,7 @@ class Analogy:
             with gr.Column(scale=1):
                 self.settings = Settings(page, NAME)
                 self.answers = parts.gallery("Answers", "answers")
-                gr.Markdown(_MEASURES, elem_classes="small")
+                gr.Markdown(_MEASURES)
                 with gr.Row():
                     self.look = small_button("What the tokenizer sees", "look")
                     self.save = small_button("Save as a prompt file", "save")

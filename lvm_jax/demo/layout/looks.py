@@ -30,12 +30,17 @@ CSS = """
   padding-top: 32px; }
 .answers .grid-container {
   grid-template-columns: repeat(auto-fill, minmax(110px, 1fr)) !important; }
-.answers img { object-fit: contain !important; height: auto !important; aspect-ratio: 1; }
+.answers img { object-fit: contain !important; }
+.answers .thumbnail-lg img { height: auto !important; aspect-ratio: 1; }
 .answers .thumbnail-lg { display: flex; flex-direction: column; height: 100%;
   aspect-ratio: auto !important; }
 .answers .thumbnail-lg .caption-label { position: static !important; align-self: stretch;
   max-width: none !important; border: none; background: none; padding: 2px 4px !important;
   white-space: normal !important; text-align: left; line-height: 1.2; }
+
+/* One of them, large, above the others. */
+.answers :has(> .preview) { min-height: 360px; }
+.answers .thumbnail-small { flex: none !important; width: 48px !important; height: 48px; }
 
 /* The label of a strip is above its first line. */
 #strip .image-container { padding-top: 28px; }
