@@ -116,7 +116,8 @@ def _contexts(every: Sequence[Axes], sizes: Mapping[str, Sequence[Results]]) -> 
     for axes, (task, lengths, unit) in zip(every, panels):
         for color, (size, runs) in zip(_COLORS, sizes.items()):
             own = [run["evaluations"][task]["by_length"] for run in runs]
-            values = [[each[str(n)]["perplexity"][0] for n in lengths] for each in own]
+            # Not its mean perplexity, which a few prompts can turn.
+            values = [[each[str(n)]["nll"][0] for n in lengths] for each in own]
             for number, line in enumerate(values):
                 label = size if number == 0 else None
                 axes.plot(lengths, line, "o-", ms=3, color=color, linewidth=0.9, label=label)
@@ -124,5 +125,5 @@ def _contexts(every: Sequence[Axes], sizes: Mapping[str, Sequence[Results]]) -> 
         axes.set_xlabel(unit)
         axes.set_xticks(lengths)
         axes.grid(linewidth=0.4, alpha=0.5)
-    every[0].set_ylabel("perplexity")
+    every[0].set_ylabel("nats per id")
     every[0].legend(frameon=False)

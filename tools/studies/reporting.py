@@ -158,7 +158,7 @@ def _context(found: Found) -> list[str]:
         rows, gains, verdicts = [], [], []
         for size, task in ((size, task) for size, runs in sizes.items() if runs for task in names):
             own = [run["evaluations"][task] for run in sizes[size]]
-            rows.append([f"{size}, {task}", *(_perplexity(own, n) for n in lengths)])
+            rows.append([f"{size}, {task}", *(_of_length(own, n) for n in lengths)])
             steps = orderings.of_lengths(task, own, lengths, unit).steps
             gains.append(
                 [f"{size}, {task}", *(f"{step.gain:+.3f} ± {step.error:.3f}" for step in steps)]
@@ -168,12 +168,18 @@ def _context(found: Found) -> list[str]:
             verdicts.append(f"- {task} falls up to {most} {unit}, size {size}: **{verdict}**")
         pairs = [f"{a} to {b}" for a, b in itertools.pairwise(lengths)]
         lines += [
-            table([f"perplexity after ... {unit}", *map(str, lengths)], rows),
+            table([f"perplexity (loss) after ... {unit}", *map(str, lengths)], rows),
             table([f"nats gained by more {unit}", *pairs], gains),
             "\n".join(verdicts),
         ]
     return [*lines, "![context](context.png)"]
 
 
-def _perplexity(runs: Sequence[Mapping[str, Any]], length: int) -> str:
-    return f"{np.mean([run['by_length'][str(length)]['perplexity'][0] for run in runs]):.2f}"
+def _of_length(runs: Sequence[Mapping[str, Any]], length: int) -> str:
+    """Perplexity, and in brackets its loss, by which lengths are judged.
+
+    A few prompts of high perplexity can turn its mean, not that of the losses.
+    """
+    own = [run["by_length"][str(length)] for run in runs]
+    mean = lambda key: np.mean([each[key][0] for each in own])
+    return f"{mean('perplexity'):.2f} ({mean('nll'):.3f})"
