@@ -76,6 +76,12 @@ RULES = (
             "--tokenizer=runs/quickstart/tokenizer/tokenizer --prompt=prompt.json",
             "demo.py",  # tests/demo has it
             "generate.py --pretrained=",  # tests/pretrained has it
+            # tests/test_finetune.py has them
+            "build_shards.py --config=experiments/quickstart_sentences.py --pretrained",
+            "build_shards.py --config=experiments/quickstart_sentences.py:split=held_out --pre",
+            "train.py --config=experiments/finetune.py --workdir=",
+            "evaluate.py --task=analogies --config=experiments/quickstart_evaluation.py "
+            "--model=runs/finetune",
             "study.py",  # takes hours
             "plan.py --config=experiments/lvm.py:size=7b",
             "plan.py --config=experiments/lvm.py:size=3b --topology=v5e-128",

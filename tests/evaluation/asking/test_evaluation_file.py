@@ -64,8 +64,9 @@ def test_every_number_comes_back(tmp_path):
                 np.testing.assert_array_equal(one, other)
 
 
-def test_the_documentation_has_the_tables_of_the_file_that_it_names():
-    kept = evaluation_file.read(ROOT / "experiments" / "results" / "quickstart_evaluation.json")
+@pytest.mark.parametrize("run", ["quickstart", "finetune"])
+def test_the_documentation_has_the_tables_of_the_file_that_it_names(run):
+    kept = evaluation_file.read(ROOT / "experiments" / "results" / f"{run}_evaluation.json")
     page = (ROOT / "docs" / "first_ten_minutes.md").read_text()
     for line in wording.markdown(kept).splitlines():
         assert line in page

@@ -2,12 +2,17 @@
 
 import json
 import math
+import pathlib
+import shutil
 
 import pytest
 
 from studies import choice, found, orderings, plan, reporting, results, scaling_laws
 from studies.plan import Run
 from tests.tools.studies import made_up
+
+ROOT = pathlib.Path(__file__).resolve().parents[3]
+RESULTS = ROOT / "experiments" / "results" / "study"
 
 
 def runs_of(size, **options):
@@ -157,3 +162,16 @@ def test_files_of_results_are_read_again_and_damaged_ones_named(tmp_path):
     (tmp_path / "all_s_c0.64_seed0.json").write_text("{")
     with pytest.raises(ValueError, match=r"all_s_c0\.64_seed0\.json is no JSON"):
         results.read(tmp_path)
+
+
+def test_the_report_that_is_kept_is_of_the_files_beside_it(tmp_path):
+    for file in RESULTS.glob("*.json"):
+        shutil.copy(file, tmp_path)
+    assert reporting.write(tmp_path) == (RESULTS / reporting.FILE).read_text().rstrip("\n")
+
+
+def test_tables_of_the_page_are_those_of_the_report():
+    report = (RESULTS / reporting.FILE).read_text().splitlines()
+    page = (ROOT / "docs" / "study.md").read_text().splitlines()
+    rows = [line for line in page if line.startswith("|")]
+    assert len(rows) > 20 and [row for row in rows if row not in report] == []
