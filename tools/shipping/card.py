@@ -234,8 +234,11 @@ def _limits(
         f"Answers are drawn, and differ from draw to draw; of the tasks above {hardest} is the "
         f"hardest, with {task['perplexity'][0]:.3g} codes to choose among at each id.",
         "It knows emoji, a few hundred household things rendered on plain ground, and maps from "
-        "space. On photographs it was neither trained nor measured: fine-tune it "
-        "(experiments/finetune.py) and measure what comes of it.",
+        "space. Photographs of things were not in its training: fine-tune it "
+        "(experiments/finetune.py) and measure what comes of it, as docs/first_ten_minutes.md "
+        "does.",
+        "Of clips, the loss of true frames alone was measured: look at what it draws after "
+        "--prompt=animation before you expect a video.",
     ]
     if prompts is None:
         points.append("Whether examples tell it which task is meant was not measured for this run.")
