@@ -27,8 +27,9 @@ class Options(ModelOptions):
     """Which model, and who may use it.
 
     Attributes:
-        gallery: folder of prompt files (.json) or of shards; by default the prompts that ship with
-            the pair, or the held-out shards that a training names.
+        gallery: folder of prompt files (.json; a file order.txt may name those that come first) or
+            of shards; by default the prompts that ship with the pair, or the held-out shards that a
+            training names.
         host: name or address to listen on; others than this machine's own need --auth.
         port: to listen on.
         auth: file with a line user:password for each user.

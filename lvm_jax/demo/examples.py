@@ -21,14 +21,16 @@ from lvm_jax.tokenizer.codec import Tokenizer
 from lvm_jax.training import workdir
 
 MOST_OF_A_KIND = 2
+ORDER = "order.txt"
+"""Beside prompt files: a line for each that comes first, its name without .json."""
 
 
 def find(place: str | None, model: str, tokenizer: Tokenizer, limits: Limits) -> list[PromptFile]:
     """The examples of a gallery.
 
     Args:
-        place: a folder of prompt files or of shards; None takes the held-out shards that a
-            training's config names, if they are there.
+        place: a folder of prompt files, by name unless `ORDER` says otherwise, or of shards; None
+            takes the held-out shards that a training's config names, if they are there.
         model: directory of the model.
         tokenizer: the model's, which draws the ids of shards.
         limits: of the model; longer sentences are cut to it.
@@ -50,7 +52,13 @@ def find(place: str | None, model: str, tokenizer: Tokenizer, limits: Limits) ->
     files = sorted(pathlib.Path(place).glob("*.json"))
     if not files:
         raise ValueError(f"{place} holds neither prompt files (.json) nor shards")
-    return [prompt_files.read(file) for file in files]
+    order = pathlib.Path(place) / ORDER
+    first = order.read_text(encoding="utf-8").split() if order.is_file() else []
+    # The sort is stable.
+    return [
+        prompt_files.read(file)
+        for file in sorted(files, key=lambda file: [*first, file.stem].index(file.stem))
+    ]
 
 
 def _config(model: str) -> dict[str, Any]:

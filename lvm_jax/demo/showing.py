@@ -17,6 +17,7 @@ from lvm_jax.generation.jobs import prompt_files
 from lvm_jax.generation.jobs.prompt_files import PromptFile
 
 _THUMBNAILS = 3  # the last example and the query
+_LETTERS = 28  # of a strip, which is shown at half its size or less
 
 
 def caption(place: int, candidate: Candidate) -> str:
@@ -77,19 +78,21 @@ def strip(prompt_n: np.ndarray, answers: Answers, truth_K: np.ndarray) -> np.nda
 
 def _row(name: str, images: np.ndarray, color: str) -> np.ndarray:
     frames = sheets.flow([enlarged(image) for image in images], gap=sheets.GAP)
-    return sheets.captioned(frames, name, color=color)
+    return sheets.captioned(frames, name, size=_LETTERS, color=color)
 
 
 def thumbnail(prompt: PromptFile) -> str:
-    """The end of a prompt and whose it is, as HTML."""
+    """The end of a prompt, as HTML."""
     shown = "".join(
         f'<img alt="" src="{prompt_files.as_url(data)}">' for data in prompt.images[-_THUMBNAILS:]
     )
+    return f'<div class="thumbnails">{shown}<span class="asked">?</span></div>'
+
+
+def credit(prompt: PromptFile) -> str:
+    """Whose the pictures of a prompt are, as HTML that opens at a click."""
     whose = html.escape(prompt.attribution)
-    return (
-        f'<div class="thumbnails">{shown}<span class="asked">?</span></div>'
-        f'<small title="{whose}">{whose}</small>'
-    )
+    return whose and f"<details><summary>Whose pictures</summary>{whose}</details>"
 
 
 def clip(prompt_n: np.ndarray, candidate: Candidate) -> list[np.ndarray]:

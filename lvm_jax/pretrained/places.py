@@ -3,6 +3,7 @@
 NAME/model                a model directory, as export_model.py writes it
 NAME/tokenizer            its tokenizer
 NAME/prompts/*.json       prompt files to try it with, of pictures that it never saw
+NAME/prompts/order.txt    in which order a gallery shows them
 NAME/MODEL_CARD.md        data, training, measured limits
 NAME/ATTRIBUTION.md       whose pictures it learned from, and their terms
 

@@ -50,9 +50,10 @@ def made_of(files: dict[str, str], names: str, **more) -> PromptFile:
 def gallery(files):
     truth = (pathlib.Path(files["d"]).read_bytes(),)
     asked = Asked(num_candidates=2, seed=4)
+    credited = {"title": "an analogy", "attribution": "drawn by somebody"}
     asked_frames = Asked(num_new_images=3, num_candidates=2)
     return [
-        made_of(files, "abc", targets=truth, layout="analogy", answer=asked, title="an analogy"),
+        made_of(files, "abc", targets=truth, layout="analogy", answer=asked, **credited),
         made_of(files, "ab", targets=truth, answer=asked_frames, title="a sequence"),
     ]
 
@@ -214,7 +215,8 @@ def test_a_sketch_becomes_the_query_of_an_analogy(open_page, files):
     page.locator("#use-sketch").click()
     page.locator("#query").wait_for(state="visible")
     page.locator("#analogy-run").click()
-    said(page, "#analogy-status", "2 of 2 images in")
+    line = said(page, "#analogy-status", "2 of 2 images in")
+    assert "The truth" not in line  # which was that of the query before
 
 
 def test_a_cancelled_answer_stops_computing_and_lets_others_go_on(open_page, monkeypatch):
@@ -255,12 +257,19 @@ def test_a_phone(open_page):
     for tab in ("Gallery", "Sequence", "Sketch", "Analogy"):
         show(page, tab)
         assert is_narrow(page, 390), tab
-    show(page, "Gallery")
-    page.locator("#example-1").click()
+    page.locator("#try").click()
     said(page, "#analogy-status", "an analogy")
     page.locator("#analogy-run").click()
     said(page, "#analogy-status", "2 of 2 images in")
+    page.locator("#answers img").nth(1).wait_for()
     assert is_narrow(page, 390)
+    # Answers go with their prompt; a whole card opens one, but for what it says of its pictures.
+    show(page, "Gallery")
+    page.get_by_text("Whose pictures").click()
+    page.get_by_text("drawn by somebody").wait_for()
+    page.locator(".thumbnails").first.click(force=True)
+    said(page, "#analogy-status", "an analogy. drawn by somebody")
+    page.wait_for_function("document.querySelectorAll('#answers img').length === 0")
 
 
 def test_pairs_change_places():

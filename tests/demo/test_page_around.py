@@ -134,6 +134,11 @@ def test_a_gallery_of_held_out_shards(shards, tokenizer, answerer, reader, tmp_p
     folder.mkdir()
     (folder / "edges.json").write_text(edges.text())
     assert examples.find(str(folder), "", tokenizer, answerer.limits) == [edges]
+    # By name, but for those that a file of names puts first.
+    (folder / "video.json").write_text(video.text())
+    assert examples.find(str(folder), "", tokenizer, answerer.limits) == [edges, video]
+    (folder / examples.ORDER).write_text("video\nnone\n")
+    assert examples.find(str(folder), "", tokenizer, answerer.limits) == [video, edges]
     assert examples.find(None, str(tmp_path), tokenizer, answerer.limits) == []
     with pytest.raises(ValueError, match="neither prompt files"):
         examples.find(str(tmp_path), "", tokenizer, answerer.limits)

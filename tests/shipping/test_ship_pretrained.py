@@ -12,6 +12,7 @@ import pytest
 
 import lvm_jax
 import ship_pretrained
+from lvm_jax.demo import examples
 from lvm_jax.generation.jobs import prompt_files
 from lvm_jax.images import ImageConfig
 from lvm_jax.pictures.loader import SquareLoader
@@ -55,7 +56,10 @@ def test_a_pair_is_written_with_its_card_and_loads(options, study, tmp_path, mon
     assert sorted(path.name for path in out.iterdir()) == [
         *("ATTRIBUTION.md", "MODEL_CARD.md", "model", "prompts", "tokenizer")
     ]
-    names = {path.stem for path in (out / "prompts").iterdir()}
+    names = {path.stem for path in (out / "prompts").glob("*.json")}
+    order = (out / "prompts" / examples.ORDER).read_text().split()
+    assert order[0] == "emoji_mask" and set(order) == names and len(order) == len(names)
+    assert order == sorted(order, key=lambda name: name.endswith("_2"))  # one of each task first
     of_emoji = {"emoji_mask", "emoji_edges", "3d_to_flat"}
     assert names >= of_emoji | {"animation", "turntable"}
     assert "colorization" not in names  # which was not asked
@@ -90,6 +94,7 @@ def test_a_pair_is_written_with_its_card_and_loads(options, study, tmp_path, mon
     said = capsys.readouterr().out
     assert "emoji_mask: " in said and "MB; " in said
     shown = lvm_jax.load_prompt("emoji_mask", tokenizer)
+    assert shown.title == "Mask of an emoji"
     assert shown.images.shape == (11, 16, 16, 3) and len(shown.targets) == 1
     (answer,) = lvm_jax.generate(model, tokenizer, shown.images)
     assert answer.shape == (1, 16, 16, 3)

@@ -14,6 +14,7 @@ import PIL.Image
 
 from experiments.study import corpus, prompts
 from lvm_jax import atomic
+from lvm_jax.demo import examples
 from lvm_jax.generation.jobs.prompt_files import Asked, PromptFile
 from lvm_jax.pictures.loader import SquareLoader
 from lvm_jax.pictures.reference import ImageRef
@@ -30,6 +31,17 @@ _SHOTS = 5
 FIRST = "emoji_mask"
 _ALWAYS = (FIRST, "emoji_edges", "3d_to_flat")
 _CLIPS = ("animation", "turntable")
+# In the order in which a gallery shows them: what is easy to see, and well answered, first.
+_TITLES = {
+    FIRST: "Mask of an emoji",
+    "depth": "Depth of a 3D model: near is bright",
+    "model_edges": "Edges of a 3D model",
+    "normals": "Normals: which way surfaces face",
+    "turntable": "A turning 3D model goes on",
+    "emoji_edges": "Edges of an emoji",
+    "3d_to_flat": "Flat drawing of a 3D emoji",
+    "animation": "An animated emoji goes on",
+}
 _FRAMES, _NEW_FRAMES = 8, 4
 _ANSWER: dict[str, Any] = {"num_candidates": 4, "temperature": 0.5}  # as the study draws
 _TRIES = 100
@@ -44,7 +56,7 @@ def write(
     known: Attribution,
     asked: Mapping[str, Any] | None,
 ) -> set[str]:
-    """Writes OUT/TASK.json, and as far as there is room OUT/TASK_2.json.
+    """Writes OUT/TASK.json, as far as there is room OUT/TASK_2.json, and in which order to show.
 
     Args:
         out: a new folder.
@@ -61,26 +73,29 @@ def write(
     """
     out.mkdir()
     used: set[str] = set()
+    written: list[str] = []
     left = MOST_BYTES
     sources = _sources(root / "held_out", chosen(asked))
     shown = {source.name: _sentences(source, loader) for source in sources}
-    for number, (task, sentences) in itertools.product(range(_EACH), shown.items()):
-        if number >= len(sentences):
+    tasks = sorted(shown, key=lambda task: [*_TITLES, task].index(task))
+    for number, task in itertools.product(range(_EACH), tasks):
+        if number >= len(shown[task]):
             continue
-        refs = sentences[number].images
-        ending = f" {number + 1}" * bool(number)
+        refs = shown[task][number].images
         text = _prompt(
             [encoded(loader.load_one(ref)) for ref in refs],
             is_clip=task in _CLIPS,
-            title=task.replace("_", " ") + ending,
+            title=_TITLES.get(task, task.replace("_", " ")) + f" ({number + 1})" * bool(number),
             attribution=known.of_pictures(map(_place, refs)),
         ).text()
         if len(text) <= left:
-            atomic.write_text(out / f"{task}{ending.replace(' ', '_')}.json", text)
+            written.append(f"{task}_{number + 1}" if number else task)
+            atomic.write_text(out / f"{written[-1]}.json", text)
             left -= len(text)
             used |= {_place(ref).parent.as_posix() for ref in refs}
         elif not number:
             raise ValueError(f"one prompt of each task has more than {MOST_BYTES:,} bytes")
+    atomic.write_text(out / examples.ORDER, "\n".join(written) + "\n")
     return used
 
 

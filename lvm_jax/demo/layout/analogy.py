@@ -25,7 +25,7 @@ _ROWS_AT_FIRST = 2
 NAME = "analogy"
 _ABOUT = (
     "Show what is to be done by pairs of an input and its output; the model does the same to the "
-    "query. New here? The gallery has ready examples."
+    "query."
 )
 _MEASURES = (
     "Perplexity says how surprised the model is by an answer: low is likely. dB is the PSNR, how "
@@ -41,7 +41,18 @@ class Analogy:
         self._most = page.limits.pairs
         self._at_first = min(_ROWS_AT_FIRST, self._most)
         self.count = gr.State(self._at_first)
-        gr.Markdown(_ABOUT)
+        with gr.Row():
+            with gr.Column(min_width=240):
+                gr.Markdown(_ABOUT)
+            # One of the gallery, which says what it does.
+            self.example = gr.Button(
+                "New here? Try an example",
+                size="sm",
+                scale=0,
+                min_width=200,
+                visible=any(prompt.layout == NAME for prompt in page.gallery),
+                elem_id="try",
+            )
         with gr.Row():
             with gr.Column(scale=1):
                 self._rows = [self._row(number) for number in range(self._most)]
@@ -86,7 +97,12 @@ class Analogy:
         """The components that `values_of` fills."""
         rows = [row for row, *_ in self._rows]
         shown = [self.query, self.truth, self.settings.status]
-        return [self.count, *rows, *self._images, *shown, *self.settings.inputs]
+        return [self.count, *rows, *self._images, *shown, *self.settings.inputs, *self._made]
+
+    @property
+    def _made(self) -> list[Any]:
+        """What was made of the prompt before."""
+        return [self.answers, self.seen, self.file]
 
     def _connect(self) -> None:
         settings, images = self.settings, self._images
@@ -101,7 +117,7 @@ class Analogy:
             removed = remove.click(self._remover(number), [self.count, *images], layout, **quick)
             self.describe(removed.then)
         self.describe(self.add.click(self._add, [self.count, *images], layout, **quick).then)
-        cleared = [*layout, self.query, self.truth]
+        cleared = [*layout, self.query, self.truth, *self._made]
         self.describe(self.clear.click(self._clear, None, cleared, **quick).then)
         over = settings.runs(self._answer, [self.count, *every], [self.answers])
         self.describe(over.then)
@@ -146,7 +162,8 @@ class Analogy:
         return remove
 
     def _clear(self) -> list[Any]:
-        return [*self._shown(self._at_first, [None] * (2 * self._most)), None, None]
+        empty = self._shown(self._at_first, [None] * (2 * self._most))
+        return [*empty, None, None, *_nothing_made()]
 
     def _prompt(self, count: int, values: tuple[Any, ...]) -> Prompt:
         *images, query, truth = values[: 2 * self._most + 2]
@@ -206,7 +223,13 @@ class Analogy:
         truth = self._page.keep(request, prompt.targets[0]) if len(prompt.targets) else None
         count = (len(kept) - 1) // 2
         settings = parts.setting_values(prompt.asked)
-        return [*self._shown(count, examples), query, truth, said(line), *settings]
+        shown = [*self._shown(count, examples), query, truth, said(line)]
+        return [*shown, *settings, *_nothing_made()]
+
+
+def _nothing_made() -> list[Any]:
+    """Values of `_made` before an answer."""
+    return [[], gr.update(value=[], visible=False), gr.update(value=None, visible=False)]
 
 
 def _swapper(one: int, other: int) -> Any:

@@ -12,7 +12,7 @@ from lvm_jax.demo.layout.sequence import FrameSequence
 from lvm_jax.demo.uploads import UploadError
 from lvm_jax.generation.jobs.prompt_files import PromptFile
 
-_ABOUT = "One click takes an example to its tab. The model has never seen these."
+_ABOUT = "Click an example, then *Answer* in its tab. The model has never seen these pictures."
 _EMPTY = "No examples: `--gallery=DIR` takes a folder of prompt files or of shards."
 
 
@@ -39,9 +39,7 @@ def gallery(page: Page, tabs: Any, analogy: Analogy, sequence: FrameSequence) ->
             read = page.reader.file(prompt)
         except UploadError as error:
             return problem(error), *[gr.skip() for _ in filled]
-        about = " ".join(
-            filter(None, (prompt.title, prompt.attribution and f"({prompt.attribution})"))
-        )
+        about = ". ".join(filter(None, (prompt.title, prompt.attribution)))
         skipped = lambda components: [gr.skip() for _ in components]
         if prompt.layout == "analogy":
             values = [*analogy.values_of(request, read, about), *skipped(sequence.filled)]
@@ -65,11 +63,18 @@ def gallery(page: Page, tabs: Any, analogy: Analogy, sequence: FrameSequence) ->
 
         return take
 
+    def takes(button: gr.Button, prompt: PromptFile) -> None:
+        shown = button.click(shower(prompt), None, [line, *filled], **parts.QUICK)
+        analogy.describe(shown.then)
+
     analogy.describe(upload.upload(opened, upload, [line, *filled], **parts.QUICK).then)
     with gr.Row(elem_classes="examples"):
         for number, prompt in enumerate(page.gallery, 1):
             with gr.Column(min_width=100):
                 gr.HTML(showing.thumbnail(prompt), padding=False)
                 button = gr.Button(prompt.title, size="sm", elem_id=f"example-{number}")
-                shown = button.click(shower(prompt), None, [line, *filled], **parts.QUICK)
-                analogy.describe(shown.then)
+                gr.HTML(showing.credit(prompt), padding=False)
+                takes(button, prompt)
+    pairs = [prompt for prompt in page.gallery if prompt.layout == "analogy"]
+    if pairs:
+        takes(analogy.example, pairs[0])

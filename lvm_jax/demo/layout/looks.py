@@ -1,7 +1,8 @@
 """What gradio's look and behavior lack here, as a style sheet and a script."""
 
 CSS = """
-.gradio-container { max-width: min(1280px, 100vw) !important; margin: 0 auto !important; }
+.gradio-container { width: 100%; max-width: min(1280px, 100vw) !important;
+  margin: 0 auto !important; }
 @media (max-width: 600px) {
   .main.app { padding: 12px !important; }
   .tab-container button { padding: 4px 10px !important; font-size: 14px !important; }
@@ -48,17 +49,21 @@ CSS = """
 /* A picture lies in the middle of its canvas, and so does the canvas. */
 #canvas .pixi-target { display: flex; justify-content: center; }
 
-/* Cards of one height, with their buttons in one line. */
+/* Cards of one height, with their buttons in one line; the whole card is the button, but for what
+   it says of its pictures. */
 .examples { display: grid !important; align-items: stretch !important;
-  grid-template-columns: repeat(auto-fill, minmax(min(160px, 45%), 1fr)); }
-.examples .column { justify-content: space-between; }
+  grid-template-columns: repeat(auto-fill, minmax(min(240px, 45%), 1fr)); }
+.examples .column { position: relative; gap: 6px; }
+.examples button { white-space: normal; }
+.examples button::after { content: ""; position: absolute; inset: 0; }
+.examples details { position: relative; z-index: 1; font-size: 12px; line-height: 1.3;
+  overflow-wrap: anywhere; }
+.examples summary { cursor: pointer; padding: 2px 0; color: var(--block-info-text-color); }
 .examples .html-container { padding: 0 !important; }
 .thumbnails { display: flex; gap: 2px; }
 .thumbnails > * { flex: 1; min-width: 0; }
 .thumbnails .asked { display: grid; place-items: center; aspect-ratio: 1;
   border: 1px dashed var(--border-color-primary); }
-.examples small { display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: 2;
-  overflow: hidden; overflow-wrap: anywhere; line-height: 1.3; margin-top: 4px; }
 """
 
 # gradio pastes with a button alone, and only where the page comes from this machine or over https.

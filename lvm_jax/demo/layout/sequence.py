@@ -103,7 +103,11 @@ class FrameSequence:
     def filled(self) -> list[Any]:
         """The components that `values_of` fills."""
         shown = [self.stride, self.held_back, self.new, self.settings.status]
-        return [self.files, *shown, *self.settings.inputs]
+        return [self.files, *shown, *self.settings.inputs, *self._results]
+
+    @property
+    def _results(self) -> list[Any]:
+        return [self.strip, self.moving, self.clips]
 
     @property
     def _chosen(self) -> list[Any]:
@@ -114,8 +118,7 @@ class FrameSequence:
         shown = [settings.status, settings.limits, self.used]
         chosen = [*self._chosen, settings.candidates]
         gr.on([component.change for component in chosen], self._look, chosen, shown, **parts.QUICK)
-        results = [self.strip, self.moving, self.clips]
-        over = settings.runs(self._answer, [*self._chosen, self.rate], results)
+        over = settings.runs(self._answer, [*self._chosen, self.rate], self._results)
         self.describe(over.then)
 
     def describe(self, event: Callable[..., Any]) -> None:
@@ -212,7 +215,7 @@ class FrameSequence:
         ]
         settings = parts.setting_values(prompt.asked)
         new = min(prompt.asked.num_new_images, limits.MOST_NEW_FRAMES)
-        return [files, 1, len(prompt.targets), new, said(line), *settings]
+        return [files, 1, len(prompt.targets), new, said(line), *settings, *_results()]
 
 
 def _results(

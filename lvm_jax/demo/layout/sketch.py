@@ -14,8 +14,8 @@ from lvm_jax.demo.uploads import UploadError
 _SIDE = 512  # of the canvas in pixels
 _BRUSH = 24
 _ABOUT = (
-    "Give a picture and paint on it, or paint alone, and use it as the query of the examples in "
-    "the first tab."
+    "Give a picture and paint on it, or take the brush on the left and paint alone, and use it as "
+    "the query of the examples in the first tab."
 )
 _COLORS = ["#ffffff", "#000000", "#dc2626", "#16a34a", "#2563eb", "#facc15"]
 
@@ -84,11 +84,13 @@ def sketch(page: Page, tabs: Any, analogy: Analogy) -> None:
         try:
             path, shown = draw(value, form, request)
         except UploadError as error:
-            return gr.skip(), gr.skip(), None, problem(error)
-        return path, gr.Tabs(selected="analogy"), shown, said("")
+            return gr.skip(), gr.skip(), gr.skip(), None, problem(error)
+        # The truth was another query's.
+        return path, None, gr.Tabs(selected="analogy"), shown, said("")
 
     look.click(preview, [canvas, form], [drawn, line], **parts.QUICK)
-    use.click(take, [canvas, form], [analogy.query, tabs, drawn, line], **parts.QUICK)
+    filled = [analogy.query, analogy.truth, tabs, drawn, line]
+    use.click(take, [canvas, form], filled, **parts.QUICK)
 
 
 def _parts(canvas: Any, value: Any) -> Iterator[Any]:
