@@ -37,9 +37,9 @@ _TITLES = {
     "depth": "Depth of a 3D model: near is bright",
     "model_edges": "Edges of a 3D model",
     "normals": "Normals: which way surfaces face",
-    "turntable": "A turning 3D model goes on",
     "emoji_edges": "Edges of an emoji",
     "3d_to_flat": "Flat drawing of a 3D emoji",
+    "turntable": "A turning 3D model goes on",
     "animation": "An animated emoji goes on",
 }
 _FRAMES, _NEW_FRAMES = 8, 4
