@@ -13,7 +13,7 @@ class Bar(tqdm.tqdm):
     """tqdm's bar on stderr; where that is no terminal, a whole line now and then.
 
     A moving bar is one endless line of a log file, which no two messages can share. There, what has
-    been done is written every thirty seconds at most and in the end, and never twice.
+    been done is written every thirty seconds at most, and in the end if that is something new.
     """
 
     def __init__(self, *arguments: Any, **options: Any):
@@ -27,8 +27,9 @@ class Bar(tqdm.tqdm):
         if self._moves:
             return super().display(msg, pos)
         done, seconds = self._written
-        due = msg == "" or time.monotonic() - seconds >= _SECONDS_BETWEEN_LINES
-        if due and self.n != done:
+        # Between them a line may say the same: that it goes on, and since when.
+        late = time.monotonic() - seconds >= _SECONDS_BETWEEN_LINES
+        if self.n != done if msg == "" else late:
             self._written = (self.n, time.monotonic())
             self.fp.write(f"{self}\n")
             self.fp.flush()

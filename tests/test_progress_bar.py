@@ -47,6 +47,16 @@ def test_a_log_file_gets_whole_lines_and_none_twice(monkeypatch, clock, seconds,
     assert [int(bar.split("/7 ")[0].split()[-1]) for bar in bars] == shown
 
 
+def test_what_takes_long_is_said_to_go_on(monkeypatch, clock):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with progress_bar.Bar(total=3) as bar:
+        for stage in ("reads", "compiles"):
+            clock.now += 40
+            bar.set_description(stage)
+    lines = sys.stderr.getvalue().splitlines()
+    assert [line.split(":")[0] for line in lines] == ["reads", "compiles"]
+
+
 def test_nothing_done_is_nothing_to_say(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     progress_bar.Bar(total=3, initial=3).close()
