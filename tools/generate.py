@@ -118,6 +118,7 @@ def saved_prompt(options: SavedPrompt) -> None:
             layout=prompt.layout,
             answer=dataclasses.replace(
                 prompt.answer.config(prompt.layout),
+                **options.overrides(),
                 batch_size=options.batch_size,
                 weights=options.weights,
                 cache=options.cache,

@@ -67,8 +67,8 @@ class Asking(Answering):
 
     Attributes:
         num_new_images: images to add.
-        num_candidates: answers to draw.
-        seed: of the drawing.
+        num_candidates: answers to draw; by default 1, or as many as a prompt file says.
+        seed: of the drawing; by default 0, or the prompt file's.
         temperature: 0 takes the most probable code each time.
         top_k: draw from this many most probable codes; 0: from all.
         top_p: draw from the codes that make up this much probability.
@@ -187,6 +187,8 @@ class SavedPrompt(Answering):
     Attributes:
         prompt: file with pictures and settings, as the page of tools/demo.py saves it, or the name
             of one that ships, such as emoji_mask.
+        num_candidates: answers to draw; by default as many as the file says.
+        seed: of the drawing; by default the file's.
         out: picture to write.
         sheet: draw the prompt, its answers and the truth with labels (the default), or only the
             answers.
@@ -195,12 +197,19 @@ class SavedPrompt(Answering):
 
     prompt: str
     out: str
+    num_candidates: int | None = None
+    seed: int | None = None
     sheet: bool | None = None
     files: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _refuse_sheet_of_files(self.sheet, self.files)
+
+    def overrides(self) -> dict[str, int]:
+        """What is answered otherwise than the file says."""
+        given = {"num_candidates": self.num_candidates, "seed": self.seed}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def _refuse_sheet_of_files(sheet: bool | None, files: bool) -> None:

@@ -175,7 +175,10 @@ def test_a_clip_is_continued(trained, files, tmp_path, model, tokenizer, picture
         tool.continuation(tool.Continuation(**{**asked, "out": str(tmp_path / "frames")}))
 
 
-def test_a_prompt_file_is_answered_as_it_says(trained, pictures, tmp_path, model, tokenizer):
+@pytest.mark.parametrize("given", [{}, {"seed": 5}], ids=str)
+def test_a_prompt_file_is_answered_as_it_says_or_as_is_asked(
+    trained, pictures, tmp_path, model, tokenizer, given
+):
     prompt = prompt_files.PromptFile(
         images=tuple(map(images.encode_png, pictures[:3])),
         targets=(images.encode_png(pictures[3]),),
@@ -184,10 +187,9 @@ def test_a_prompt_file_is_answered_as_it_says(trained, pictures, tmp_path, model
     )
     (tmp_path / "prompt.json").write_text(prompt.text())
     asked = options(trained, prompt=str(tmp_path / "prompt.json"), out=str(tmp_path / "a.png"))
-    tool.saved_prompt(tool.SavedPrompt(**asked, files=True))
-    expected = lvm_jax.generate(
-        model, tokenizer, pictures[:3], seed=3, top_k=9, num_candidates=2, batch_size=4
-    )
+    tool.saved_prompt(tool.SavedPrompt(**asked, **given, files=True))
+    settings = {"seed": 3, "num_candidates": 2} | given
+    expected = lvm_jax.generate(model, tokenizer, pictures[:3], top_k=9, batch_size=4, **settings)
     for number, answer_M in enumerate(expected, 1):
         written = images.read_image(tmp_path / f"a_candidate{number}_image1.png")
         np.testing.assert_array_equal(written, images.to_uint8(answer_M[0]))
@@ -232,7 +234,7 @@ def test_a_lone_picture_that_is_cut_is_refused_before_the_model_is_loaded(
             ["--prompt=nowhere.json", "--out=a.png"],
             "--prompt=nowhere.json is neither a file nor the name of a prompt that ships; ",
         ),
-        (["--prompt=p.json", "--out=a.png", "--seed=1"], "--prompt does not read --seed"),
+        (["--prompt=p.json", "--out=a.png", "--top_k=1"], "--prompt does not read --top_k"),
         (["--images", "{0}", "--out=a.png", "--prompt=p.json"], "must be one of sequence, analogy"),
         (["--images", "{0}"], "--images needs --out"),
         (["--images", "{0}", "nowhere.png", "--out=a.png"], "--images: no file nowhere.png"),
