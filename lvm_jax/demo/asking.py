@@ -40,13 +40,14 @@ class Prompt:
         config = self.asked.config(self.layout)
         return Question(images=self.images, config=config, targets=self.targets)
 
-    def file(self) -> PromptFile:
-        """The prompt as it is passed on."""
+    def file(self, attribution: str = "") -> PromptFile:
+        """The prompt as it is passed on; `attribution` says whose its pictures are."""
         return PromptFile(
             images=tuple(map(images_lib.encode_png, self.images)),
             targets=tuple(map(images_lib.encode_png, self.targets)),
             layout=self.layout,
             answer=self.asked,
+            attribution=attribution,
         )
 
 

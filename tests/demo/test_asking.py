@@ -7,6 +7,7 @@ import PIL.Image
 import pytest
 
 from lvm_jax.demo import sketches, uploads
+from lvm_jax.demo.credits import Credits
 from lvm_jax.demo.limits import Limits, of_time
 from lvm_jax.demo.uploads import UploadError
 from lvm_jax.generation.jobs import prompt_files
@@ -24,6 +25,19 @@ def test_an_analogy_of_files(reader, files):
     wanted = toys.pixels_of(Picture(path=files["c"]).ref, 16)
     np.testing.assert_array_equal(prompt.images[2], wanted)
     assert prompt.question().config.images_per_example == 2
+
+
+def test_a_saved_prompt_says_whose_its_pictures_are(reader, files):
+    credits = Credits()
+    shown = reader.analogy([(files["a"], files["b"])], files["c"], None, ASKED)
+    credits.note(shown, "A by B, CC BY")
+    # Another query, of the user's own, and then nothing of what was shown.
+    partly = reader.analogy([(files["a"], files["b"])], files["d"], None, ASKED)
+    assert partly.file(credits.of(partly)).attribution == "A by B, CC BY"
+    own = reader.analogy([(files["d"], files["d"])], files["d"], None, ASKED)
+    assert credits.of(own) == ""
+    credits.note(own, "C, CC0")
+    assert credits.of(partly) == "A by B, CC BY; C, CC0"
 
 
 @pytest.mark.parametrize(

@@ -208,7 +208,8 @@ class Analogy:
 
     def _save(self, request: gr.Request, count: int, *values: Any) -> tuple[Any, ...]:
         try:
-            text = self._prompt(count, values).file().text()
+            asked = self._prompt(count, values)
+            text = asked.file(self._page.credits.of(asked)).text()
         except UploadError as error:
             return problem(error), gr.update(visible=False)
         session = session_of(request)

@@ -39,6 +39,7 @@ def gallery(page: Page, tabs: Any, analogy: Analogy, sequence: FrameSequence) ->
             read = page.reader.file(prompt)
         except UploadError as error:
             return problem(error), *[gr.skip() for _ in filled]
+        page.credits.note(read, prompt.attribution)
         about = ". ".join(filter(None, (prompt.title, prompt.attribution)))
         skipped = lambda components: [gr.skip() for _ in components]
         if prompt.layout == "analogy":

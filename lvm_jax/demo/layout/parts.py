@@ -12,6 +12,7 @@ import numpy as np
 from lvm_jax.demo import limits, sessions, showing, uploads
 from lvm_jax.demo.answering import Answerer, Answers
 from lvm_jax.demo.asking import Prompt, Reader
+from lvm_jax.demo.credits import Credits
 from lvm_jax.generation.jobs.prompt_files import Asked, PromptFile
 
 # One answer at a time: the device has one memory.
@@ -29,12 +30,14 @@ class Page:
         reader: of what is given to it.
         sessions: files of those who use the page.
         gallery: ready prompts.
+        credits: whose the pictures of shown prompts are.
     """
 
     answerer: Answerer
     reader: Reader
     sessions: sessions.Sessions
     gallery: Sequence[PromptFile]
+    credits: Credits = dataclasses.field(default_factory=Credits)
 
     @property
     def limits(self) -> limits.Limits:
