@@ -78,8 +78,8 @@ def main(options: Options) -> None:
     )
     reading = image_record.config_for(model.images, pair.model)
     answerer = Answerer(model, tokenizer, reading, at_once=options.batch_size)
-    place = options.gallery or pair.prompts
-    gallery = examples.find(place, pair.model, tokenizer, answerer.limits)
+    folder = options.gallery or pair.prompts
+    gallery = examples.find(folder, pair.model, tokenizer, answerer.limits)
     with serving.served(answerer, gallery, address) as place:
         print(f"open {place} (Ctrl-C ends it)", flush=True)
         serving.wait_for_the_end()

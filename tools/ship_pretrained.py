@@ -127,9 +127,9 @@ def _make(
     print(f"answers a mask with a mean squared error of {pairs.smoke(out, corpus):.4f}")
     file = pathlib.Path(options.results or _RESULTS / f"{run}.json")
     asked = origins.results(file.with_name(f"prompts_{run}.json"))
-    shown = prompts.write(out / places.PROMPTS, corpus, pairs.loader(out), known, asked)
-    sizes = [path.stat().st_size for path in (out / places.PROMPTS).iterdir()]
-    print(f"{len(sizes)} prompts, {sum(sizes) / 1e3:.0f} kB")
+    folder = out / places.PROMPTS
+    shipped, shown = prompts.write(folder, corpus, pairs.loader(out), known, asked)
+    print(f"{len(shipped)} prompts, {pairs.size(folder) / 1e3:.0f} kB")
     attribution = known.of(found.folders | shown)
     written = card.text(
         options.name,
@@ -139,7 +139,7 @@ def _make(
         checked=pairs.Checked(same_ids=same, pictures=number, nats=nats, prompts=options.prompts),
         measured=measured,
         prompts=asked,
-        shipped=sorted(path.stem for path in (out / places.PROMPTS).iterdir()),
+        shipped=sorted(shipped),
     )
     atomic.write_text(out / card.CARD, written)
     atomic.write_text(out / card.ATTRIBUTION, card.attribution_text(options.name, attribution))

@@ -29,8 +29,8 @@ class Credits:
         with self._lock:
             for square in (*prompt.images, *prompt.targets):
                 self._known[_digest(square)] = attribution
-            for digest in list(self._known)[: max(0, len(self._known) - _MOST)]:
-                del self._known[digest]
+            while len(self._known) > _MOST:
+                del self._known[next(iter(self._known))]
 
     def of(self, prompt: Prompt) -> str:
         """What was said of those pictures of a prompt that are known; "" if none is."""

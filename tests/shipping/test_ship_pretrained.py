@@ -63,6 +63,8 @@ def test_a_pair_is_written_with_its_card_and_loads(options, study, tmp_path, mon
     of_emoji = {"emoji_mask", "emoji_edges", "3d_to_flat"}
     assert names >= of_emoji | {"animation", "turntable"}
     assert "colorization" not in names  # which was not asked
+    card = " ".join((out / "MODEL_CARD.md").read_text().split())
+    assert f"(prompts/NAME.json): {', '.join(sorted(names))}. They" in card
     monkeypatch.setattr(places, "ROOT", tmp_path)
     model, tokenizer = lvm_jax.load_pretrained("uvd_mini")
     trained = lvm_jax.load_model(study.workdir)

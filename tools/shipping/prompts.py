@@ -55,7 +55,7 @@ def write(
     loader: SquareLoader,
     known: Attribution,
     asked: Mapping[str, Any] | None,
-) -> set[str]:
+) -> tuple[list[str], set[str]]:
     """Writes OUT/TASK.json, as far as there is room OUT/TASK_2.json, and in which order to show.
 
     Args:
@@ -66,7 +66,8 @@ def write(
         asked: the study's results of the prompts; None where these were not asked.
 
     Returns:
-        The folders below held_out that the pictures are from.
+        The names of the prompts, in the order in which to show them; and the folders below held_out
+        that the pictures are from.
 
     Raises:
         ValueError: pictures are missing, may not ship, or are too many for `MOST_BYTES`.
@@ -96,7 +97,7 @@ def write(
         elif not number:
             raise ValueError(f"one prompt of each task has more than {MOST_BYTES:,} bytes")
     atomic.write_text(out / examples.ORDER, "\n".join(written) + "\n")
-    return used
+    return written, used
 
 
 def chosen(asked: Mapping[str, Any] | None) -> list[str]:

@@ -79,24 +79,7 @@ class FrameSequence:
                     buttons=["download", "fullscreen"],
                 )
                 with gr.Row():
-                    self.moving = gr.Image(
-                        label="The likeliest, moving",
-                        visible=False,
-                        interactive=False,
-                        elem_id="moving",
-                        scale=2,
-                        height=220,
-                        min_width=240,
-                        buttons=["download", "fullscreen"],
-                    )
-                    self.clips = gr.File(
-                        label="To download",
-                        visible=False,
-                        interactive=False,
-                        elem_id="clips",
-                        scale=3,
-                        min_width=240,
-                    )
+                    self.moving, self.clips = _moving(), _clips()
         self._connect()
 
     @property
@@ -223,3 +206,29 @@ def _results(
 ) -> list[Any]:
     """Values of what shows answers, as far as there is something to show."""
     return [gr.update(value=value, visible=bool(value)) for value in (strip, moving, clips)]
+
+
+def _moving() -> gr.Image:
+    """A place for an answer that moves."""
+    return gr.Image(
+        label="The likeliest, moving",
+        visible=False,
+        interactive=False,
+        elem_id="moving",
+        scale=2,
+        height=220,
+        min_width=240,
+        buttons=["download", "fullscreen"],
+    )
+
+
+def _clips() -> gr.File:
+    """A place for answers to be taken away."""
+    return gr.File(
+        label="To download",
+        visible=False,
+        interactive=False,
+        elem_id="clips",
+        scale=3,
+        min_width=240,
+    )

@@ -25,20 +25,7 @@ def sketch(page: Page, tabs: Any, analogy: Analogy) -> None:
     gr.Markdown(_ABOUT)
     with gr.Row():
         with gr.Column(scale=2):
-            canvas = gr.ImageEditor(
-                label="Canvas",
-                height=f"min({_SIDE + 60}px, 100vw)",
-                type="filepath",
-                brush=gr.Brush(default_size=_BRUSH, colors=_COLORS, default_color=_COLORS[2]),
-                layers=False,
-                transforms=[],
-                canvas_size=(_SIDE, _SIDE),
-                fixed_canvas=True,
-                buttons=["fullscreen"],
-                elem_id="canvas",
-            )
-            # What it holds stays in files, until somebody wants it.
-            canvas.preprocess = lambda payload: payload
+            canvas = _canvas()
         with gr.Column(scale=1):
             forms = [
                 (f"{name.capitalize()}: {form.about}", name)
@@ -91,6 +78,24 @@ def sketch(page: Page, tabs: Any, analogy: Analogy) -> None:
     look.click(preview, [canvas, form], [drawn, line], **parts.QUICK)
     filled = [analogy.query, analogy.truth, tabs, drawn, line]
     use.click(take, [canvas, form], filled, **parts.QUICK)
+
+
+def _canvas() -> gr.ImageEditor:
+    """Where people draw; what it holds stays in files, until somebody wants it."""
+    canvas = gr.ImageEditor(
+        label="Canvas",
+        height=f"min({_SIDE + 60}px, 100vw)",
+        type="filepath",
+        brush=gr.Brush(default_size=_BRUSH, colors=_COLORS, default_color=_COLORS[2]),
+        layers=False,
+        transforms=[],
+        canvas_size=(_SIDE, _SIDE),
+        fixed_canvas=True,
+        buttons=["fullscreen"],
+        elem_id="canvas",
+    )
+    canvas.preprocess = lambda payload: payload
+    return canvas
 
 
 def _parts(canvas: Any, value: Any) -> Iterator[Any]:
