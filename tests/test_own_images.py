@@ -128,12 +128,17 @@ def test_amounts_follow_the_number_of_pictures(own, tmp_path, number):
         ({"photos": ""}, "photos=DIR"),
         ({"photos": "nowhere"}, "nowhere"),
         ({"stage": "train"}, "stage=train must be one of tokenizer, sentences, model, evaluation"),
-        ({"photos": ROOT / "experiments" / "results"}, "pictures; it takes 8"),
     ],
 )
 def test_what_cannot_be_split_is_named(own, changes, message):
     with pytest.raises(ValueError, match=message):
         own(**{"stage": "sentences", **changes})
+
+
+def test_too_few_pictures_are_counted(own, tmp_path):
+    write_pictures(tmp_path, 7)
+    with pytest.raises(ValueError, match="7 pictures; it takes 8"):
+        own(stage="sentences", photos=tmp_path)
 
 
 def test_the_header_has_the_commands(own):
