@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 experiment_files.make_importable()
 
 _RESULTS = "experiments/results/study"
-_STUDIES = ("scaling", "data", "context", "prompts")
+_STUDIES = ("scaling", "data", "context", "prompts", "besides")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ class Conduct(Where):
     """What is run.
 
     Attributes:
-        study: which of scaling, data, context and prompts; each needs the sweep of learning rates
-            first.
+        study: which of scaling, data, context, prompts and besides (what tells the reasons of
+            their answers apart); each needs the sweep of learning rates first.
         only: names of runs, * stands for any text; others are left out.
         parallel: runs at a time.
     """

@@ -12,7 +12,7 @@ Hardware: one CPU core each; two runs on a core each are faster than one on both
 Duration: of ten million ids 10 (xs), 15 (s), 35 (m) and 80 (l) minutes of a core of their own.
 Expected result: see docs/study.md.
 Arguments: size=xs|s|m|l, mixture=video|annotations|both|all, c=0.64, seed=0, root=runs/study,
-steps=0 (0: one epoch), codes=512.
+packing=sentence|stream, steps=0 (0: one epoch), codes=512.
 """
 
 import math
@@ -59,7 +59,9 @@ def of_sources(mixture: str) -> dict:
 
 def get_config(arg: str = "") -> ConfigDict:
     values = common.parse_arg(
-        arg, size="s", mixture="all", c=0.64, seed=0, root="runs/study", steps=0, codes=512
+        arg,
+        **{"size": "s", "mixture": "all", "c": 0.64, "seed": 0, "packing": "sentence"},
+        **{"root": "runs/study", "steps": 0, "codes": 512},
     )
     size = common.require_one_of(SIZES, size=values["size"])
     shards = f"{values['root']}/shards/all"
@@ -72,6 +74,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "shards": f"{shards}/train",
                 "mixture": of_sources(values["mixture"]),
                 "context": CONTEXT,
+                "packing": values["packing"],
             },
             # Always of everything that is trained somewhere, so that losses can be compared.
             "eval_data": {

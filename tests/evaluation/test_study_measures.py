@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from lvm_jax.evaluation.metrics import perplexity
-from lvm_jax.evaluation.tasks.sequences import SentenceSequences
+from lvm_jax.evaluation.tasks.sequences import Continuation, SentenceSequences
 from lvm_jax.training.metrics import MetricsWriter
 from studies import finishing, measure, plan, results
 from studies.finishing import Places
 from studies.plan import Job
+from studies.shown_before import ShownBefore
 from tests import toys
 
 NAME = "all_xs_c0.64_seed0"
@@ -98,6 +99,38 @@ def test_context_is_measured_by_length_with_the_same_targets(places):
         (short, long) = by_length.values()
         assert "gain" not in short
         assert long["gain"][0] == pytest.approx(short["nll"][0] - long["nll"][0], abs=1e-4)
+
+
+@pytest.mark.parametrize("period", [1, 2])
+def test_what_was_shown_before_is_the_end_over_and_over(period):
+    pixels = np.arange(8, dtype=np.uint8)[:, None, None, None]
+    asked = Continuation(images=pixels[:7], targets=pixels[7:], keys=("a",), where="here")
+
+    class Sequences:
+        name, num_sequences = "seven", 1
+
+        def sequence(self, seed, index):
+            return asked
+
+    shown = ShownBefore(sequences=Sequences(), period=period).sequence(0, 0)
+    images = {1: [7] * 7, 2: [6, 7, 6, 7, 6, 7, 6]}[period]  # the query comes last
+    assert shown.images.ravel().tolist() == images
+    assert shown.targets is asked.targets and shown.keys == asked.keys
+
+
+def test_copies_are_asked_of_the_prompts_of_every_run(places, monkeypatch):
+    monkeypatch.setattr(plan, "SHOTS_SHOWN", (0, 1))
+    monkeypatch.setattr(plan, "TIMES_SHOWN", (1, 3))
+    for job in (NAME, f"context_{NAME}", f"copies_{NAME}"):
+        finishing.finish(Job.of(job), places)
+    found = results.read(places.results)
+    context, copies = (found[f"{kind}_{NAME}"]["evaluations"] for kind in ("context", "copies"))
+    assert list(context) == list(copies)
+    for task in plan.TASKS:
+        # Without a pair nothing is shown before.
+        assert context[task]["by_length"]["0"] == copies[task]["by_length"]["0"]
+        assert context[task]["by_length"]["1"] != copies[task]["by_length"]["1"]
+        assert context[task]["things"] == copies[task]["things"] >= 1
 
 
 def test_a_training_that_has_not_ended_is_not_measured(places):

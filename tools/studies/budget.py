@@ -74,7 +74,8 @@ def _line(
     if job.kind == "run":
         experiment = corpus.experiment(job.run, places.out)
         parameters = f"{experiment.model.num_parameters:,}"
-        ids = f"{corpus.steps * experiment.batch_size * experiment.data.context:,}"
+        steps = int(experiment.loop.num_steps)
+        ids = f"{steps * experiment.batch_size * experiment.data.context:,}"
     hours = "" if rate is None else f"{flops / rate / 3600:.2f}"
     state = "  done" if done else ""
     return f"{job.name:34}  {parameters:>10}  {ids:>10}  {flops:8.2g}  {hours:>5}{state}"

@@ -13,7 +13,7 @@ from lvm_jax import progress_bar
 from lvm_jax.training import metrics, stopping
 from studies import choice, plan, results
 from studies.finishing import Corpus, Places
-from studies.plan import Job
+from studies.plan import Job, Run
 from studies.pool import Ended, Pool, Stop, python
 
 _LOOK_SECONDS = 2.0
@@ -38,6 +38,7 @@ class Conductor:
     corpus: Corpus
     failed: dict[str, str] = dataclasses.field(default_factory=dict)
     _flops: dict[str, float] = dataclasses.field(default_factory=dict)
+    _steps: dict[Run, int] = dataclasses.field(default_factory=dict)
 
     def jobs(self, found: Mapping[str, results.Results]) -> list[Job]:
         """All that is asked for, with the c that is known by now, of what is finished."""
@@ -68,10 +69,16 @@ class Conductor:
         )
         if job.kind != "run":
             return [measured]
-        given = job.run.config(str(places.out), self.corpus.steps, self.corpus.codes)
+        given = job.run.config(str(places.out), self.steps(job.run), self.corpus.codes)
         workdir = places.workdir(job.run)
         trained = python("train.py", f"--config={ROOT / given}", f"--workdir={workdir}")
         return [trained, measured]
+
+    def steps(self, run: Run) -> int:
+        """Updates of a training."""
+        if run not in self._steps:
+            self._steps[run] = self.corpus.steps_of(run, self.places.out)
+        return self._steps[run]
 
     def flops(self, job: Job) -> float:
         """Of a whole job."""
@@ -86,7 +93,7 @@ class Conductor:
         if job.kind != "run" or job.run.c is None:
             return 0.0
         lines = metrics.read_metrics(self.places.workdir(job.run))
-        return self.flops(job) * lines[-1]["step"] / self.corpus.steps if lines else 0.0
+        return self.flops(job) * lines[-1]["step"] / self.steps(job.run) if lines else 0.0
 
 
 def conduct(conductor: Conductor, parallel: int) -> int:

@@ -45,7 +45,7 @@ class Corpus:
     """What all trainings have of the corpus.
 
     Attributes:
-        steps: updates of every training: one epoch of all that there is.
+        steps: updates of every training but a few: one epoch of all that there is.
         codes: of the tokenizer.
         tokens_per_image: ids.
     """
@@ -62,10 +62,9 @@ class Corpus:
             ValueError: there are none.
         """
         anything = Run(mixture="all", size="xs", c=1.0, seed=0)
-        data = cls(steps=0).experiment(anything, out).data
-        source = Pipeline(data, seed=0, global_batch=model.BATCH_SIZE)
+        source = _data_of(anything, out)
         return cls(
-            steps=-(-source.rows_per_epoch // model.BATCH_SIZE),
+            steps=_steps_of_epoch(source),
             codes=source.vocabulary.num_codes,
             tokens_per_image=source.tokens_per_image,
         )
@@ -75,22 +74,46 @@ class Corpus:
         """One of so many rows, to plan with."""
         return cls(steps=-(-number // model.BATCH_SIZE))
 
-    def experiment(self, run: Run, out: pathlib.Path) -> TransformerExperiment:
-        """The experiment of a run."""
-        values = load_experiment(str(ROOT / run.config(str(out), self.steps, self.codes)))
+    def steps_of(self, run: Run, out: pathlib.Path) -> int:
+        """Updates of a training; where there are no shards, every mixture is taken for `all`."""
+        if run.passes is None:
+            return self.steps
+        try:
+            epoch = _steps_of_epoch(_data_of(run, out))
+        except ValueError:
+            epoch = self.steps
+        return run.passes * epoch
+
+    def experiment(
+        self, run: Run, out: pathlib.Path, steps: int | None = None
+    ) -> TransformerExperiment:
+        """The experiment of a run, of so many steps where they are known."""
+        steps = self.steps_of(run, out) if steps is None else steps
+        values = load_experiment(str(ROOT / run.config(str(out), steps, self.codes)))
         return transformer_experiment.build_experiment(values)
 
     def flops(self, job: Job, out: pathlib.Path) -> float:
         """Of a training, or of an evaluation; one of prompts is taken for a tenth of a training."""
         experiment = self.experiment(job.run, out)
         if job.kind == "run":
-            return self.steps * flops_of_step(experiment)
+            return int(experiment.loop.num_steps) * flops_of_step(experiment)
         if job.kind == "prompts":
             return 0.1 * self.steps * flops_of_step(experiment)
-        of_frames = len(plan.VIDEOS) * sum(n + 1 for n in plan.FRAMES_BEFORE)
-        of_answers = len(plan.TASKS) * sum(2 * n + 2 for n in plan.PAIRS_BEFORE)
+        pairs, frames = plan.lengths(job.kind)
+        of_frames = len(plan.VIDEOS) * sum(n + 1 for n in frames)
+        of_answers = len(plan.TASKS) * sum(2 * n + 2 for n in pairs)
         ids = plan.NUM_PROMPTS * self.tokens_per_image * (of_frames + of_answers)
         return ids * flops.train_flops_per_token(experiment.model, model.CONTEXT) / 3
+
+
+def _data_of(run: Run, out: pathlib.Path) -> Pipeline:
+    """What a run is trained on; raises ValueError where there are no shards."""
+    data = Corpus(steps=0).experiment(run, out, steps=0).data
+    return Pipeline(data, seed=0, global_batch=model.BATCH_SIZE)
+
+
+def _steps_of_epoch(source: Pipeline) -> int:
+    return -(-source.rows_per_epoch // model.BATCH_SIZE)
 
 
 def finish(job: Job, places: Places) -> None:
@@ -109,11 +132,11 @@ def finish(job: Job, places: Places) -> None:
         seconds |= trained.pop("seconds")
         config = config_section(job.run, places, lines)
         found = {"config": config, **trained, "evaluations": _one_length(_asked(directory, places))}
-    elif job.kind == "context":
-        asked = _asked(directory, places)
-        of_answers = asked.answers(plan.PAIRS_BEFORE)
-        of_frames = asked.frames(plan.FRAMES_BEFORE)
-        found = {"evaluations": _without_prompts(of_frames | of_answers)}
+    elif job.kind in ("context", "copies"):
+        asked, shown = _asked(directory, places), job.kind == "copies"
+        pairs, frames = plan.lengths(job.kind)
+        evaluations = asked.frames(frames, shown=shown) | asked.answers(pairs, shown=shown)
+        found = {"evaluations": _without_prompts(evaluations)}
     else:
         out = places.out / "prompts" / job.run.name
         found = prompts.evaluate(directory, places.tokenizer, places.corpus, out)
@@ -137,7 +160,7 @@ def config_section(run: Run, places: Places, lines: list[dict[str, Any]]) -> dic
     """What a run was."""
     stored = workdir.read_config(places.workdir(run))
     steps, codes = stored["loop"]["num_steps"], stored["model"]["vocabulary"]["num_codes"]
-    experiment = Corpus(steps=steps, codes=codes).experiment(run, places.out)
+    experiment = Corpus(steps=steps, codes=codes).experiment(run, places.out, steps)
     sizes, last = experiment.model, [line for line in lines if "train/loss" in line][-1]
     return {
         **dataclasses.asdict(run),
@@ -175,7 +198,7 @@ def _one_length(asked: measure.Asked) -> dict[str, Any]:
 def _without_prompts(found: dict[str, Any]) -> dict[str, Any]:
     """Without what would be many numbers at so many lengths."""
     for task in found.values():
-        del task["things"]
+        task["things"] = len(set(task["things"]))
         for numbers in task["by_length"].values():
             del numbers["nll_of_prompts"]
     return found

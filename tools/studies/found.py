@@ -1,5 +1,6 @@
 """What there is of the study: files of results, sorted for those who look at them."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +21,7 @@ class Found:
     def __init__(self, found: Mapping[str, Results], c: float | None):
         self.c, self.results = c, dict(found)
         self.grid = choice.grid(found)
-        jobs = plan.jobs(("scaling", "data", "context", "prompts"), c, self.grid)
+        jobs = plan.jobs(("scaling", "data", "context", "prompts", "besides"), c, self.grid)
         self.missing = tuple(job.name for job in jobs if job.name not in found)
 
     @classmethod
@@ -46,6 +47,15 @@ class Found:
         runs = [plan.Run(mixture=mixture, size=size, c=self.c, seed=seed) for seed in seeds]
         names = [f"{prefix}{run.name}" for run in runs]
         return [self.results[name] for name in names if name in self.results]
+
+    def besides(self) -> list[plan.Run]:
+        """The runs that tell reasons apart."""
+        return [dataclasses.replace(run, c=self.c) for run in plan.BESIDES]
+
+    def copies(self) -> dict[str, Results]:
+        """Size -> how well its run of the first seed copies, of those that are known."""
+        found = {size: self._of("copies_", "all", size) for size in plan.SIZES}
+        return {size: own[0] for size, own in found.items() if own}
 
     def sizes(self) -> dict[str, list[Results]]:
         """Size -> scaling runs."""

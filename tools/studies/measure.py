@@ -26,6 +26,7 @@ from lvm_jax.sentences import corpora
 from lvm_jax.sentences.sources import Source
 from lvm_jax.tokenizer.codec import Tokenizer
 from studies.plan import TASKS, VIDEOS
+from studies.shown_before import ShownBefore
 from studies.statistics import clustered_error
 
 _BATCH_SIZE = 8
@@ -49,8 +50,13 @@ class Asked:
     parts: pathlib.Path
     num_prompts: int
 
-    def answers(self, shots: tuple[int, ...]) -> dict[str, Any]:
-        """The true answers of the four tasks after so many example pairs, by task and number."""
+    def answers(self, shots: tuple[int, ...], *, shown: bool = False) -> dict[str, Any]:
+        """The true answers of the four tasks after so many example pairs, by task and number.
+
+        Args:
+            shots: numbers of pairs.
+            shown: every pair is the query and its answer, see `shown_before`.
+        """
         config = dataclasses.replace(self._config, shots=shots)
         pairs = max(shots) + 1
         number = self.num_prompts
@@ -61,10 +67,16 @@ class Asked:
                 examples=SentenceExamples(source=source, loader=loader), num_sequences=number
             ),
             config=config,
+            period=2 if shown else None,
         )
 
-    def frames(self, before: tuple[int, ...]) -> dict[str, Any]:
-        """The next frame after so many others, by kind of video and number."""
+    def frames(self, before: tuple[int, ...], *, shown: bool = False) -> dict[str, Any]:
+        """The next frame after so many others, by kind of video and number.
+
+        Args:
+            before: numbers of frames.
+            shown: every frame is the next one, see `shown_before`.
+        """
         config = dataclasses.replace(self._config, context_images=before)
         number = self.num_prompts
         return self._scored(
@@ -74,6 +86,7 @@ class Asked:
                 source=source, num_sequences=number, num_targets=1, loader=loader
             ),
             config=config,
+            period=1 if shown else None,
         )
 
     @property
@@ -87,15 +100,19 @@ class Asked:
         names: tuple[str, ...],
         sequences: Callable[[Source, SquareLoader], Sequences],
         config: ScoringConfig,
+        period: int | None,
     ) -> dict[str, Any]:
         images = image_record.config_for(self.model.images, "the model", {})
         loader = SquareLoader(images, self.tokenizer.image_size, _CACHE_BYTES)
         found = {}
         for source in corpora.build_sources({n: corpus_tasks[n] for n in names}, "tasks"):
+            asked = sequences(source, loader)
+            if period is not None:
+                asked = ShownBefore(sequences=asked, period=period)
             evaluation = scoring.evaluate(
                 self.model,
                 self.tokenizer,
-                sequences(source, loader),
+                asked,
                 config,
                 parts=Parts(self.parts / FOLDER),
             )

@@ -65,7 +65,11 @@ class Order:
         return "holds" if whole else "not decided"
 
 
-def of_runs(name: str, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Order:
+def of_runs(
+    name: str,
+    groups: Mapping[str, Sequence[Mapping[str, Any]]],
+    deviation: float | None = None,
+) -> Order:
     """The order of runs that were asked the same prompts.
 
     Errors have two parts: of prompts, prompt by prompt and things as one; and of seeds, of runs of
@@ -75,9 +79,11 @@ def of_runs(name: str, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> Ord
         name: of the order.
         groups: in the expected order, the worst first: name -> evaluations of one task of its runs,
             see `results`; empty where there are none.
+        deviation: from seed to seed; None takes that of the groups.
     """
     known = {group: runs for group, runs in groups.items() if runs}
-    deviation = seeds_deviation(known.values())
+    if deviation is None:
+        deviation = seeds_deviation(known.values())
     steps = []
     for worse, better in itertools.pairwise(known):
         gains = _mean_of_prompts(known[worse]) - _mean_of_prompts(known[better])

@@ -1,7 +1,8 @@
 """What the study consists of: trainings and evaluations of finished ones, in the order of use.
 
 After the sweep come a seed of everything, then the next seed: stopped at any moment, the study has
-answered its questions as well as the time allowed.
+answered its questions as well as the time allowed. What tells the reasons of its answers apart
+(`BESIDES`) is of the first seed.
 """
 
 import dataclasses
@@ -10,8 +11,8 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
-Study = Literal["scaling", "data", "context", "prompts"]
-Kind = Literal["run", "context", "prompts"]
+Study = Literal["scaling", "data", "context", "prompts", "besides"]
+Kind = Literal["run", "context", "prompts", "copies"]
 
 GRID = (0.32, 0.64, 0.16, 1.28)  # of c, the likely ones first
 MOST_TRIED = 6  # where the best is at an end, further ones are tried
@@ -22,7 +23,7 @@ MIXTURES = ("video", "annotations", "both", "all")
 SIZE_OF_DATA = "s"
 EVALUATED = ("l", "m")
 """Sizes whose context and prompts are looked at."""
-LATER: tuple[Kind, ...] = ("context", "prompts")
+LATER: tuple[Kind, ...] = ("context", "prompts", "copies")
 """What is measured of finished runs, each by a job of its own."""
 
 TASKS = {
@@ -37,8 +38,20 @@ SHOTS = 5
 FRAMES_BEFORE = (1, 3, 7, 11, 15)
 PAIRS_BEFORE = tuple(range(8))
 NUM_PROMPTS = 128
+TIMES_SHOWN = (1, 3, 7, 15)
+SHOTS_SHOWN = (0, 1, 5)
+"""How often what is asked for was shown before, as a picture and as a pair; see `measure`."""
 
-_NAME = re.compile(r"(?P<mixture>[a-z_]+)_(?P<size>[a-z]+)_c(?P<c>[0-9.]+|\?)_seed(?P<seed>[0-9]+)")
+
+def lengths(kind: Kind) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """What "context" and "copies" are asked after: numbers of pairs, and of frames."""
+    return (SHOTS_SHOWN, TIMES_SHOWN) if kind == "copies" else (PAIRS_BEFORE, FRAMES_BEFORE)
+
+
+_NAME = re.compile(
+    r"(?P<mixture>[a-z_]+)_(?P<size>[a-z]+)_c(?P<c>[0-9.]+|\?)_seed(?P<seed>[0-9]+)"
+    r"(_(?P<packing>stream))?(_passes(?P<passes>[0-9]+))?"
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,18 +61,24 @@ class Run:
     Attributes:
         mixture, size, seed: its arguments.
         c: of the learning rate, c / width; None while the sweep has not chosen it.
+        packing: of rows, see `DataConfig`.
+        passes: epochs of its own mixture; None has as many steps as one of `all`.
     """
 
     mixture: str
     size: str
     c: float | None
     seed: int
+    packing: str = "sentence"
+    passes: int | None = None
 
     @property
     def name(self) -> str:
         """Of its directory and of its file of results."""
         c = "?" if self.c is None else f"{self.c:g}"
-        return f"{self.mixture}_{self.size}_c{c}_seed{self.seed}"
+        packing = "" if self.packing == "sentence" else f"_{self.packing}"
+        passes = "" if self.passes is None else f"_passes{self.passes}"
+        return f"{self.mixture}_{self.size}_c{c}_seed{self.seed}{packing}{passes}"
 
     @classmethod
     def of(cls, name: str) -> "Run":
@@ -74,8 +93,14 @@ class Run:
                 f"{name!r} names no run; a name is such as all_s_c0.64_seed0: "
                 "mixture, size, c and seed"
             )
-        c = None if match["c"] == "?" else float(match["c"])
-        return cls(mixture=match["mixture"], size=match["size"], c=c, seed=int(match["seed"]))
+        return cls(
+            mixture=match["mixture"],
+            size=match["size"],
+            c=None if match["c"] == "?" else float(match["c"]),
+            seed=int(match["seed"]),
+            packing=match["packing"] or "sentence",
+            passes=None if match["passes"] is None else int(match["passes"]),
+        )
 
     def config(self, root: str, steps: int, codes: int) -> str:
         """What --config names, from the root of the checkout.
@@ -86,7 +111,21 @@ class Run:
             codes: of the tokenizer.
         """
         given = f"size={self.size},mixture={self.mixture},c={self.c or 1:g},seed={self.seed}"
-        return f"experiments/study/model.py:{given},root={root},steps={steps},codes={codes}"
+        given += f",packing={self.packing},root={root},steps={steps},codes={codes}"
+        return f"experiments/study/model.py:{given}"
+
+
+BESIDES = (
+    # Whether more of it, or less beside it, makes annotations alone better.
+    Run(mixture="annotations", size="s", c=None, seed=0, passes=1),
+    # Whether the order of mixtures changes with size.
+    Run(mixture="annotations", size="xs", c=None, seed=0),
+    # What masks between sentences do.
+    Run(mixture="all", size="xs", c=None, seed=0, packing="stream"),
+    # What a size learns of the same data when it sees them longer.
+    Run(mixture="all", size="s", c=None, seed=0, passes=3),
+)
+"""Runs that tell reasons apart; c is the chosen one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,12 +181,13 @@ def jobs(studies: Collection[str], c: float | None, grid: Sequence[float] = GRID
 
 def _of_seed(studies: Collection[str], c: float | None, seed: int) -> Iterator[Job]:
     make = lambda mixture, size: Run(mixture=mixture, size=size, c=c, seed=seed)
+    besides = "besides" in studies and seed == 0
     evaluated = [kind for kind in LATER if kind in studies]
     for size in SIZES:
         if seed not in SEEDS[size] or (c is None and seed == 0 and size in SWEPT):
             continue
         of_data = "data" in studies and size == SIZE_OF_DATA
-        if "scaling" in studies or of_data or (evaluated and size in EVALUATED):
+        if "scaling" in studies or of_data or besides or (evaluated and size in EVALUATED):
             yield Job(kind="run", run=make("all", size))
     if "data" in studies:
         for mixture in MIXTURES:
@@ -157,6 +197,12 @@ def _of_seed(studies: Collection[str], c: float | None, seed: int) -> Iterator[J
         if seed in SEEDS[size]:
             for kind in evaluated:
                 yield Job(kind=kind, run=make("all", size))
+    if besides:
+        yield Job(kind="run", run=make("annotations", SIZE_OF_DATA))
+        for size in SIZES:
+            yield Job(kind="copies", run=make("all", size))
+        for run in BESIDES:
+            yield Job(kind="run", run=dataclasses.replace(run, c=c))
 
 
 def matching(jobs: Sequence[Job], patterns: Sequence[str]) -> list[Job]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lvm_jax import atomic
-from studies import figures, orderings, plan, prompts_report, scaling_laws
+from studies import besides_report, figures, orderings, plan, prompts_report, scaling_laws
 from studies.found import Found, of_task
 from studies.markdown import table
 from studies.orderings import Order
@@ -34,6 +34,8 @@ def write(folder: pathlib.Path) -> str:
             *_context(found),
             "## Prompts",
             *prompts_report.lines({size: found.of_prompts(size) for size in plan.EVALUATED}),
+            "## Reasons",
+            *besides_report.lines(found),
         ]
     )
     figures.draw(folder, found)

@@ -41,6 +41,8 @@ def lines(sizes: Mapping[str, Sequence[Results]], tasks: Mapping[str, str]) -> l
     rows.append(["training loss, the lowest at its FLOPs", *_cells(envelope)])
     for task, title in tasks.items():
         rows.append([f"{title}, against parameters", *_cells(of_task(runs, task))])
+        bent = of_task(runs, task, statistics.fit_with_constant)
+        rows.append([f"{title}, against parameters, with a constant", *_cells(bent)])
         paper = statistics.fit(np.array(PAPER_SIZES), np.log(PAPER[title]))
         rows.append([f"{title}, the paper's four points", *_cells(paper)])
     rows.append(["Toto, against FLOPs", f"{TOTO[0]:g}", f"{TOTO[1]:g}", "", "", ""])
@@ -79,7 +81,7 @@ _WORDS = {
 }
 
 
-def of_task(runs: Sequence[Results], task: str) -> Law:
+def of_task(runs: Sequence[Results], task: str, fit: statistics.Fit = statistics.fit) -> Law:
     """The loss of a task against parameters."""
     own = [run["evaluations"][task] for run in runs]
     loss = np.array([each["nll"][0] for each in own])
@@ -90,7 +92,7 @@ def of_task(runs: Sequence[Results], task: str) -> Law:
     of_prompts = weights @ np.array([each["nll_of_prompts"] for each in own]).T
     samples = of_prompts + statistics.resampled_seeds(loss, sizes, rng) - loss
     # Their means are those of the sizes, around which runs are drawn.
-    return statistics.with_interval(statistics.fit, x, loss, samples)
+    return statistics.with_interval(fit, x, loss, samples)
 
 
 def of_envelope(runs: Sequence[Results]) -> Law:

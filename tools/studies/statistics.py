@@ -55,6 +55,9 @@ class Law:
         return self.constant + self.factor * np.asarray(x, np.float64) ** -self.exponent
 
 
+Fit = Callable[[np.ndarray, np.ndarray], Law]
+
+
 def fit(x: np.ndarray, y: np.ndarray) -> Law:
     """The power law through points: least squares of the logarithms.
 
@@ -105,7 +108,7 @@ def fit_with_constant(x: np.ndarray, y: np.ndarray) -> Law:
 
 
 def with_interval(
-    law: Callable[[np.ndarray, np.ndarray], Law],
+    law: Fit,
     x: np.ndarray,
     y: np.ndarray,
     samples: np.ndarray,

@@ -35,6 +35,7 @@ def run(of: Run, *, loss: float | None = None, noise: float = 0.0) -> dict:
             "matrix_parameters": PARAMETERS[of.size] // 2,
             "flops": 6.0 * PARAMETERS[of.size] * 1e7,
             "ids_with_loss": 10**7,
+            "steps": 1250,
             "epochs": 1.0,
         },
         "training": {"ids": ids, "loss": [loss + 2e5 / n for n in ids]},
@@ -76,10 +77,25 @@ def context(of: Run, *, gain: float = 0.1) -> dict:
     return {"kind": "context", "run": of.name, "evaluations": evaluations}
 
 
+def copies(of: Run) -> dict:
+    """Of a model that is certain of what it has seen, and the more the larger it is."""
+    pairs, frames = plan.lengths("copies")
+    evaluations = {}
+    for task, lengths in {
+        **dict.fromkeys(plan.VIDEOS, frames),
+        **dict.fromkeys(plan.TASKS, pairs),
+    }.items():
+        nll = {n: law(of.size) / (1 + n) for n in lengths}
+        evaluations[task] = {
+            "by_length": {str(n): {"nll": [loss, 0.05]} for n, loss in nll.items()}
+        }
+    return {"kind": "copies", "run": of.name, "evaluations": evaluations}
+
+
 def study(**options: float) -> dict[str, dict]:
-    """All trainings and contexts; the sweep likes c = 0.64."""
+    """All but prompts; the sweep likes c = 0.64."""
     found = {}
-    for job in plan.jobs(("scaling", "data", "context"), 0.64):
+    for job in plan.jobs(("scaling", "data", "context", "besides"), 0.64):
         found[job.name] = of_job(job, **options)
     return found
 
@@ -88,6 +104,8 @@ def of_job(job: Job, **options: float) -> dict:
     """The results of a job."""
     if job.kind == "context":
         return context(job.run)
+    if job.kind == "copies":
+        return copies(job.run)
     assert job.run.c is not None
     worse = 0.1 * abs(math.log2(job.run.c / 0.64))
     return run(job.run, loss=law(job.run.size) * LEVELS[job.run.mixture] + worse, **options)

@@ -1,5 +1,6 @@
 """The order of the study, and what its table of FLOPs says."""
 
+import dataclasses
 import pathlib
 
 import pytest
@@ -9,7 +10,7 @@ from studies.finishing import Corpus, Places
 from studies.plan import Job, Run
 from tests.tools.studies import made_up
 
-ALL = ("scaling", "data", "context", "prompts")
+ALL = ("scaling", "data", "context", "prompts", "besides")
 
 
 def names(studies, c=0.64):
@@ -24,10 +25,24 @@ def test_names_are_read_as_they_are_written():
             Job.of(text)
 
 
+def test_a_run_besides_differs_in_what_its_name_says(tmp_path):
+    corpus, out = Corpus(steps=100), tmp_path
+    plain = Run(mixture="all", size="xs", c=0.64, seed=0)
+    usual = corpus.experiment(plain, out)
+    streamed = corpus.experiment(dataclasses.replace(plain, packing="stream"), out)
+    assert streamed.data == dataclasses.replace(usual.data, packing="stream")
+    # Without shards a pass of anything is taken for one of all.
+    longer = dataclasses.replace(plain, passes=3)
+    assert corpus.steps_of(longer, out) == 3 * corpus.steps_of(plain, out) == 300
+    assert corpus.flops(Job(kind="run", run=longer), out) == pytest.approx(
+        3 * corpus.flops(Job(kind="run", run=plain), out)
+    )
+
+
 def test_the_sweep_comes_first_and_is_of_the_scaling_runs():
     ordered = names(ALL)
     swept = [run.name for run in plan.sweep()]
-    assert ordered[: len(swept)] == swept and len(set(ordered)) == len(ordered) == 33
+    assert ordered[: len(swept)] == swept and len(set(ordered)) == len(ordered) == 41
     assert "all_s_c0.64_seed0" in swept and ordered.count("all_s_c0.64_seed0") == 1
     seeds = [Job.of(name).run.seed for name in ordered[len(swept) :]]
     assert seeds == sorted(seeds)
@@ -87,7 +102,7 @@ def test_the_table_counts_what_is_done_and_left(tmp_path):
     places = Places(out=tmp_path, corpus=tmp_path, results=tmp_path / "results")
     arguments = {"studies": ALL, "only": (), "places": places, "rows": 8000}
     text = budget.table(**arguments, rate=1e11)
-    assert text.count("\n") == 33 + 2 and "of 8,000 rows, as long as there are no shards" in text
+    assert text.count("\n") == 41 + 2 and "of 8,000 rows, as long as there are no shards" in text
     # 8,000 rows of 1,056 ids.
     assert "8,448,000" in text and "1,000 updates a training" in text
     total = finishing.Corpus.of_rows(8000).flops(plan.jobs(ALL, None)[0], tmp_path)

@@ -1,0 +1,85 @@
+"""What tells reasons apart, in tables: other data and lengths beside the study's, and copying."""
+
+from collections.abc import Mapping, Sequence
+
+from studies import orderings, plan
+from studies.found import Found
+from studies.markdown import table
+from studies.plan import SHOTS, SHOTS_SHOWN, TASKS, TIMES_SHOWN, VIDEOS, Run
+from studies.results import Results
+
+
+def lines(found: Found) -> list[str]:
+    """Paragraphs; none of what is not there yet."""
+    runs, copies = _runs(found), found.copies()
+    text = []
+    if runs:
+        text += [
+            "Other data or another length, one seed each, beside the run of the same size and seed "
+            "on `all`. Gains are nats per id by which it is better than that run on the same "
+            "prompts, after five pairs.",
+            _runs_table(found, runs),
+        ]
+    if copies:
+        text += [
+            "What was shown before is asked for again: a frame after so many copies of itself, and "
+            "an answer whose own pair is all the examples. Nats per id.",
+            _frames_table(copies),
+            _answers_table(copies, found),
+        ]
+    return text or ["Nothing yet."]
+
+
+def _runs(found: Found) -> dict[Run, Results]:
+    of_data = Run(mixture="annotations", size=plan.SIZE_OF_DATA, c=found.c, seed=0)
+    asked = [of_data, *found.besides()]
+    return {run: found.results[run.name] for run in asked if run.name in found.results}
+
+
+def _runs_table(found: Found, runs: Mapping[Run, Results]) -> str:
+    rows = []
+    for run, results in runs.items():
+        plain = Run(mixture="all", size=run.size, c=run.c, seed=run.seed)
+        reference = found.results.get(plain.name)
+        config = results["config"]
+        row = [run.name, f"{config['steps']:,}", f"{config['epochs']:.1f}"]
+        row.append(f"{results['held_out']['loss']:.3f}")
+        for task in TASKS:
+            row.append("" if reference is None else _gain(found, task, reference, results))
+        rows.append(row)
+    heads = [f"{title}, gain" for title in TASKS.values()]
+    return table(["", "steps", "passes", "held-out loss", *heads], rows)
+
+
+def _gain(found: Found, task: str, reference: Results, results: Results) -> str:
+    pair = {"all": [reference["evaluations"][task]], "this": [results["evaluations"][task]]}
+    of_sizes = [[run["evaluations"][task] for run in of_size] for of_size in found.sizes().values()]
+    deviation = orderings.seeds_deviation(of_sizes)
+    (step,) = orderings.of_runs(task, pair, deviation).steps
+    return f"{step.gain:+.3f} ± {step.error:.3f}"
+
+
+def _frames_table(copies: Mapping[str, Results]) -> str:
+    rows = [
+        [f"{name}, {video}", *_losses(results["evaluations"][video], TIMES_SHOWN)]
+        for name, results in copies.items()
+        for video in VIDEOS
+    ]
+    return table(["loss of a frame shown ... times", *map(str, TIMES_SHOWN)], rows)
+
+
+def _answers_table(copies: Mapping[str, Results], found: Found) -> str:
+    rows = []
+    for name, results in copies.items():
+        trained = found.results[results["run"]]["evaluations"]
+        for task in TASKS:
+            other = f"{trained[task]['nll'][0]:.3f}"
+            rows.append(
+                [f"{name}, {task}", *_losses(results["evaluations"][task], SHOTS_SHOWN), other]
+            )
+    heads = [f"own pair {n} times" for n in SHOTS_SHOWN]
+    return table(["loss of an answer", *heads, f"{SHOTS} other pairs"], rows)
+
+
+def _losses(task: Results, lengths: Sequence[int]) -> list[str]:
+    return [f"{task['by_length'][str(n)]['nll'][0]:.3f}" for n in lengths]
