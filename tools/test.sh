@@ -10,4 +10,4 @@ ruff check .
 ruff format --check .
 ty check --python "$(command -v python)"  # which may be in another folder than .venv
 # Two at a time, a file at a time; -n0 runs them in one process, as a debugger wants it.
-python -m pytest --numprocesses=2 --dist=loadfile "$@"
+python -m pytest --numprocesses=2 --dist=loadfile --durations=25 "$@"

@@ -56,7 +56,7 @@ def test_a_run_is_asked_everything_once(trained, root, tmp_path):
     assert np.array(emoji["answers"]["share"]).shape == (5, 5)  # none; and what looks like queries
     assert np.sum(emoji["answers"]["share"], axis=1) == pytest.approx(1)
     assert emoji["judge"]["truths"] == 2 * 5 and emoji["queries"] == 2
-    for name in ("prompts", "shared/emoji", "shared/model", "shared/satellite"):
+    for name in ("prompts", "tasks", "shared/emoji", "shared/model", "shared/satellite"):
         assert images.read_image(tmp_path / "out" / f"{name}.png").shape[1] > 400
     assert said[-4:] == [*(f"shared queries, {g}" for g in summary["shared"]), "picture"]
 

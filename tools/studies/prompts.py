@@ -76,8 +76,9 @@ def evaluate(
         model_dir: its workdir.
         tokenizer_dir: of its tokenizer.
         root: of UVD-mini, of which only held_out is looked at.
-        out: gets tasks/ (evaluation.json, report.html, answers.png), a picture of every group of
-            shared queries, and prompts.png for README. What is finished is kept there.
+        out: gets tasks/ (evaluation.json, report.html, answers.png), tasks.png (the best, median
+            and worst of each), a picture of every group of shared queries, and prompts.png for
+            README. What is finished is kept there.
         amounts: how much is asked.
         shots: example pairs of a prompt.
         progress: called with what begins.
@@ -91,7 +92,7 @@ def evaluate(
     tokenizer = lvm_jax.load_tokenizer(tokenizer_dir)
     model = lvm_jax.load_model(model_dir, tokenizer=tokenizer)
     values = asked_of_runs.evaluation(str(root), shots, amounts.tasks)
-    analogy_job.run(
+    results = analogy_job.run(
         analogy_experiment.build_experiment(values),
         model,
         tokenizer,
@@ -100,6 +101,7 @@ def evaluate(
         tokenizer_dir=tokenizer_dir,
         progress=progress,
     )
+    prompts_picture.write(out / "tasks.png", prompts_picture.draw_tasks(results))
     groups = {}
     for name in asked_of_runs.shared(str(root / "held_out"), shots):
         if progress is not None:

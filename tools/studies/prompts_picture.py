@@ -1,20 +1,23 @@
-"""The same queries under several prompts, as a picture: only the examples differ.
+"""Pictures of what is answered: the same queries under several prompts, and every task in short.
 
 Legend: K example pairs, S side in pixels.
 """
 
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import PIL.Image
 
 from lvm_jax import atomic, images, sheets
+from lvm_jax.evaluation.asking.results import TaskResult
 from lvm_jax.evaluation.asking.shared_queries import SharedAnswers
+from lvm_jax.evaluation.report import wording
 from lvm_jax.evaluation.tasks.task import Example, Examples
 from lvm_jax.tokenizer.codec import Tokenizer
 
 _SIDE = 128  # pixels of a query or an answer, at least; an example takes half
+_SMALL = 64  # the same where every task has a place
 _TEXT = 20
 _ROW_GAP = 8  # more than between the two pictures of an example
 _COLORS = 256
@@ -51,6 +54,37 @@ def draw(
             rows.append(_row(shown[0], shown[p] if p < len(shown) else None, drawn))
         blocks.append(sheets.above(rows, _ROW_GAP))
     return sheets.page(sheets.above([_heads(shown[0]), *blocks], sheets.GROUP_GAP))
+
+
+def draw_tasks(results: Sequence[TaskResult]) -> np.ndarray:
+    """Draws query, first answer and truth of the best, the median and the worst of every task.
+
+    Args:
+        results: with the three examples that were kept, the best first.
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    blocks = [_task(result) for result in results]
+    half = -(-len(blocks) // 2)
+    columns = [sheets.above(part, sheets.GAP) for part in (blocks[:half], blocks[half:]) if part]
+    return sheets.page(sheets.beside(columns, 3 * sheets.GROUP_GAP))
+
+
+def _task(result: TaskResult) -> np.ndarray:
+    examples = []
+    for shown in result.shown:
+        groups = {group.kind: group.pictures for group in shown.groups}
+        asked = [groups[kind][0, 0] for kind in ("asked", "answers", "truth")]
+        asked = [sheets.enlarge(each, max(1, -(-_SMALL // len(each)))) for each in asked]
+        value = wording.number(result.deciding.metric.value(shown.value))
+        examples.append(
+            sheets.captioned(
+                sheets.beside(asked, sheets.GAP), f"{shown.place}: {value}", color="dimgray"
+            )
+        )
+    title = f"{result.name}, {result.deciding.metric.label}"
+    return sheets.captioned(sheets.beside(examples, sheets.GROUP_GAP), title)
 
 
 def write(path: pathlib.Path, picture: np.ndarray) -> None:
