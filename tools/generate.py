@@ -107,7 +107,11 @@ def saved_prompt(options: SavedPrompt) -> None:
     if options.prompt in LAYOUTS:
         raise ValueError(f"--prompt={options.prompt} needs --images or --input_file")
     prompt = prompt_files.read(places.find_prompt(options.prompt))
-    pictures = lambda paths: tuple(Picture(path=path) for path in paths)
+
+    def pictures(paths: list[str]) -> tuple[Picture, ...]:
+        inside = (f"{options.prompt}#{pathlib.PurePath(path).name}" for path in paths)
+        return tuple(Picture(path=path, name=name) for path, name in zip(paths, inside))
+
     sheet = options.sheet is not False
     with tempfile.TemporaryDirectory(prefix="lvm_jax_prompt_") as folder:
         images, targets = prompt.unpack(folder)

@@ -193,6 +193,10 @@ def test_a_prompt_file_is_answered_as_it_says_or_as_is_asked(
     for number, answer_M in enumerate(expected, 1):
         written = images.read_image(tmp_path / f"a_candidate{number}_image1.png")
         np.testing.assert_array_equal(written, images.to_uint8(answer_M[0]))
+    # Where they lay while they were read is nobody's business.
+    record = json.loads((tmp_path / "a.png.json").read_text())
+    names = [f"{asked['prompt']}#image00{number}" for number in (1, 2, 3)]
+    assert [each["path"] for each in record["images"]] == names
 
 
 def test_another_tokenizer_is_refused(trained, files, tmp_path):

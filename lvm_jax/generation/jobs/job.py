@@ -21,10 +21,12 @@ class Picture:
     Attributes:
         path: of the file.
         frame: which one, from 0; -1 for a picture file.
+        name: what records call it, where its path says nothing to anybody later.
     """
 
     path: str
     frame: int = -1
+    name: str = ""
 
     @property
     def ref(self) -> ImageRef:

@@ -6,7 +6,6 @@ done, and one that does not was interrupted, made with other settings, or is som
 """
 
 import contextlib
-import dataclasses
 import functools
 import hashlib
 import json
@@ -164,7 +163,7 @@ def write(
             partial = stack.enter_context(atomic.writing(file, parents=True))
             write_file(partial)
             digests[_name(job, file)] = _digest(partial)
-        named = [dataclasses.asdict(picture) for picture in job.images]
+        named = [{"path": p.name or p.path, "frame": p.frame} for p in job.images]
         record = {
             "format": FORMAT,
             "images": named,
