@@ -95,6 +95,19 @@ class Measure(Where):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Repeats:
+    """Sentences that show every pair twice.
+
+    Attributes:
+        repeats: write OUT/repeats/shards and held_out_shards, of those in OUT/shards/all.
+        out: folder of tokenizer and shards.
+    """
+
+    repeats: bool = False
+    out: str = "runs/study"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
     """What the results say.
 
@@ -142,6 +155,13 @@ def measure(options: Measure) -> None:
     finishing.finish(Job.of(options.measure), places(options))
 
 
+def repeats(options: Repeats) -> None:
+    from studies import repeats
+
+    for name, number in repeats.write(pathlib.Path(options.out)).items():
+        print(f"{pathlib.Path(options.out) / repeats.FOLDER / name}: {number:,} sentences")
+
+
 def report(options: Report) -> None:
     from studies import reporting
 
@@ -149,4 +169,5 @@ def report(options: Report) -> None:
 
 
 if __name__ == "__main__":
-    cli.run({"a study": run, "--dry_run": dry_run, "--measure": measure, "--report": report})
+    modes = {"--dry_run": dry_run, "--measure": measure, "--repeats": repeats, "--report": report}
+    cli.run({"a study": run, **modes})

@@ -23,12 +23,12 @@ from ml_collections import ConfigDict
 from experiments import common, uvd_mini
 
 VIDEO = ("animation", "turntable")
-ANNOTATIONS = (
+PAIRS = (
     *("flat_to_3d", "3d_to_flat", "emoji_mask", "emoji_edges"),
     *("model_edges", "satellite_edges", "depth", "normals", "satellite_to_relief"),
     *("colorization", "inpainting", "denoising", "upscaling"),
-    *("model_annotations", "turntable_depth"),
 )
+ANNOTATIONS = (*PAIRS, "model_annotations", "turntable_depth")
 # Sentences in an epoch of the full subset; a source that is not here shows every picture once.
 EMOJI_PAIRS, SATELLITE_PAIRS, MODEL_PAIRS = 600, 208, 800
 SENTENCES = {

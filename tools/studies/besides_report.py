@@ -23,7 +23,8 @@ def lines(found: Found) -> list[str]:
     if copies:
         text += [
             "What was shown before is asked for again: a frame after so many copies of itself, and "
-            "an answer whose own pair is all the examples. Nats per id.",
+            "an answer whose own pair is all the examples. Nats per id. `repeats` went on from "
+            "`all` with sentences that show every pair twice, see docs/study.md.",
             _frames_table(copies),
             _answers_table(copies, found),
         ]
@@ -71,12 +72,11 @@ def _frames_table(copies: Mapping[str, Results]) -> str:
 def _answers_table(copies: Mapping[str, Results], found: Found) -> str:
     rows = []
     for name, results in copies.items():
-        trained = found.results[results["run"]]["evaluations"]
+        trained = found.results.get(results["run"])
         for task in TASKS:
-            other = f"{trained[task]['nll'][0]:.3f}"
-            rows.append(
-                [f"{name}, {task}", *_losses(results["evaluations"][task], SHOTS_SHOWN), other]
-            )
+            other = "" if trained is None else f"{trained['evaluations'][task]['nll'][0]:.3f}"
+            own = _losses(results["evaluations"][task], SHOTS_SHOWN)
+            rows.append([f"{name}, {task}", *own, other])
     heads = [f"own pair {n} times" for n in SHOTS_SHOWN]
     return table(["loss of an answer", *heads, f"{SHOTS} other pairs"], rows)
 

@@ -53,9 +53,11 @@ class Found:
         return [dataclasses.replace(run, c=self.c) for run in plan.BESIDES]
 
     def copies(self) -> dict[str, Results]:
-        """Size -> how well its run of the first seed copies, of those that are known."""
-        found = {size: self._of("copies_", "all", size) for size in plan.SIZES}
-        return {size: own[0] for size, own in found.items() if own}
+        """What was trained, such as "all_s" -> how well it copies; the smallest size first."""
+        jobs = [plan.Job.of(name) for name in self.results]
+        asked = [job for job in jobs if job.kind == "copies"]
+        asked.sort(key=lambda job: (job.run.mixture, plan.SIZES.index(job.run.size)))
+        return {f"{j.run.mixture}_{j.run.size}": self.results[j.name] for j in asked}
 
     def sizes(self) -> dict[str, list[Results]]:
         """Size -> scaling runs."""
