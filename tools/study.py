@@ -99,7 +99,8 @@ class Repeats:
     """Sentences that show every pair twice.
 
     Attributes:
-        repeats: write OUT/repeats/shards and held_out_shards, of those in OUT/shards/all.
+        repeats: write shards and held_out_shards into OUT/repeats and OUT/shuffled, of those in
+            OUT/shards/all.
         out: folder of tokenizer and shards.
     """
 
@@ -158,8 +159,8 @@ def measure(options: Measure) -> None:
 def repeats(options: Repeats) -> None:
     from studies import repeats
 
-    for name, number in repeats.write(pathlib.Path(options.out)).items():
-        print(f"{pathlib.Path(options.out) / repeats.FOLDER / name}: {number:,} sentences")
+    for directory, number in repeats.write(pathlib.Path(options.out)).items():
+        print(f"{directory}: {number:,} sentences")
 
 
 def report(options: Report) -> None:
