@@ -23,8 +23,9 @@ def lines(found: Found) -> list[str]:
     if copies:
         text += [
             "What was shown before is asked for again: a frame after so many copies of itself, and "
-            "an answer whose own pair is all the examples. Nats per id. `repeats` went on from "
-            "`all` with sentences that show every pair twice, see docs/study.md.",
+            "an answer whose own pair is all the examples. Nats per id. Some went on from `all_s` "
+            "with sentences that show every pair twice: `repeats` in the same order, `shuffled` in "
+            "another.",
             _frames_table(copies),
             _answers_table(copies, found),
         ]
