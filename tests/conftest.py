@@ -4,7 +4,11 @@ import dataclasses
 import os
 import pathlib
 
+from tests import quick_compilation
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# In the environment, so that the tools which tests start have it too, and before jax looks at it.
+os.environ["XLA_FLAGS"] = quick_compilation.added_to(os.environ.get("XLA_FLAGS", ""))
 
 import jax
 import numpy as np

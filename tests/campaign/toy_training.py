@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 
-from tests import toys
+from tests import quick_compilation, toys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOOLS = {"transformer": "train.py", "tokenizer": "train_tokenizer.py"}
@@ -136,7 +136,7 @@ class ToyTraining:
         # One device a process, whatever the caller's environment says, and compiled once for all.
         # The mark is inherited, so that whatever the processes leave behind is found by it.
         environment = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-        environment.pop("XLA_FLAGS", None)
+        environment["XLA_FLAGS"] = quick_compilation.added_to()
         environment.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
         return {**environment, MARK: str(self.folder)}
 

@@ -22,8 +22,6 @@ TOOL = ROOT / "tests" / "distributed" / "toy_losses.py"
 NUM_DEVICES = 4
 # name -> processes, and whether JAX's distributed runtime joins them.
 RUNS = {"alone": (1, False), "gloo 1": (1, True), "gloo 2": (2, True), "gloo 4": (4, True)}
-# Compiling is most of the time: LLVM need not make it fast.
-FLAGS = "--xla_backend_optimization_level=0"
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +31,7 @@ def values(tmp_path_factory):
     for name, (count, joined) in RUNS.items():
         address = free_address() if joined else "-"
         commands = {i: [sys.executable, TOOL, count, i, address, root / name] for i in range(count)}
-        environment = {"JAX_NUM_CPU_DEVICES": str(NUM_DEVICES // count), "XLA_FLAGS": FLAGS}
+        environment = {"JAX_NUM_CPU_DEVICES": str(NUM_DEVICES // count)}
         running[name] = Run(root, commands, dict.fromkeys(commands, environment))
     try:
         for run in running.values():
