@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from studies import orderings, plan
-from studies.found import Found
+from studies.found import Found, of_task
 from studies.markdown import table
 from studies.plan import SHOTS, SHOTS_SHOWN, TASKS, TIMES_SHOWN, VIDEOS, Run
 from studies.results import Results
@@ -47,17 +47,17 @@ def _runs_table(found: Found, runs: Mapping[Run, Results]) -> str:
         row = [run.name, f"{config['steps']:,}", f"{config['epochs']:.1f}"]
         row.append(f"{results['held_out']['loss']:.3f}")
         for task in TASKS:
-            row.append("" if reference is None else _gain(found, task, reference, results))
+            row.append("" if reference is None else _gain(found, run, task, results))
         rows.append(row)
     heads = [f"{title}, gain" for title in TASKS.values()]
     return table(["", "steps", "passes", "held-out loss", *heads], rows)
 
 
-def _gain(found: Found, task: str, reference: Results, results: Results) -> str:
-    pair = {"all": [reference["evaluations"][task]], "this": [results["evaluations"][task]]}
-    of_sizes = [[run["evaluations"][task] for run in of_size] for of_size in found.sizes().values()]
-    deviation = orderings.seeds_deviation(of_sizes)
-    (step,) = orderings.of_runs(task, pair, deviation).steps
+def _gain(found: Found, run: Run, task: str, results: Results) -> str:
+    """Over the first seed of `all`, whose other seeds say how far such a gain may be one's luck."""
+    of_size = of_task(found.sizes(), task)[run.size]
+    pair = {"all": of_size[:1], "this": [results["evaluations"][task]]}
+    (step,) = orderings.of_runs(task, pair, orderings.seeds_deviation([of_size])).steps
     return f"{step.gain:+.3f} ± {step.error:.3f}"
 
 

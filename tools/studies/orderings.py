@@ -72,23 +72,28 @@ def of_runs(
 ) -> Order:
     """The order of runs that were asked the same prompts.
 
-    Errors have two parts: of prompts, prompt by prompt and things as one; and of seeds, of runs of
-    one group. A group of one run has the seeds' deviation of the others.
+    Errors have two parts: of prompts, prompt by prompt and things as one; and of seeds, by the
+    deviation within the two groups of a step, or within all groups where one of the two is a single
+    run.
 
     Args:
         name: of the order.
         groups: in the expected order, the worst first: name -> evaluations of one task of its runs,
             see `results`; empty where there are none.
-        deviation: from seed to seed; None takes that of the groups.
+        deviation: from seed to seed, where the groups do not tell.
     """
     known = {group: runs for group, runs in groups.items() if runs}
-    if deviation is None:
-        deviation = seeds_deviation(known.values())
     steps = []
     for worse, better in itertools.pairwise(known):
+        pair = known[worse], known[better]
+        if deviation is not None:
+            of_one = deviation
+        else:
+            alone = min(map(len, pair)) == 1
+            of_one = seeds_deviation(known.values() if alone else pair)
         gains = _mean_of_prompts(known[worse]) - _mean_of_prompts(known[better])
         of_prompts = clustered_error(gains, known[worse][0]["things"])
-        of_seeds = deviation * math.sqrt(1 / len(known[worse]) + 1 / len(known[better]))
+        of_seeds = of_one * math.sqrt(1 / len(known[worse]) + 1 / len(known[better]))
         error = math.hypot(of_prompts, of_seeds)
         steps.append(Step(worse=worse, better=better, gain=float(gains.mean()), error=error))
     missing = tuple(group for group in groups if group not in known)

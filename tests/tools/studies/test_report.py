@@ -49,6 +49,15 @@ def test_an_order_with_a_gap_does_not_hold_yet():
     assert [(s.worse, s.better) for s in part.steps] == [("xs", "s"), ("s", "l")]
 
 
+def test_seeds_that_differ_widely_say_nothing_of_other_groups():
+    wide = {"xs": runs_of("xs", noise=0.5), "s": runs_of("s", noise=1e-3)}
+    sizes = wide | {"m": runs_of("m", noise=1e-3), "l": runs_of("l")}
+    first, second, last = order(sizes).steps
+    assert second.error < 0.01 < 0.1 < first.error
+    # Of a single run nobody knows, and the widest counts too.
+    assert last.error > 0.1
+
+
 def test_prompts_are_compared_one_by_one():
     """They differ by 0.4 nats among each other, which says nothing about runs."""
     sizes = {size: runs_of(size) for size in ("xs", "s")}
