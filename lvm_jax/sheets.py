@@ -20,9 +20,14 @@ _MOST_WIDTH = 1200
 _MARGIN = 8
 
 
-def readable_scale(side: int) -> int:
-    """The least whole number that makes pictures of this many pixels large enough to look at."""
-    return max(1, -(-READABLE_SIDE // side))
+def readable_scale(side: int, least: int = READABLE_SIDE) -> int:
+    """The least whole number that makes pictures large enough to look at.
+
+    Args:
+        side: their pixels.
+        least: how many they are to take.
+    """
+    return max(1, -(-least // side))
 
 
 def enlarge(picture: np.ndarray, scale: int) -> np.ndarray:

@@ -21,6 +21,7 @@ import cli
 import experiment_files
 from lvm_jax import configs
 from lvm_jax.configs import ConfigError, Field
+from studies.plan import STUDIES
 
 if TYPE_CHECKING:
     from studies.finishing import Places
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 experiment_files.make_importable()
 
 _RESULTS = "experiments/results/study"
-_STUDIES = ("scaling", "data", "context", "prompts", "besides")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,8 @@ class Conduct(Where):
     def __post_init__(self) -> None:
         configs.require_at_least(self, 1, "parallel")
         for name in self.study:
-            if name not in _STUDIES:
-                raise ConfigError(Field("study"), f"={name} is none of {', '.join(_STUDIES)}")
+            if name not in STUDIES:
+                raise ConfigError(Field("study"), f"={name} is none of {', '.join(STUDIES)}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

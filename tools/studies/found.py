@@ -21,7 +21,7 @@ class Found:
     def __init__(self, found: Mapping[str, Results], c: float | None):
         self.c, self.results = c, dict(found)
         self.grid = choice.grid(found)
-        jobs = plan.jobs(("scaling", "data", "context", "prompts", "besides"), c, self.grid)
+        jobs = plan.jobs(plan.STUDIES, c, self.grid)
         self.missing = tuple(job.name for job in jobs if job.name not in found)
 
     @classmethod

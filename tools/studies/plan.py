@@ -9,9 +9,10 @@ import dataclasses
 import fnmatch
 import re
 from collections.abc import Collection, Iterator, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 Study = Literal["scaling", "data", "context", "prompts", "besides"]
+STUDIES: tuple[Study, ...] = get_args(Study)
 Kind = Literal["run", "context", "prompts", "copies"]
 
 GRID = (0.32, 0.64, 0.16, 1.28)  # of c, the likely ones first

@@ -76,7 +76,8 @@ def _task(result: TaskResult) -> np.ndarray:
     for shown in result.shown:
         groups = {group.kind: group.pictures for group in shown.groups}
         asked = [groups[kind][0, 0] for kind in ("asked", "answers", "truth")]
-        asked = [sheets.enlarge(each, max(1, -(-_SMALL // len(each)))) for each in asked]
+        scale = sheets.readable_scale(len(asked[0]), _SMALL)
+        asked = [sheets.enlarge(picture, scale) for picture in asked]
         value = wording.number(result.deciding.metric.value(shown.value))
         examples.append(
             sheets.captioned(
@@ -119,7 +120,7 @@ def _half(picture: np.ndarray, scale: int) -> np.ndarray:
 
 
 def _scale(example: Example) -> int:
-    return max(1, -(-_SIDE // len(example.query)))
+    return sheets.readable_scale(len(example.query), _SIDE)
 
 
 def _heads(example: Example) -> np.ndarray:

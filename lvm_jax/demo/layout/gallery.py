@@ -50,6 +50,7 @@ def gallery(page: Page, tabs: Any, analogy: Analogy, sequence: FrameSequence) ->
         return "", *values, gr.Tabs(selected=name)
 
     def opened(path: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """The same values of an uploaded prompt file; a bad one is said in the line."""
         if path is None:
             return "", *[gr.skip() for _ in filled]
         page.sessions.uses(session_of(request), path)

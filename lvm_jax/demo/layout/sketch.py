@@ -68,6 +68,7 @@ def sketch(page: Page, tabs: Any, analogy: Analogy) -> None:
             return None, problem(error)
 
     def take(value: Any, form: str, request: gr.Request) -> tuple[Any, ...]:
+        """Values of `filled`: the drawing becomes the query of an analogy."""
         try:
             path, shown = draw(value, form, request)
         except UploadError as error:

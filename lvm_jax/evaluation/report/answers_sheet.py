@@ -40,7 +40,7 @@ def _middle(shown: Sequence[Shown]) -> Sequence[Shown]:
 def _prompt(shown: Shown) -> np.ndarray:
     """One prompt, from left to right as the model reads it, its answers and the truth."""
     blocks = [block for group in shown.groups for block in _blocks(group)]
-    scale = max(1, -(-_SIDE // shown.groups[0].pictures.shape[2]))
+    scale = sheets.readable_scale(shown.groups[0].pictures.shape[2], _SIDE)
     return sheets.beside(
         [
             sheets.captioned(
