@@ -17,6 +17,7 @@ from studies.results import Results
 
 # Told apart by most people who see few colours (Okabe and Ito 2008).
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
+_MOST_HIGHER = 5.0  # times the lowest bar that one is shown whole
 _STYLE: dict[Any, Any] = {"axes.spines.top": False, "axes.spines.right": False, "font.size": 9}
 
 
@@ -97,13 +98,24 @@ def _scaling(every: Sequence[Axes], sizes: Mapping[str, Sequence[Results]]) -> N
 
 
 def _bars(axes: Axes, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Mean perplexity of each mixture; a point for each seed."""
+    """Mean perplexity of each mixture; a point for each seed.
+
+    A bar many times as high as others, beside which these could not be told apart, is cut, and its
+    number stands in it.
+    """
     names = list(groups)
-    for place, (color, runs) in enumerate(zip(_COLORS, groups.values())):
-        perplexities = [run["perplexity"][0] for run in runs]
-        if perplexities:
-            axes.bar(place, np.mean(perplexities), color=color, width=0.6)
-            axes.plot([place] * len(perplexities), perplexities, "k.", ms=3)
+    known = {name: [run["perplexity"][0] for run in runs] for name, runs in groups.items() if runs}
+    means = {name: float(np.mean(values)) for name, values in known.items()}
+    least = min(means.values())
+    top = 1.3 * max(mean for mean in means.values() if mean <= _MOST_HIGHER * least)
+    for place, (color, name) in enumerate(zip(_COLORS, names)):
+        if name in known:
+            axes.bar(place, min(means[name], top), color=color, width=0.6)
+            axes.plot([place] * len(known[name]), known[name], "k.", ms=3)
+            if means[name] > top:
+                number = f"{means[name]:,.0f}"
+                axes.text(place, 0.9 * top, number, ha="center", color="white", fontsize=7)
+    axes.set_ylim(0, top)
     axes.set_xticks(range(len(names)), names, rotation=25)
     axes.set_ylabel("perplexity")
 
