@@ -14,6 +14,9 @@ import numpy as np
 
 from lvm_jax import file_names
 
+HELD_OUT_SEED = 0
+"""Of what is held out, whatever the seed of a training: so their losses can be compared."""
+
 _MASK = (1 << 64) - 1
 _STEP = 0x9E3779B97F4A7C15
 _FACTOR_1 = 0xBF58476D1CE4E5B9

@@ -176,6 +176,7 @@ def config_section(run: Run, places: Places, lines: list[dict[str, Any]]) -> dic
         "flops": last["step"] * flops_of_step(experiment),
         "tokenizer": stored["tokenizer_fingerprint"][:16],
         "data": stored["data_fingerprint"][:16],
+        "held_out_data": stored["eval_data_fingerprint"][:16],
     }
 
 

@@ -96,6 +96,21 @@ def _groups_table(groups: Mapping[str, Sequence[Results]], columns: Mapping[str,
     return table(["", *columns, "seeds", "held-out loss", *tasks], rows)
 
 
+def _same_for_all(groups: Mapping[str, Sequence[Results]]) -> str:
+    """Which losses of different seeds can be compared.
+
+    Files that do not say which held-out rows they are of come from a time when the seed drew them.
+    """
+    configs = [run["config"] for runs in groups.values() for run in runs]
+    rows = {config.get("held_out_data", f"seed {config['seed']}") for config in configs}
+    if len(rows) == 1:
+        return "Prompts and held-out rows are the same for every run."
+    return (
+        "Prompts are the same for every run; held-out rows are not, but for those of one seed: "
+        "so that loss can be compared within a seed alone."
+    )
+
+
 def _spread(values: Sequence[float]) -> str:
     """Mean, and the deviation from seed to seed where there are several."""
     deviation = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
@@ -115,8 +130,7 @@ def _scaling(found: Found) -> list[str]:
     lines += [
         _groups_table(sizes, columns),
         "Perplexity of the true answer after five pairs, and in brackets its loss with the "
-        "deviation from seed to seed. Prompts are the same for every run; held-out loss is of "
-        "1,024 rows that a seed draws, so that it can be compared within a seed alone.",
+        f"deviation from seed to seed. {_same_for_all(sizes)}",
         "\n".join(
             order_line(orderings.of_runs(f"{title} falls with size", of_task(sizes, task)))
             for task, title in TASKS.items()

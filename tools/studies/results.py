@@ -3,7 +3,7 @@
     {"kind": "run" | "context" | "prompts", "run": NAME,
      "config": {"size", "mixture", "c", "seed", "width", "layers", "peak_lr", "parameters",
                 "matrix_parameters", "steps", "ids" (padding included), "ids_with_loss",
-                "epochs", "flops", "tokenizer", "data"},
+                "epochs", "flops", "tokenizer", "data", "held_out_data"},
      "training": {"ids": [...], "loss": [...]}, about a hundred means over equal numbers of steps,
      "held_out": {"loss": NATS, "perplexity", "accuracy", "loss_by_kind": {KIND: NATS}, ...},
      "evaluations": {TASK: {"perplexity": [mean, error], "nll": [mean, error],

@@ -22,14 +22,14 @@ class TransformerExperiment:
     """Everything that decides a transformer's training, except where it is written.
 
     Attributes:
-        seed: of the initialisation and the data order.
+        seed: of the initialisation and the order of the data that are trained on.
         batch_size: rows of the global batch, over all devices and micro-batches.
         accumulation: micro-batches per update; more need less memory.
         loss_chunks: pieces of a row whose logits exist at a time; more need less memory.
         data: the shards and how rows are made of them.
         eval_data: held-out shards, or None for no evaluation.
         eval_batches: an evaluation takes each held-out row once, and at most as many rows as so
-            many batches have; always the same ones.
+            many batches have; always the same ones, whatever the seed.
         init_from: start from the parameters of this training directory (its newest whole
             checkpoint) or model directory (`stored_params`), with steps, schedule and moments of
             its own. A run that goes on does not look there again. "" starts from random ones.

@@ -11,7 +11,7 @@ import jax
 from absl import logging
 from jax.sharding import Mesh
 
-from lvm_jax import configs, devices, image_record, partition
+from lvm_jax import configs, devices, draws, image_record, partition
 from lvm_jax import mesh as mesh_lib
 from lvm_jax.configs import ConfigError, Field
 from lvm_jax.data.feeding.data_config import DataConfig
@@ -272,12 +272,13 @@ def _products(model: TransformerConfig, mesh: Mesh) -> list[str]:
 
 
 def _open_data(config: DataConfig, experiment: TransformerExperiment, key: str) -> Pipeline:
+    held_out = key == "eval_data"
     with configs.within(key, global_batch="batch_size"):
         source = Pipeline(
             config,
-            seed=experiment.seed,
+            seed=draws.HELD_OUT_SEED if held_out else experiment.seed,
             global_batch=experiment.batch_size,
-            allow_repeats=key == "eval_data",
+            allow_repeats=held_out,
         )
     of_model, of_shards = experiment.model.vocabulary, source.vocabulary
     for field in ("num_codes", "num_special"):

@@ -38,7 +38,7 @@ def make_evaluator(
     Args:
         recipe: see `Recipe`.
         source: held-out images.
-        num_images: how many of them at most; always the same ones.
+        num_images: how many of them at most; always the same ones, whatever the seed.
         batch_size: as in training, so that it divides over the mesh.
         workdir: the run's directory.
         perceptual_params: of the perceptual network, if there is one.
@@ -51,7 +51,7 @@ def make_evaluator(
     sharding = partition.image_sharding(recipe.mesh)
     # The first ones of the shuffled first epoch.
     count = min(num_images, len(source))
-    chosen = draws.permute(np.arange(count), len(source), recipe.seed, 0)
+    chosen = draws.permute(np.arange(count), len(source), draws.HELD_OUT_SEED, 0)
 
     @functools.cache
     def batches() -> list[np.ndarray]:

@@ -57,7 +57,7 @@ class TokenizerExperiment:
         corpus: where images come from: the same sources that make visual sentences, so that the
             tokenizer sees photographs, gray versions, holes and edges as the transformer will.
         eval_corpus: held-out sources, or None for no evaluation.
-        eval_images: how many images of it; always the same ones.
+        eval_images: how many images of it; always the same ones, whatever the seed.
         images: how files become square pictures; as for the shards that are built with it.
         memory_megabytes: images ready for training that are kept in memory; later epochs read the
             rest again.

@@ -165,6 +165,16 @@ def test_a_study_that_has_hardly_begun_is_reported_too(tmp_path, kept):
     assert "## Scaling\n\nNo run yet." in text and "Missing yet: " in text
 
 
+def test_held_out_losses_of_other_rows_are_said_not_to_be_comparable():
+    sizes = {size: runs_of(size) for size in plan.SIZES}
+    assert "within a seed alone" in reporting._same_for_all(sizes)
+    for run in [run for runs in sizes.values() for run in runs]:
+        run["config"]["held_out_data"] = "e534eb363cdea6c5"
+    assert "the same for every run" in reporting._same_for_all(sizes)
+    sizes["s"][0]["config"]["held_out_data"] = "579ff8557c00fecf"
+    assert "within a seed alone" in reporting._same_for_all(sizes)
+
+
 def test_files_of_results_are_read_again_and_damaged_ones_named(tmp_path):
     made = made_up.study()
     write(tmp_path, made)

@@ -84,9 +84,10 @@ def test_rows_of_a_mixture_come_once(shards, limit):
         assert 0 < (sources == 0).sum() < (sources == 1).sum()
 
 
-def evaluated(place, batch_size, mesh, eval_batches=100):
+def evaluated(place, batch_size, mesh, eval_batches=100, seed=0):
     experiment = transformer_experiment.build_experiment(
         {
+            "seed": seed,
             "batch_size": batch_size,
             "data": {"shards": place, "context": CONTEXT},
             "eval_data": {"shards": place, "context": CONTEXT},
@@ -111,6 +112,12 @@ def test_the_loss_is_that_of_each_row_once(shards):
         assert values["loss"] == pytest.approx(loss / tokens, rel=1e-6)
         assert values["accuracy"] == pytest.approx(hits / tokens, rel=1e-6)
         assert values["perplexity"] == pytest.approx(np.exp(loss / tokens), rel=1e-5)
+
+
+def test_a_limit_takes_the_same_rows_for_any_seed(shards):
+    place, mesh = shards[max(shards)], make_mesh(1)
+    one, *others = [evaluated(place, 4, mesh, eval_batches=1, seed=seed) for seed in range(3)]
+    assert others == [one, one] and one != evaluated(place, 4, mesh)
 
 
 def evaluated_row(source, row):

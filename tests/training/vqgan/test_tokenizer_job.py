@@ -148,18 +148,32 @@ def test_a_damaged_checkpoint_is_passed_over(finished, pictures, network, tmp_pa
 
 
 def test_every_held_out_image_counts_once_for_any_batch_size(finished, pictures, network, tmp_path):
-    measured = []
-    for batch_size in (4, 8, 12):  # six images
-        experiment = make_full_experiment(pictures, network, batch_size=batch_size)
-        mesh = mesh_lib.make_mesh(experiment.mesh)
-        params = tokenizer_job._perceptual_params(experiment)
-        source = tokenizer_job._open_held_out(experiment)
-        (evaluator,) = tokenizer_job._evaluators(
-            experiment, mesh, source, tmp_path, params
-        ).values()
-        measured.append(dict(filter(None, evaluator(finished[1]))))
+    measured = [
+        evaluated(make_full_experiment(pictures, network, batch_size=size), finished[1], tmp_path)
+        for size in (4, 8, 12)  # six images
+    ]
     for other in measured[1:]:
         assert other == pytest.approx(measured[0], rel=1e-4)
+
+
+def test_a_limit_takes_the_same_images_for_any_seed(finished, pictures, network, tmp_path):
+    one, *others = [
+        evaluated(
+            make_full_experiment(pictures, network, eval_images=2, seed=seed), finished[1], tmp_path
+        )
+        for seed in range(3)
+    ]
+    assert others == [one, one]
+    assert one != evaluated(make_full_experiment(pictures, network), finished[1], tmp_path)
+
+
+def evaluated(experiment, state, workdir):
+    """What an experiment measures of held-out images."""
+    mesh = mesh_lib.make_mesh(experiment.mesh)
+    params = tokenizer_job._perceptual_params(experiment)
+    source = tokenizer_job._open_held_out(experiment)
+    (evaluator,) = tokenizer_job._evaluators(experiment, mesh, source, workdir, params).values()
+    return dict(filter(None, evaluator(state)))
 
 
 def test_a_finished_run_writes_a_lost_tokenizer_again(finished, pictures, network, tmp_path):
