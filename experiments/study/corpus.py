@@ -14,8 +14,10 @@ sentences a source has in training. Held-out sources show each picture once.
 
 Hardware: two CPU cores. Duration: seven minutes.
 Expected result: 18,946 sentences of 163,144 images, 10.4 million ids; held out 3,505 of 39,621.
-Arguments: root=runs/uvd_mini, mixture=video|annotations|both|all, split=train|held_out, pairs=8,
-images=16, epochs=1.
+Of corpora in which annotations are rare, few=10 and few=100, the study has the training split in
+runs/study/shards/few10 and few100: videos and single pictures are those of few=1.
+Arguments: root=runs/uvd_mini, mixture=video|annotations|both|all, split=train|held_out, few=1 (N:
+in training one annotated sentence of N), pairs=8, images=16, epochs=1.
 """
 
 from ml_collections import ConfigDict
@@ -90,7 +92,9 @@ def unseen_tasks(folder: str, pairs: int) -> dict[str, dict]:
 
 def get_config(arg: str = "") -> ConfigDict:
     values = common.parse_arg(
-        arg, root="runs/uvd_mini", mixture="all", split="train", pairs=8, images=16, epochs=1
+        arg,
+        **{"root": "runs/uvd_mini", "mixture": "all", "split": "train", "few": 1},
+        **{"pairs": 8, "images": 16, "epochs": 1},
     )
     split = common.require_one_of(("train", "held_out"), split=values["split"])
     folder, pairs = f"{values['root']}/{split}", values["pairs"]
@@ -100,5 +104,6 @@ def get_config(arg: str = "") -> ConfigDict:
         sources |= unseen_tasks(folder, pairs)
     else:
         for name in sources.keys() & SENTENCES:
-            sources[name]["sentences_per_epoch"] = SENTENCES[name]
+            few = values["few"] if name in ANNOTATIONS else 1
+            sources[name]["sentences_per_epoch"] = max(1, SENTENCES[name] // few)
     return ConfigDict({"corpus": {"seed": 0, "epochs": values["epochs"], "sources": sources}})

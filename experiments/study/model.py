@@ -12,7 +12,8 @@ Hardware: one CPU core each; two runs on a core each are faster than one on both
 Duration: of ten million ids 10 (xs), 15 (s), 35 (m) and 80 (l) minutes of a core of their own.
 Expected result: see docs/study.md.
 Arguments: size=xs|s|m|l, mixture=video|annotations|both|all, c=0.64, seed=0, root=runs/study,
-packing=sentence|stream, steps=0 (0: one epoch), codes=512.
+few=1 (N: the shards of which corpus.py keeps one annotated sentence of N), packing=sentence|stream,
+steps=0 (0: one epoch), codes=512.
 """
 
 import math
@@ -60,25 +61,26 @@ def of_sources(mixture: str) -> dict:
 def get_config(arg: str = "") -> ConfigDict:
     values = common.parse_arg(
         arg,
-        **{"size": "s", "mixture": "all", "c": 0.64, "seed": 0, "packing": "sentence"},
+        **{"size": "s", "mixture": "all", "c": 0.64, "seed": 0, "few": 1, "packing": "sentence"},
         **{"root": "runs/study", "steps": 0, "codes": 512},
     )
     size = common.require_one_of(SIZES, size=values["size"])
-    shards = f"{values['root']}/shards/all"
+    shards = f"{values['root']}/shards"
+    trained = "all" if values["few"] == 1 else f"few{values['few']}"
     peak_lr = values["c"] / SIZES[size][0]
     return ConfigDict(
         {
             "seed": values["seed"],
             "batch_size": BATCH_SIZE,
             "data": {
-                "shards": f"{shards}/train",
+                "shards": f"{shards}/{trained}/train",
                 "mixture": of_sources(values["mixture"]),
                 "context": CONTEXT,
                 "packing": values["packing"],
             },
             # Always of everything that is trained somewhere, so that losses can be compared.
             "eval_data": {
-                "shards": f"{shards}/held_out",
+                "shards": f"{shards}/all/held_out",
                 "mixture": of_sources("all"),
                 "context": CONTEXT,
             },

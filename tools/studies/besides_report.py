@@ -1,5 +1,6 @@
 """What tells reasons apart, in tables: other data and lengths beside the study's, and copying."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from studies import orderings, plan
@@ -11,7 +12,7 @@ from studies.results import Results
 
 def lines(found: Found) -> list[str]:
     """Paragraphs; none of what is not there yet."""
-    runs, copies = _runs(found), found.copies()
+    runs, rare, copies = _runs(found), _rare(found), found.copies()
     text = []
     if runs:
         text += [
@@ -19,6 +20,14 @@ def lines(found: Found) -> list[str]:
             "on `all`. Gains are nats per id by which it is better than that run on the same "
             "prompts, after five pairs.",
             _runs_table(found, runs),
+        ]
+    if rare:
+        text += [
+            "Rare annotations, one seed: of the corpus's annotated sentences one in so many is "
+            "there, alone or with all other pictures. Nats per id after five pairs, and in "
+            "brackets by how much the run with all other pictures and as few annotations is "
+            "better.",
+            _rare_table(found, rare),
         ]
     if copies:
         text += [
@@ -34,8 +43,19 @@ def lines(found: Found) -> list[str]:
 
 def _runs(found: Found) -> dict[Run, Results]:
     of_data = Run(mixture="annotations", size=plan.SIZE_OF_DATA, c=found.c, seed=0)
-    asked = [of_data, *found.besides()]
+    asked = [of_data, *(run for run in found.besides() if run.few == 1)]
     return {run: found.results[run.name] for run in asked if run.name in found.results}
+
+
+def _rare(found: Found) -> dict[Run, Results]:
+    """Runs on fewer annotated sentences, before them those of the same size on all."""
+    few = [run for run in found.besides() if run.few > 1]
+    runs = [
+        *(Run(mixture=m, size=few[0].size, c=found.c, seed=0) for m in ("annotations", "all")),
+        *sorted(few, key=lambda run: run.few),
+    ]
+    known = {run: found.results[run.name] for run in runs if run.name in found.results}
+    return known if any(run.few > 1 for run in known) else {}
 
 
 def _runs_table(found: Found, runs: Mapping[Run, Results]) -> str:
@@ -47,18 +67,36 @@ def _runs_table(found: Found, runs: Mapping[Run, Results]) -> str:
         row = [run.name, f"{config['steps']:,}", f"{config['epochs']:.1f}"]
         row.append(f"{results['held_out']['loss']:.3f}")
         for task in TASKS:
-            row.append("" if reference is None else _gain(found, run, task, results))
+            known = reference is not None
+            row.append(_step(found, run.size, task, reference, results) if known else "")
         rows.append(row)
     heads = [f"{title}, gain" for title in TASKS.values()]
     return table(["", "steps", "passes", "held-out loss", *heads], rows)
 
 
-def _gain(found: Found, run: Run, task: str, results: Results) -> str:
-    """Over the first seed of `all`, whose other seeds say how far such a gain may be one's luck."""
-    of_size = of_task(found.sizes(), task)[run.size]
-    pair = {"all": of_size[:1], "this": [results["evaluations"][task]]}
-    (step,) = orderings.of_runs(task, pair, orderings.seeds_deviation([of_size])).steps
+def _step(found: Found, size: str, task: str, worse: Results, better: Results) -> str:
+    """What one run gains over another; the seeds of `all` say how far that may be luck."""
+    deviation = orderings.seeds_deviation([of_task(found.sizes(), task)[size]])
+    pair = {"worse": [worse["evaluations"][task]], "better": [better["evaluations"][task]]}
+    (step,) = orderings.of_runs(task, pair, deviation).steps
     return f"{step.gain:+.3f} ± {step.error:.3f}"
+
+
+def _rare_table(found: Found, runs: Mapping[Run, Results]) -> str:
+    rows = []
+    for run, results in runs.items():
+        config = results["config"]
+        row = [f"1 in {run.few}, {run.mixture}", f"{config['steps']:,}", f"{config['epochs']:.1f}"]
+        row.append(f"{results['held_out']['loss']:.3f}")
+        whole = runs.get(dataclasses.replace(run, mixture="all", passes=None))
+        for task in TASKS:
+            loss = f"{results['evaluations'][task]['nll'][0]:.3f}"
+            if whole is not None and whole is not results:
+                loss += f" ({_step(found, run.size, task, results, whole)})"
+            row.append(loss)
+        rows.append(row)
+    heads = [f"{title}, {task}" for task, title in TASKS.items()]
+    return table(["annotated sentences", "steps", "passes", "held-out loss", *heads], rows)
 
 
 def _frames_table(copies: Mapping[str, Results]) -> str:

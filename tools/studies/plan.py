@@ -22,6 +22,7 @@ SIZES = ("xs", "s", "m", "l")
 SEEDS = {"xs": (0, 1, 2), "s": (0, 1, 2), "m": (0, 1, 2), "l": (0,)}
 MIXTURES = ("video", "annotations", "both", "all")
 SIZE_OF_DATA = "s"
+FEW = (10, 100)
 EVALUATED = ("l", "m")
 """Sizes whose context and prompts are looked at."""
 LATER: tuple[Kind, ...] = ("context", "prompts", "copies")
@@ -51,7 +52,7 @@ def lengths(kind: Kind) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 _NAME = re.compile(
     r"(?P<mixture>[a-z_]+)_(?P<size>[a-z]+)_c(?P<c>[0-9.]+|\?)_seed(?P<seed>[0-9]+)"
-    r"(_(?P<packing>stream))?(_passes(?P<passes>[0-9]+))?"
+    r"(_few(?P<few>[0-9]+))?(_(?P<packing>stream))?(_passes(?P<passes>[0-9]+))?"
 )
 
 
@@ -62,6 +63,7 @@ class Run:
     Attributes:
         mixture, size, seed: its arguments.
         c: of the learning rate, c / width; None while the sweep has not chosen it.
+        few: of so many annotated sentences of the corpus one is there.
         packing: of rows, see `DataConfig`.
         passes: epochs of its own mixture; None has as many steps as one of `all`.
     """
@@ -70,6 +72,7 @@ class Run:
     size: str
     c: float | None
     seed: int
+    few: int = 1
     packing: str = "sentence"
     passes: int | None = None
 
@@ -77,9 +80,10 @@ class Run:
     def name(self) -> str:
         """Of its directory and of its file of results."""
         c = "?" if self.c is None else f"{self.c:g}"
+        few = "" if self.few == 1 else f"_few{self.few}"
         packing = "" if self.packing == "sentence" else f"_{self.packing}"
         passes = "" if self.passes is None else f"_passes{self.passes}"
-        return f"{self.mixture}_{self.size}_c{c}_seed{self.seed}{packing}{passes}"
+        return f"{self.mixture}_{self.size}_c{c}_seed{self.seed}{few}{packing}{passes}"
 
     @classmethod
     def of(cls, name: str) -> "Run":
@@ -99,6 +103,7 @@ class Run:
             size=match["size"],
             c=None if match["c"] == "?" else float(match["c"]),
             seed=int(match["seed"]),
+            few=int(match["few"] or 1),
             packing=match["packing"] or "sentence",
             passes=None if match["passes"] is None else int(match["passes"]),
         )
@@ -112,7 +117,8 @@ class Run:
             codes: of the tokenizer.
         """
         given = f"size={self.size},mixture={self.mixture},c={self.c or 1:g},seed={self.seed}"
-        given += f",packing={self.packing},root={root},steps={steps},codes={codes}"
+        given += f",few={self.few},packing={self.packing}"
+        given += f",root={root},steps={steps},codes={codes}"
         return f"experiments/study/model.py:{given}"
 
 
@@ -124,7 +130,16 @@ BESIDES = (
     # What masks between sentences do.
     Run(mixture="all", size="xs", c=None, seed=0, packing="stream"),
     # What a size learns of the same data when it sees them longer.
-    Run(mixture="all", size="s", c=None, seed=0, passes=3),
+    Run(mixture="all", size="xs", c=None, seed=0, passes=3),
+    # Whether other pictures help where annotations are rare.
+    *(
+        Run(mixture=mixture, size="xs", c=None, seed=0, few=few)
+        for few in FEW
+        for mixture in ("annotations", "all")
+    ),
+    # The rarest are seen 130 times in as many steps; fewer steps may be better.
+    Run(mixture="annotations", size="xs", c=None, seed=0, few=max(FEW), passes=16),
+    Run(mixture="annotations", size="xs", c=None, seed=0, few=max(FEW), passes=40),
 )
 """Runs that tell reasons apart; c is the chosen one."""
 

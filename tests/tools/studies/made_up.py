@@ -108,4 +108,6 @@ def of_job(job: Job, **options: float) -> dict:
         return copies(job.run)
     assert job.run.c is not None
     worse = 0.1 * abs(math.log2(job.run.c / 0.64))
+    if job.run.mixture == "annotations":  # nothing else is there to learn from
+        worse += 0.2 * math.log10(job.run.few)
     return run(job.run, loss=law(job.run.size) * LEVELS[job.run.mixture] + worse, **options)

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from studies import choice, found, orderings, plan, reporting, results, scaling_laws
+from studies import besides_report, choice, found, orderings, plan, reporting, results, scaling_laws
 from studies.plan import Run
 from tests.tools.studies import made_up
 
@@ -144,6 +144,18 @@ def test_a_whole_study_is_reported_from_its_files_alone(tmp_path):
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
         assert f"({name}.png)" in text
     assert "prompts_all_l_c0.64_seed0" in text.split("Missing yet: ")[1].split("\n")[0]
+
+
+def test_rare_annotations_are_set_beside_all_with_as_few():
+    whole = made_up.study()
+    text = "\n".join(besides_report.lines(found.Found(whole, 0.64)))
+    law = made_up.law("xs")
+    for few in (1, *plan.FEW):
+        (alone,) = [row for row in text.splitlines() if row.startswith(f"| 1 in {few}, annota")][:1]
+        gain = 0.1 * law + 0.2 * math.log10(few)
+        assert f"{law + gain:.3f} ({gain:+.3f} ± " in alone
+    (row,) = [row for row in text.splitlines() if row.startswith("| 1 in 100, all")]
+    assert f"| {law:.3f} |" in row
 
 
 def test_what_is_missing_is_named_and_the_rest_reported(tmp_path):
