@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from studies import orderings, plan
-from studies.found import Found, of_task
+from studies.found import Found
 from studies.markdown import table
 from studies.plan import SHOTS, SHOTS_SHOWN, TASKS, TIMES_SHOWN, VIDEOS, Run
 from studies.results import Results
@@ -12,7 +12,7 @@ from studies.results import Results
 
 def lines(found: Found) -> list[str]:
     """Paragraphs; none of what is not there yet."""
-    runs, rare, copies = _runs(found), _rare(found), found.copies()
+    runs, rare, copies = _runs(found), found.rare(), found.copies()
     text = []
     if runs:
         text += [
@@ -28,6 +28,7 @@ def lines(found: Found) -> list[str]:
             "brackets by how much the run with all other pictures and as few annotations is "
             "better.",
             _rare_table(found, rare),
+            "![rare](rare.png)",
         ]
     if copies:
         text += [
@@ -47,17 +48,6 @@ def _runs(found: Found) -> dict[Run, Results]:
     return {run: found.results[run.name] for run in asked if run.name in found.results}
 
 
-def _rare(found: Found) -> dict[Run, Results]:
-    """Runs on fewer annotated sentences, before them those of the same size on all."""
-    few = [run for run in found.besides() if run.few > 1]
-    runs = [
-        *(Run(mixture=m, size=few[0].size, c=found.c, seed=0) for m in ("annotations", "all")),
-        *sorted(few, key=lambda run: run.few),
-    ]
-    known = {run: found.results[run.name] for run in runs if run.name in found.results}
-    return known if any(run.few > 1 for run in known) else {}
-
-
 def _runs_table(found: Found, runs: Mapping[Run, Results]) -> str:
     rows = []
     for run, results in runs.items():
@@ -68,17 +58,17 @@ def _runs_table(found: Found, runs: Mapping[Run, Results]) -> str:
         row.append(f"{results['held_out']['loss']:.3f}")
         for task in TASKS:
             known = reference is not None
-            row.append(_step(found, run.size, task, reference, results) if known else "")
+            row.append(_gain(found, run.size, task, reference, results) if known else "")
         rows.append(row)
     heads = [f"{title}, gain" for title in TASKS.values()]
     return table(["", "steps", "passes", "held-out loss", *heads], rows)
 
 
-def _step(found: Found, size: str, task: str, worse: Results, better: Results) -> str:
-    """What one run gains over another; the seeds of `all` say how far that may be luck."""
-    deviation = orderings.seeds_deviation([of_task(found.sizes(), task)[size]])
-    pair = {"worse": [worse["evaluations"][task]], "better": [better["evaluations"][task]]}
-    (step,) = orderings.of_runs(task, pair, deviation).steps
+def _gain(found: Found, size: str, task: str, worse: Results, better: Results) -> str:
+    """Of one run over another; the seeds of `all` say how far that may be luck."""
+    step = orderings.of_two(
+        *(run["evaluations"][task] for run in (worse, better)), found.deviation(task, size)
+    )
     return f"{step.gain:+.3f} ± {step.error:.3f}"
 
 
@@ -92,7 +82,7 @@ def _rare_table(found: Found, runs: Mapping[Run, Results]) -> str:
         for task in TASKS:
             loss = f"{results['evaluations'][task]['nll'][0]:.3f}"
             if whole is not None and whole is not results:
-                loss += f" ({_step(found, run.size, task, results, whole)})"
+                loss += f" ({_gain(found, run.size, task, results, whole)})"
             row.append(loss)
         rows.append(row)
     heads = [f"{title}, {task}" for task, title in TASKS.items()]

@@ -1,6 +1,7 @@
 """The study's pictures."""
 
 import contextlib
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lvm_jax import atomic
-from studies import plan, statistics
+from studies import orderings, plan, statistics
 from studies.found import Found, of_task
 from studies.results import Results
 
@@ -25,7 +26,7 @@ def draw(folder: pathlib.Path, found: Found) -> None:
     """Writes a picture of every question of which there are results.
 
     Args:
-        folder: gets curves.png, scaling.png, data.png and context.png.
+        folder: gets curves.png, scaling.png, data.png, rare.png and context.png.
         found: what there is.
     """
     sizes, mixtures = found.sizes(), found.mixtures()
@@ -40,6 +41,10 @@ def draw(folder: pathlib.Path, found: Found) -> None:
                 for axes, (task, title) in zip(every, plan.TASKS.items()):
                     _bars(axes, of_task(mixtures, task))
                     axes.set_title(title)
+        rare = found.rare()
+        if rare:
+            with _picture(folder / "rare.png", 1, 1, 5.6, 3.2) as (axes,):
+                _gains(axes, found, rare)
         contexts = {size: found.of_context(size) for size in plan.EVALUATED}
         if any(contexts.values()):
             with _picture(folder / "context.png", 2, 3, 3.4, 2.7) as every:
@@ -118,6 +123,31 @@ def _bars(axes: Axes, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> None
     axes.set_ylim(0, top)
     axes.set_xticks(range(len(names)), names, rotation=25)
     axes.set_ylabel("perplexity")
+
+
+def _gains(axes: Axes, found: Found, runs: Mapping[plan.Run, Results]) -> None:
+    """What all other pictures gain beside annotations, against how rare these are."""
+    pairs = []
+    for run, alone in runs.items():
+        whole = runs.get(dataclasses.replace(run, mixture="all"))
+        if run.mixture != "all" and run.passes is None and whole is not None:
+            pairs.append((run, alone["evaluations"], whole["evaluations"]))
+    few = [run.few for run, *_ in pairs]
+    for color, (task, title) in zip(_COLORS, plan.TASKS.items()):
+        steps = [
+            orderings.of_two(alone[task], whole[task], found.deviation(task, run.size))
+            for run, alone, whole in pairs
+        ]
+        gains, errors = [step.gain for step in steps], [step.error for step in steps]
+        axes.errorbar(few, gains, yerr=errors, fmt="o-", ms=3, color=color, label=title)
+    axes.axhline(0, color="gray", linewidth=0.8)
+    axes.set_xscale("log")
+    axes.set_xticks(few, ["all" if n == 1 else f"1 in {n}" for n in few])
+    axes.set_xticks([], minor=True)
+    axes.set_xlabel("annotated sentences that are there")
+    axes.set_ylabel("nats gained by other pictures")
+    axes.legend(frameon=False)
+    axes.grid(linewidth=0.4, alpha=0.5)
 
 
 def _contexts(every: Sequence[Axes], sizes: Mapping[str, Sequence[Results]]) -> None:

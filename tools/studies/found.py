@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from studies import choice, plan, results
+from studies import choice, orderings, plan, results
 from studies.results import Results
 
 
@@ -51,6 +51,21 @@ class Found:
     def besides(self) -> list[plan.Run]:
         """The runs that tell reasons apart."""
         return [dataclasses.replace(run, c=self.c) for run in plan.BESIDES]
+
+    def rare(self) -> dict[plan.Run, Results]:
+        """Runs on fewer annotated sentences, the fewest last, after those of their size on all.
+
+        Nothing while there are none with fewer.
+        """
+        few = sorted((run for run in self.besides() if run.few > 1), key=lambda run: run.few)
+        every = [dataclasses.replace(run, few=1) for run in few if run.passes is None]
+        known = [run for run in dict.fromkeys([*every, *few]) if run.name in self.results]
+        some = any(run.few > 1 for run in known)
+        return {run: self.results[run.name] for run in known} if some else {}
+
+    def deviation(self, task: str, size: str) -> float:
+        """Of the losses of a task from seed to seed, among the scaling runs of a size."""
+        return orderings.seeds_deviation([of_task(self.sizes(), task)[size]])
 
     def copies(self) -> dict[str, Results]:
         """What was trained, such as "all_s" -> how well it copies; the smallest size first."""

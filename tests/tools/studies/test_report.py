@@ -140,7 +140,7 @@ def test_a_whole_study_is_reported_from_its_files_alone(tmp_path):
     # What was tried besides has the losses of its size and mixture.
     assert "| all_xs_c0.64_seed0_stream | 1,250 | 1.0 |" in text
     assert f"| all_m, animation | {made_up.law('m') / 2:.3f} |" in text
-    for name in ("curves", "scaling", "data", "context"):
+    for name in ("curves", "scaling", "data", "rare", "context"):
         assert (tmp_path / f"{name}.png").stat().st_size > 5000
         assert f"({name}.png)" in text
     assert "prompts_all_l_c0.64_seed0" in text.split("Missing yet: ")[1].split("\n")[0]
