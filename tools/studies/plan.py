@@ -23,6 +23,7 @@ SEEDS = {"xs": (0, 1, 2), "s": (0, 1, 2), "m": (0, 1, 2), "l": (0,)}
 MIXTURES = ("video", "annotations", "both", "all")
 SIZE_OF_DATA = "s"
 FEW = (10, 100)
+"""Of so many annotated sentences one is there where they are rare."""
 EVALUATED = ("l", "m")
 """Sizes whose context and prompts are looked at."""
 LATER: tuple[Kind, ...] = ("context", "prompts", "copies")

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from experiments.study import corpus
 from studies import budget, finishing, plan
 from studies.finishing import Corpus, Places
 from studies.plan import Job, Run
@@ -37,6 +38,21 @@ def test_a_run_besides_differs_in_what_its_name_says(tmp_path):
     assert corpus.flops(Job(kind="run", run=longer), out) == pytest.approx(
         3 * corpus.flops(Job(kind="run", run=plain), out)
     )
+
+
+def test_where_annotations_are_rare_all_else_is_as_it_was(tmp_path):
+    rare, every = (
+        corpus.get_config(given).to_dict()["corpus"]["sources"] for given in ("few=10", "")
+    )
+    for name, source in every.items():
+        if name in corpus.ANNOTATIONS:
+            source["sentences_per_epoch"] //= 10
+    assert rare == every
+    plain = Run(mixture="all", size="xs", c=0.64, seed=0)
+    few = dataclasses.replace(plain, few=10)
+    trained, usual = (Corpus(steps=100).experiment(run, tmp_path) for run in (few, plain))
+    assert trained.data.shards == f"{tmp_path}/shards/few10/train"
+    assert dataclasses.replace(trained, data=usual.data) == usual
 
 
 def test_the_sweep_comes_first_and_is_of_the_scaling_runs():
