@@ -38,7 +38,8 @@ def places(trained, root, tmp_path, monkeypatch):
     shutil.copytree(trained / "tokenizer", tmp_path / "tokenizer")
     (run / "metrics.jsonl").unlink()
     config = json.loads((run / "config.json").read_text())
-    config |= {"loop": {"num_steps": 40}, "data_fingerprint": "f" * 64}
+    config |= {"loop": {"num_steps": 40}}
+    config |= {"data_fingerprint": "f" * 64, "eval_data_fingerprint": "e" * 64}
     (run / "config.json").write_text(json.dumps(config))
     writer = MetricsWriter(run)
     for step in range(1, 41):
@@ -56,6 +57,7 @@ def test_a_run_becomes_a_small_file(places, model, tokenizer):
     assert results.path(places.results, NAME).stat().st_size < 10_000
     assert found["held_out"] == {"loss": 2.5, "loss_by_kind": {"video": 2.25}}
     assert found["config"]["ids_with_loss"] == 3200 and found["config"]["epochs"] == 1
+    assert found["config"]["data"] == "f" * 16 and found["config"]["held_out_data"] == "e" * 16
     assert found["config"]["steps"] == 40 and found["seconds"]["training"] == 20
     assert found["training"]["ids"][-1] == 3200 and found["training"]["loss"][0] == 100
     assert list(found["evaluations"]) == list(plan.TASKS)

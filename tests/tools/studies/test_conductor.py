@@ -148,7 +148,7 @@ def test_commands_are_those_of_the_tools(places):
     train, measure = made.commands(job)
     assert train[1].endswith("tools/train.py") and measure[1].endswith("tools/study.py")
     assert train[2].endswith(
-        "experiments/study/model.py:size=xs,mixture=all,c=0.32,seed=0,packing=sentence,"
+        "experiments/study/model.py:size=xs,mixture=all,c=0.32,seed=0,few=1,packing=sentence,"
         f"root={places.out},steps=7,codes=99"
     )
     assert "--measure=all_xs_c0.32_seed0" in measure
