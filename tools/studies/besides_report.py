@@ -44,7 +44,8 @@ def lines(found: Found) -> list[str]:
 
 def _runs(found: Found) -> dict[Run, Results]:
     of_data = Run(mixture="annotations", size=plan.SIZE_OF_DATA, c=found.c, seed=0)
-    asked = [of_data, *(run for run in found.besides() if run.few == 1)]
+    rare = found.rare()
+    asked = [of_data, *(run for run in found.besides() if run not in rare)]
     return {run: found.results[run.name] for run in asked if run.name in found.results}
 
 
@@ -76,8 +77,9 @@ def _rare_table(found: Found, runs: Mapping[Run, Results]) -> str:
     rows = []
     for run, results in runs.items():
         config = results["config"]
-        row = [f"1 in {run.few}, {run.mixture}", f"{config['steps']:,}", f"{config['epochs']:.1f}"]
-        row.append(f"{results['held_out']['loss']:.3f}")
+        passes = "" if run.passes is None else f", passes={run.passes}"
+        row = [f"1 in {run.few}, {run.mixture}{passes}", f"{config['steps']:,}"]
+        row += [f"{config['epochs']:.1f}", f"{results['held_out']['loss']:.3f}"]
         whole = runs.get(dataclasses.replace(run, mixture="all", passes=None))
         for task in TASKS:
             loss = f"{results['evaluations'][task]['nll'][0]:.3f}"

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -43,8 +44,8 @@ def draw(folder: pathlib.Path, found: Found) -> None:
                     axes.set_title(title)
         rare = found.rare()
         if rare:
-            with _picture(folder / "rare.png", 1, 1, 5.6, 3.2) as (axes,):
-                _gains(axes, found, rare)
+            with _picture(folder / "rare.png", 1, 2, 4.0, 3.2) as every:
+                _gains(every, found, rare)
         contexts = {size: found.of_context(size) for size in plan.EVALUATED}
         if any(contexts.values()):
             with _picture(folder / "context.png", 2, 3, 3.4, 2.7) as every:
@@ -125,29 +126,42 @@ def _bars(axes: Axes, groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> None
     axes.set_ylabel("perplexity")
 
 
-def _gains(axes: Axes, found: Found, runs: Mapping[plan.Run, Results]) -> None:
+def _gains(every: Sequence[Axes], found: Found, runs: Mapping[plan.Run, Results]) -> None:
     """What all other pictures gain beside annotations, against how rare these are."""
-    pairs = []
-    for run, alone in runs.items():
-        whole = runs.get(dataclasses.replace(run, mixture="all"))
-        if run.mixture != "all" and run.passes is None and whole is not None:
-            pairs.append((run, alone["evaluations"], whole["evaluations"]))
-    few = [run.few for run, *_ in pairs]
-    for color, (task, title) in zip(_COLORS, plan.TASKS.items()):
-        steps = [
-            orderings.of_two(alone[task], whole[task], found.deviation(task, run.size))
-            for run, alone, whole in pairs
-        ]
-        gains, errors = [step.gain for step in steps], [step.error for step in steps]
-        axes.errorbar(few, gains, yerr=errors, fmt="o-", ms=3, color=color, label=title)
-    axes.axhline(0, color="gray", linewidth=0.8)
-    axes.set_xscale("log")
-    axes.set_xticks(few, ["all" if n == 1 else f"1 in {n}" for n in few])
-    axes.set_xticks([], minor=True)
-    axes.set_xlabel("annotated sentences that are there")
-    axes.set_ylabel("nats gained by other pictures")
-    axes.legend(frameon=False)
-    axes.grid(linewidth=0.4, alpha=0.5)
+    pairs = [
+        (run, alone, runs[whole])
+        for run, alone in runs.items()
+        if run.mixture != "all"
+        and (whole := dataclasses.replace(run, mixture="all", passes=None)) in runs
+    ]
+    seen = lambda results: results["config"]["epochs"]
+    chosen = {
+        "as many steps": [pair for pair in pairs if pair[0].passes is None],
+        "annotations seen as often": [
+            pair for pair in pairs if math.isclose(seen(pair[1]), seen(pair[2]), rel_tol=0.1)
+        ],
+    }
+    for axes, (title, own) in zip(every, chosen.items()):
+        few = [run.few for run, *_ in own]
+        for color, (task, label) in zip(_COLORS, plan.TASKS.items()):
+            steps = [
+                orderings.of_two(
+                    *(each["evaluations"][task] for each in (alone, whole)),
+                    found.deviation(task, run.size),
+                )
+                for run, alone, whole in own
+            ]
+            gains, errors = [step.gain for step in steps], [step.error for step in steps]
+            axes.errorbar(few, gains, yerr=errors, fmt="o-", ms=3, color=color, label=label)
+        axes.axhline(0, color="gray", linewidth=0.8)
+        axes.set_xscale("log")
+        axes.set_xticks(few, ["all" if n == 1 else f"1 in {n}" for n in few])
+        axes.set_xticks([], minor=True)
+        axes.set_xlabel("annotated sentences that are there")
+        axes.set_title(title)
+        axes.grid(linewidth=0.4, alpha=0.5)
+    every[0].set_ylabel("nats gained by other pictures")
+    every[0].legend(frameon=False)
 
 
 def _contexts(every: Sequence[Axes], sizes: Mapping[str, Sequence[Results]]) -> None:

@@ -57,11 +57,14 @@ class Found:
 
         Nothing while there are none with fewer.
         """
-        few = sorted((run for run in self.besides() if run.few > 1), key=lambda run: run.few)
-        every = [dataclasses.replace(run, few=1) for run in few if run.passes is None]
-        known = [run for run in dict.fromkeys([*every, *few]) if run.name in self.results]
-        some = any(run.few > 1 for run in known)
-        return {run: self.results[run.name] for run in known} if some else {}
+        besides = self.besides()
+        size = next(run.size for run in besides if run.few > 1)
+        plain = plan.Run(mixture="all", size=size, c=self.c, seed=0)
+        alone = [run for run in besides if (run.mixture, run.size) == ("annotations", size)]
+        beside = [run for run in besides if run.mixture == "all" and run.few > 1]
+        asked = sorted([plain, *alone, *beside], key=lambda run: run.few)
+        known = {run: self.results[run.name] for run in asked if run.name in self.results}
+        return known if any(run.few > 1 for run in known) else {}
 
     def deviation(self, task: str, size: str) -> float:
         """Of the losses of a task from seed to seed, among the scaling runs of a size."""
