@@ -7,11 +7,11 @@ r"""The miniature of the paper's findings: trainings, their evaluation, tables a
 
 docs/study_plan.md says what is compared and why. Before the first run OUT needs tokenizer/ and
 shards/all/train and held_out, and for `besides` shards/few10/train and few100/train, see
-experiments/study/. Every run is one of tools/train.py with
-experiments/study/model.py; of each that is finished RESULTS gets a file of some kilobytes, and
-those that have one are never made again. Ctrl-C saves and stops all, the same command goes on; a
-run that fails is reported, and the others go on. With --parallel=N each of N runs at a time has its
-share of the processors, which small models use better than one run uses all.
+experiments/study/. Every run is one of tools/train.py with experiments/study/model.py; of each that
+is finished RESULTS gets a file of some kilobytes, and those that have one are never made again.
+Ctrl-C saves and stops all, the same command goes on; a run that fails is reported, and the others
+go on. With --parallel=N each of N runs at a time has its share of the processors, which small
+models use better than one run uses all.
 """
 
 import dataclasses

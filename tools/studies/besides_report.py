@@ -1,9 +1,8 @@
 """What tells reasons apart, in tables: other data and lengths beside the study's, and copying."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 
-from studies import orderings, plan
+from studies import plan
 from studies.found import Found
 from studies.markdown import table
 from studies.plan import SHOTS, SHOTS_SHOWN, TASKS, TIMES_SHOWN, VIDEOS, Run
@@ -66,10 +65,7 @@ def _runs_table(found: Found, runs: Mapping[Run, Results]) -> str:
 
 
 def _gain(found: Found, size: str, task: str, worse: Results, better: Results) -> str:
-    """Of one run over another; the seeds of `all` say how far that may be luck."""
-    step = orderings.of_two(
-        *(run["evaluations"][task] for run in (worse, better)), found.deviation(task, size)
-    )
+    step = found.gain(task, size, worse, better)
     return f"{step.gain:+.3f} ± {step.error:.3f}"
 
 
@@ -80,7 +76,7 @@ def _rare_table(found: Found, runs: Mapping[Run, Results]) -> str:
         passes = "" if run.passes is None else f", passes={run.passes}"
         row = [f"1 in {run.few}, {run.mixture}{passes}", f"{config['steps']:,}"]
         row += [f"{config['epochs']:.1f}", f"{results['held_out']['loss']:.3f}"]
-        whole = runs.get(dataclasses.replace(run, mixture="all", passes=None))
+        whole = runs.get(run.beside_all)
         for task in TASKS:
             loss = f"{results['evaluations'][task]['nll'][0]:.3f}"
             if whole is not None and whole is not results:

@@ -1,7 +1,6 @@
 """The study's pictures."""
 
 import contextlib
-import dataclasses
 import math
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lvm_jax import atomic
-from studies import orderings, plan, statistics
+from studies import plan, statistics
 from studies.found import Found, of_task
 from studies.results import Results
 
@@ -131,8 +130,7 @@ def _gains(every: Sequence[Axes], found: Found, runs: Mapping[plan.Run, Results]
     pairs = [
         (run, alone, runs[whole])
         for run, alone in runs.items()
-        if run.mixture != "all"
-        and (whole := dataclasses.replace(run, mixture="all", passes=None)) in runs
+        if run.mixture != "all" and (whole := run.beside_all) in runs
     ]
     seen = lambda results: results["config"]["epochs"]
     chosen = {
@@ -144,13 +142,7 @@ def _gains(every: Sequence[Axes], found: Found, runs: Mapping[plan.Run, Results]
     for axes, (title, own) in zip(every, chosen.items()):
         few = [run.few for run, *_ in own]
         for color, (task, label) in zip(_COLORS, plan.TASKS.items()):
-            steps = [
-                orderings.of_two(
-                    *(each["evaluations"][task] for each in (alone, whole)),
-                    found.deviation(task, run.size),
-                )
-                for run, alone, whole in own
-            ]
+            steps = [found.gain(task, run.size, alone, whole) for run, alone, whole in own]
             gains, errors = [step.gain for step in steps], [step.error for step in steps]
             axes.errorbar(few, gains, yerr=errors, fmt="o-", ms=3, color=color, label=label)
         axes.axhline(0, color="gray", linewidth=0.8)

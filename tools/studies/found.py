@@ -66,9 +66,12 @@ class Found:
         known = {run: self.results[run.name] for run in asked if run.name in self.results}
         return known if any(run.few > 1 for run in known) else {}
 
-    def deviation(self, task: str, size: str) -> float:
-        """Of the losses of a task from seed to seed, among the scaling runs of a size."""
-        return orderings.seeds_deviation([of_task(self.sizes(), task)[size]])
+    def gain(self, task: str, size: str, worse: Results, better: Results) -> orderings.Step:
+        """What one run of a size gains over another; the seeds of `all` say how far it is luck."""
+        deviation = orderings.seeds_deviation([of_task(self.sizes(), task)[size]])
+        pair = {name: [run["evaluations"][task]] for name, run in (("a", worse), ("b", better))}
+        (step,) = orderings.of_runs(task, pair, deviation).steps
+        return step
 
     def copies(self) -> dict[str, Results]:
         """What was trained, such as "all_s" -> how well it copies; the smallest size first."""

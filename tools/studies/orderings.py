@@ -100,12 +100,6 @@ def of_runs(
     return Order(name=name, steps=tuple(steps), missing=missing)
 
 
-def of_two(worse: Mapping[str, Any], better: Mapping[str, Any], deviation: float) -> Step:
-    """From one run to another: evaluations of one task, and the deviation from seed to seed."""
-    (step,) = of_runs("", {"worse": [worse], "better": [better]}, deviation).steps
-    return step
-
-
 def of_lengths(
     name: str, runs: Sequence[Mapping[str, Any]], lengths: Sequence[int], unit: str
 ) -> Order:

@@ -86,6 +86,11 @@ class Run:
         passes = "" if self.passes is None else f"_passes{self.passes}"
         return f"{self.mixture}_{self.size}_c{c}_seed{self.seed}{few}{packing}{passes}"
 
+    @property
+    def beside_all(self) -> "Run":
+        """The run on everything else too, with as many steps as one of `all`."""
+        return dataclasses.replace(self, mixture="all", passes=None)
+
     @classmethod
     def of(cls, name: str) -> "Run":
         """The run of a name.

@@ -378,6 +378,7 @@ def _evaluators(
     chosen = source.rows_once(experiment.eval_batches * experiment.batch_size)
 
     def evaluate(params: Any) -> Iterator[tuple[str, float] | None]:
+        """None after each batch, then name and value: nats per id, or shares."""
         totals = []
         for batch in device_rows.batches_once(source, chosen, shape, mesh, experiment.rules):
             totals.append(jax.device_get(sums(params, batch)))

@@ -60,7 +60,10 @@ def make_evaluator(
         )
 
     def evaluate(state: State) -> Iterator[tuple[str, float] | None]:
+        """None after each batch, then name and value of each measure; writes the picture."""
+
         def measure_batch(originals_BHWC: np.ndarray) -> MeasuredBatch:
+            """Measures a batch of any size up to that of training, on all devices."""
             size = len(originals_BHWC)
             # The last batch is filled with repeats, whose numbers are dropped again.
             filled = np.resize(originals_BHWC, (batch_size, *originals_BHWC.shape[1:]))
@@ -99,6 +102,7 @@ def make_eval(
     model, network = recipe.model, recipe.training.perceptual
 
     def evaluate(params: Params, images: Array, perceptual_params: Any) -> MeasuredBatch:
+        """Of images: uint8 [B, H, W, C]."""
         params = jax.lax.with_sharding_constraint(params, partition.replicated(recipe.mesh))
         images_BHWC = images.astype(jnp.float32) / 255.0
         ids_BL = vqgan.lookup(model, params, vqgan.encode(model, params, images_BHWC))
